@@ -1,0 +1,217 @@
+//! What to do about one record and one connection: the three-way decision, as a pure function.
+//!
+//! Pull and push ask the same question, [`decide`]: given what both sides agreed on last (*base*), what we hold (*ours*)
+//! and what the remote holds (*theirs*), what has to change on which side? All three are given as the remote can hold
+//! them, so that what it can't carry is no difference. How a decision becomes calls and rows is not told here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::entity::{Content, Fields, Invalid, fields_of, owned_name};
+use crate::system::{EntityType, System};
+
+/// Who has the last word on a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Owner {
+    /// The store.
+    Woocommerce,
+    /// The ERP.
+    Odoo,
+    /// The organisation's own application, through the API.
+    Application,
+    /// Whichever side changed it; both at once is a conflict.
+    Shared,
+    /// A person decides whenever both sides changed it.
+    Manual,
+}
+
+impl Owner {
+    fn is(self, system: System) -> bool {
+        match self {
+            Self::Woocommerce => system == System::Woocommerce,
+            Self::Odoo => system == System::Odoo,
+            Self::Application | Self::Shared | Self::Manual => false,
+        }
+    }
+}
+
+/// The owners of the fields of one entity type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ownership {
+    /// Owner of every field that has no owner of its own.
+    pub all: Owner,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, Owner>,
+}
+
+impl Ownership {
+    pub const fn of(all: Owner) -> Self {
+        Self {
+            all,
+            fields: BTreeMap::new(),
+        }
+    }
+
+    /// Returns what shops want: the ERP owns the catalogue, the store owns its customers.
+    pub const fn usual(entity: EntityType) -> Self {
+        match entity {
+            EntityType::Customers => Self::of(Owner::Woocommerce),
+            EntityType::Products => Self::of(Owner::Odoo),
+        }
+    }
+
+    /// Returns the owner of the field at a path; a variant's field goes by its own name.
+    pub fn owner(&self, path: &str) -> Owner {
+        self.fields.get(owned_name(path)).copied().unwrap_or(self.all)
+    }
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Both sides say the same.
+    Unchanged,
+    /// The remote has no such thing, and should.
+    Create(Content),
+    /// The sides differ.
+    Update(Merge),
+    /// The remote has a thing that was deleted here.
+    Delete,
+    /// The remote's thing is new here.
+    Adopt(Content),
+    /// A person or a later rule has to decide.
+    Conflict(Disagreement),
+}
+
+/// The record both sides should hold, and what each has to change for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Merge {
+    pub content: Content,
+    /// Fields that the remote has to change; empty where it holds the merged record already.
+    pub to_write: BTreeSet<String>,
+    /// Fields that we have to change; empty where we hold the merged record already.
+    pub to_take: BTreeSet<String>,
+}
+
+/// Fields that both sides changed, and nobody owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disagreement {
+    pub fields: BTreeSet<String>,
+    /// The merge that is proposed: ours in the fields that disagree. `None` where the merged fields are no valid record.
+    pub proposed: Option<Content>,
+    pub reason: String,
+}
+
+/// The remote's side of a decision.
+#[derive(Clone, Copy, Debug)]
+pub struct Side<'a> {
+    pub system: System,
+    pub ownership: &'a Ownership,
+}
+
+/// Decides what is to be done about one record and one connection.
+///
+/// `base` is what both sides agreed on last, `ours` what we hold (`None`: deleted here, or never seen), `theirs` what
+/// the remote holds (`None`: it has no such thing). Field by field: what only one side changed is taken from that side,
+/// except that a field which belongs to another system is put back where the remote changed it; what both changed goes
+/// by the field's owner; equal changes are no difference.
+pub fn decide(
+    base: Option<&Content>,
+    ours: Option<&Content>,
+    theirs: Option<&Content>,
+    side: Side<'_>,
+) -> Decision {
+    match (ours, theirs) {
+        (None, None) => Decision::Unchanged,
+        (Some(ours), None) => Decision::Create(ours.clone()),
+        (None, Some(theirs)) if base.is_none() => Decision::Adopt(theirs.clone()),
+        (None, Some(_)) => Decision::Delete,
+        (Some(ours), Some(theirs)) if ours == theirs => Decision::Unchanged,
+        (Some(ours), Some(theirs)) => merge(base, ours, theirs, side),
+    }
+}
+
+fn merge(base: Option<&Content>, ours: &Content, theirs: &Content, side: Side<'_>) -> Decision {
+    let base_fields = base.map(fields_of);
+    let (our_fields, their_fields) = (fields_of(ours), fields_of(theirs));
+    let mut merged = our_fields.clone();
+    let mut disagreeing = BTreeSet::new();
+    let mut reason = "both sides changed";
+    for path in our_fields.differing(&their_fields) {
+        match pick(&path, base_fields.as_ref(), &our_fields, &their_fields, side) {
+            Pick::Ours => {}
+            Pick::Theirs => merged.set(&path, their_fields.get(&path).cloned()),
+            Pick::Nobody => {
+                disagreeing.insert(path);
+            }
+        }
+    }
+    let content = merged.clone().into_content(ours.entity());
+    if let Err(Invalid(errors)) = &content {
+        // Each side is valid by itself; put together they are not, so no rule can answer.
+        disagreeing.extend(errors.iter().map(|error| error.field.clone()));
+        reason = "what both sides hold does not fit together";
+    }
+    if !disagreeing.is_empty() {
+        let named = disagreeing
+            .iter()
+            .map(|path| format!("`{path}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        return Decision::Conflict(Disagreement {
+            reason: format!("{reason}: {named}"),
+            fields: disagreeing,
+            proposed: content.ok(),
+        });
+    }
+    let content = content.expect("an invalid merge is a conflict");
+    // The canonical form may have folded two spellings into one, so compare what came out.
+    let merged = fields_of(&content);
+    Decision::Update(Merge {
+        to_write: merged.differing(&their_fields),
+        to_take: merged.differing(&our_fields),
+        content,
+    })
+}
+
+enum Pick {
+    Ours,
+    Theirs,
+    Nobody,
+}
+
+fn pick(path: &str, base: Option<&Fields>, ours: &Fields, theirs: &Fields, side: Side<'_>) -> Pick {
+    let owner = side.ownership.owner(path);
+    let (our, their): (Option<&Value>, Option<&Value>) = (ours.get(path), theirs.get(path));
+    let Some(base) = base else {
+        // Never agreed on anything: the owner wins, and where there is none, who has a value.
+        return match owner {
+            owner if owner.is(side.system) => {
+                if their.is_some() {
+                    Pick::Theirs
+                } else {
+                    Pick::Ours
+                }
+            }
+            Owner::Manual if our.is_some() && their.is_some() => Pick::Nobody,
+            _ if our.is_none() => Pick::Theirs,
+            _ => Pick::Ours,
+        };
+    };
+    let agreed = base.get(path);
+    match (our == agreed, their == agreed, owner) {
+        (_, true, _) => Pick::Ours,
+        (true, false, Owner::Shared | Owner::Manual) => Pick::Theirs,
+        (_, false, owner) if owner.is(side.system) => Pick::Theirs,
+        // Drift in a field that belongs elsewhere, or a change of ours to a field that is ours: write it (again).
+        (_, false, Owner::Woocommerce | Owner::Odoo | Owner::Application) => Pick::Ours,
+        (false, false, Owner::Shared | Owner::Manual) => Pick::Nobody,
+    }
+}
+
+#[cfg(test)]
+mod tests;

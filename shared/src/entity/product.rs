@@ -1,0 +1,264 @@
+//! Products and their variants.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use super::text::{clean_line, clean_text, optional};
+use super::{FieldError, Invalid, KeyKind, Money, NaturalKey};
+
+/// Most variants one product may have.
+const VARIANT_LIMIT: usize = 500;
+
+/// Whether a product can be bought, and by whom it is seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProductStatus {
+    /// For sale and seen by everyone.
+    #[default]
+    Published,
+    /// Kept, seen by the shop's people only.
+    Private,
+    /// Not finished.
+    Draft,
+    /// No longer sold; kept because orders refer to it.
+    Archived,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProductKind {
+    /// A thing that is shipped.
+    #[default]
+    Goods,
+    Service,
+}
+
+/// One property that tells a product's variants apart: `Color` = `Blue`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attribute {
+    pub name: String,
+    pub option: String,
+}
+
+/// Which variant of its product a variant is: its attributes, in order of their names. The only variant of a simple
+/// product has the empty key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct VariantKey(String);
+
+impl VariantKey {
+    pub fn of(attributes: &[Attribute]) -> Self {
+        let mut pairs: Vec<String> = attributes
+            .iter()
+            .map(|a| format!("{}={}", a.name.to_lowercase(), a.option.to_lowercase()))
+            .collect();
+        pairs.sort();
+        Self(pairs.join("|"))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for VariantKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One thing that can be put into a basket.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variant {
+    /// None for the only variant of a simple product.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<Attribute>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sku: Option<String>,
+    /// GTIN, EAN, UPC or ISBN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub barcode: Option<String>,
+    /// Regular price of one unit, without any sale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Money>,
+    /// Weight of one unit in kilograms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_kg: Option<Decimal>,
+}
+
+impl Variant {
+    pub fn key(&self) -> VariantKey {
+        VariantKey::of(&self.attributes)
+    }
+}
+
+/// Something that is sold, with one or more variants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Product {
+    pub name: String,
+    #[serde(default)]
+    pub status: ProductStatus,
+    #[serde(default)]
+    pub kind: ProductKind,
+    /// Whether the number in stock is counted.
+    #[serde(default)]
+    pub tracks_stock: bool,
+    /// Long description, as HTML.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Short description, as plain text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
+    /// At least one, in the order of their keys.
+    pub variants: Vec<Variant>,
+}
+
+impl Product {
+    /// Returns the product in canonical form, or every reason why there is none.
+    pub fn canonical(self) -> Result<Self, Invalid> {
+        let mut errors = Vec::new();
+        let name = clean_line(&self.name);
+        if name.is_empty() {
+            errors.push(FieldError::new("name", "must not be empty"));
+        }
+        if self.variants.is_empty() {
+            errors.push(FieldError::new("variants", "must have at least one variant"));
+        }
+        if self.variants.len() > VARIANT_LIMIT {
+            errors.push(FieldError::new(
+                "variants",
+                format!("must be at most {VARIANT_LIMIT}"),
+            ));
+        }
+        let has_several = self.variants.len() > 1;
+        let mut variants: Vec<Variant> = self
+            .variants
+            .into_iter()
+            .enumerate()
+            .map(|(position, variant)| canonical_variant(variant, position, has_several, &mut errors))
+            .collect();
+        refuse_doubles(&variants, &mut errors);
+        if !errors.is_empty() {
+            return Err(Invalid(errors));
+        }
+        variants.sort_by_cached_key(Variant::key);
+        Ok(Self {
+            name,
+            status: self.status,
+            kind: self.kind,
+            tracks_stock: self.tracks_stock,
+            description: optional(self.description, clean_text),
+            summary: optional(self.summary, clean_text),
+            variants,
+        })
+    }
+
+    /// Says whether this is one thing without choices.
+    pub fn is_simple(&self) -> bool {
+        self.variants.iter().all(|variant| variant.attributes.is_empty())
+    }
+
+    pub(super) fn natural_keys(&self) -> Vec<NaturalKey> {
+        let skus = self
+            .variants
+            .iter()
+            .filter_map(|v| v.sku.as_deref())
+            .map(|sku| NaturalKey::new(KeyKind::Sku, sku));
+        let barcodes = self
+            .variants
+            .iter()
+            .filter_map(|v| v.barcode.as_deref())
+            .map(|code| NaturalKey::new(KeyKind::Barcode, code));
+        skus.chain(barcodes).collect()
+    }
+}
+
+fn canonical_variant(
+    variant: Variant,
+    position: usize,
+    has_several: bool,
+    errors: &mut Vec<FieldError>,
+) -> Variant {
+    let path = |field: &str| format!("variants/{position}/{field}");
+    let mut attributes: Vec<Attribute> = variant
+        .attributes
+        .into_iter()
+        .map(|attribute| Attribute {
+            name: clean_line(&attribute.name),
+            option: clean_line(&attribute.option),
+        })
+        .collect();
+    attributes.sort();
+    if attributes
+        .iter()
+        .any(|attribute| attribute.name.is_empty() || attribute.option.is_empty())
+    {
+        errors.push(FieldError::new(
+            path("attributes"),
+            "must have a name and an option each",
+        ));
+    }
+    if attributes
+        .windows(2)
+        .any(|pair| pair[0].name.eq_ignore_ascii_case(&pair[1].name))
+    {
+        errors.push(FieldError::new(
+            path("attributes"),
+            "must name each attribute once",
+        ));
+    }
+    if has_several && attributes.is_empty() {
+        errors.push(FieldError::new(
+            path("attributes"),
+            "must tell this variant apart from the product's others",
+        ));
+    }
+    let price = variant
+        .price
+        .map(|price| Money::new(price.amount, price.currency));
+    if price.is_some_and(|price| price.amount.is_sign_negative() && !price.amount.is_zero()) {
+        errors.push(FieldError::new(path("price"), "must not be negative"));
+    }
+    let weight_kg = variant
+        .weight_kg
+        .map(|weight| weight.normalize())
+        .filter(|weight| !weight.is_zero());
+    if weight_kg.is_some_and(|weight| weight.is_sign_negative()) {
+        errors.push(FieldError::new(path("weight_kg"), "must not be negative"));
+    }
+    Variant {
+        attributes,
+        sku: optional(variant.sku, clean_line),
+        barcode: optional(variant.barcode, clean_line),
+        price,
+        weight_kg,
+    }
+}
+
+fn refuse_doubles(variants: &[Variant], errors: &mut Vec<FieldError>) {
+    let mut keys = BTreeSet::new();
+    let mut skus = BTreeSet::new();
+    for (position, variant) in variants.iter().enumerate() {
+        if variants.len() > 1 && !variant.attributes.is_empty() && !keys.insert(variant.key()) {
+            let message = format!("must differ from those of another variant (`{}`)", variant.key());
+            errors.push(FieldError::new(
+                format!("variants/{position}/attributes"),
+                message,
+            ));
+        }
+        if let Some(sku) = &variant.sku
+            && !skus.insert(sku.to_lowercase())
+        {
+            errors.push(FieldError::new(
+                format!("variants/{position}/sku"),
+                format!("`{sku}` must be used once in a product"),
+            ));
+        }
+    }
+}

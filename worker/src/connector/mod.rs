@@ -1,0 +1,306 @@
+//! Our code for the remote systems: one trait, one folder per system.
+//!
+//! A connector knows records and its own wire types. It never sees the database, a sync, or another connector: before
+//! each HTTP request that reads it asks its [`Gate`], and for writes it is handed the permission together with the
+//! request, because the caller has to note the intent in between.
+//!
+//! Adding a system is a folder here, a variant of [`System`], a stand-in in the sandbox and an entry in the contract
+//! suite.
+
+pub mod http;
+pub mod odoo;
+pub mod woocommerce;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use lockstep_shared::entity::{Content, Currency, Invalid, VariantKey};
+use lockstep_shared::id::{ItemId, RecordId};
+use lockstep_shared::system::{EntityType, System};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What a person can set about a connection, beside its address and credentials.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Currency of prices that the remote states without one.
+    pub currency: Currency,
+    /// Unit in which the remote states weights.
+    pub weight_unit: WeightUnit,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            currency: Currency::USD,
+            weight_unit: WeightUnit::Kg,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WeightUnit {
+    Kg,
+    G,
+    Lbs,
+    Oz,
+}
+
+/// Asked before every HTTP request that reads: takes a token, waits a short wait out, and stops a batch that may not
+/// go on.
+#[async_trait]
+pub trait Gate: Send + Sync {
+    async fn pass(&self) -> Result<(), CallError>;
+}
+
+/// Where a pull goes on: the connector's own, opaque to everyone else. The default starts from the beginning.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Cursor(pub Value);
+
+/// One page of what a system holds.
+#[derive(Clone, Debug)]
+pub struct Page {
+    pub seen: Vec<Theirs>,
+    /// Where the next page starts. After the last page: where the next pull starts.
+    pub next: Cursor,
+    pub is_last: bool,
+}
+
+/// A thing as a remote system holds it.
+#[derive(Clone, Debug)]
+pub struct Theirs {
+    pub external_id: String,
+    /// In canonical form and as [`Connector::project`] leaves it, or why it has none.
+    pub content: Result<Content, Invalid>,
+    /// The remote ids of the thing's parts that have their own, such as a product's variants.
+    pub parts: Parts,
+    /// The record that our marker on the thing names, where it carries one.
+    pub marker: Option<RecordId>,
+}
+
+/// Remote ids of a product's variants.
+pub type Parts = BTreeMap<VariantKey, String>;
+
+/// One thing to look up.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub record: RecordId,
+    pub purpose: Purpose,
+    /// Ours, for its natural keys.
+    pub content: Content,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// It is known there: read what it is now.
+    Refresh { external_id: String },
+    /// We are about to create it: is it there already, by natural key or marker?
+    BeforeCreate,
+    /// A request that may have created it had no answer. Found by marker, external id or natural key; `since` is when
+    /// the request was intended.
+    InDoubt { since: DateTime<Utc> },
+}
+
+/// What a look-up found.
+#[derive(Clone, Debug)]
+pub enum Sighting {
+    One(Theirs),
+    Missing,
+    /// More than one thing answers to the keys: their external ids.
+    Many(Vec<String>),
+    /// The system can't tell without being asked once per thing, and refuses a second one by itself.
+    NotAsked,
+}
+
+/// One thing to write.
+#[derive(Clone, Debug)]
+pub struct Write {
+    pub item: ItemId,
+    pub record: RecordId,
+    pub action: Action,
+    /// What the thing should be. Only mapped fields are ever written; in an update only the changed ones.
+    pub content: Content,
+    pub step: Step,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    Create,
+    Update {
+        external_id: String,
+        parts: Parts,
+        changed: BTreeSet<String>,
+    },
+    /// Takes the thing out of use, as the system does that: trash, archive.
+    Delete {
+        external_id: String,
+    },
+}
+
+impl Action {
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update { .. } => "update",
+            Self::Delete { .. } => "delete",
+        }
+    }
+}
+
+/// Which of the calls that one thing needs is meant: a product with variants takes several, one after another.
+/// Each is an effect of its own, so a step that was done is not done again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Step(pub u8);
+
+/// One HTTP request that writes, with all the writes it carries.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// In the order in which [`Connector::send`] answers.
+    pub writes: Vec<Write>,
+    /// The body and whatever else the connector needs to send it: its own, opaque to everyone else.
+    pub call: Value,
+}
+
+/// What became of one write.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    Applied {
+        external_id: String,
+        parts: Parts,
+        /// The call that this thing needs next; `None` when it is all there.
+        next: Option<Step>,
+    },
+    /// The remote refuses this thing and will again.
+    Rejected(Refusal),
+    /// The remote did nothing and may do it if asked again.
+    Transient(Refusal),
+    /// A thing with the same unique key is there already, and nothing was written. `external_id` where the remote says
+    /// which; otherwise a look-up tells.
+    Taken {
+        external_id: Option<String>,
+        refusal: Refusal,
+    },
+}
+
+/// Why a remote did not write a thing, in its own words (cut, and free of secrets).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The remote's code, such as `product_invalid_sku`.
+    pub code: String,
+    pub message: String,
+}
+
+/// Whether a failed call can have changed the remote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It was never sent, or the remote said that it did nothing.
+    NoEffect,
+    /// It may have been carried out, in part or whole, and may still be running.
+    InDoubt,
+}
+
+/// Why a whole call failed. Says what happened and on which system; never holds a credential or a body.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CallError {
+    /// The gate did not let it pass: nothing was sent.
+    #[error("not now: {0}")]
+    Held(Hold),
+    #[error("{system} refuses the credentials: {detail}")]
+    Unauthorised { system: &'static str, detail: String },
+    #[error("{system} asks to slow down (status {status})")]
+    Throttled {
+        system: &'static str,
+        status: u16,
+        retry_after: Option<Duration>,
+    },
+    #[error("{system} is not well: {detail}")]
+    Unwell {
+        system: &'static str,
+        detail: String,
+        reach: Reach,
+    },
+    /// The call itself is wrong and will be again: a bug of ours, or a remote that is not what it says.
+    #[error("{system} refuses the call: {detail}")]
+    Refused { system: &'static str, detail: String },
+}
+
+/// Why the gate holds a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Hold {
+    #[error("no token before {until}")]
+    NoToken { until: DateTime<Utc> },
+    #[error("the batch has another owner")]
+    LeaseLost,
+    #[error("the sync is not running")]
+    DoorClosed,
+    #[error("the process is shutting down")]
+    Draining,
+    #[error("the database does not answer")]
+    Database,
+}
+
+/// What a check of a connection found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// The remote's own version, such as `19.0`.
+    pub version: String,
+}
+
+/// One remote system, as every room outside this folder sees it.
+#[async_trait]
+pub trait Connector: Debug + Send + Sync {
+    fn system(&self) -> System;
+
+    /// Returns the record as this system can hold it: what it can't carry is left out, what it rounds is rounded.
+    /// Pure. Comparisons happen in this form, so that what a system can't hold is never seen as a difference.
+    fn project(&self, content: &Content) -> Content;
+
+    /// Says why this system can't hold a record at all, before anything is sent. Pure.
+    fn refuses(&self, content: &Content) -> Option<Refusal>;
+
+    /// Most writes of one batch that one request carries.
+    fn request_limit(&self, entity: EntityType) -> usize;
+
+    /// How long the remote may go on with a request after the caller has gone.
+    fn grace(&self) -> Duration;
+
+    /// Proves address and credentials with the cheapest calls there are.
+    async fn check(&self, gate: &dyn Gate) -> Result<Checked, CallError>;
+
+    /// Reads one page of what changed since the cursor, at most `limit` things.
+    async fn pull(
+        &self,
+        gate: &dyn Gate,
+        entity: EntityType,
+        cursor: &Cursor,
+        limit: usize,
+    ) -> Result<Page, CallError>;
+
+    /// Looks things up in as few calls as the system allows; one sighting per thing, in the same order.
+    async fn look_up(
+        &self,
+        gate: &dyn Gate,
+        entity: EntityType,
+        wanted: &[Wanted],
+    ) -> Result<Vec<Sighting>, CallError>;
+
+    /// Groups writes of one entity type into requests, reading what they need (through the gate) first. Every write
+    /// is in exactly one request.
+    async fn plan(
+        &self,
+        gate: &dyn Gate,
+        entity: EntityType,
+        writes: Vec<Write>,
+    ) -> Result<Vec<Request>, CallError>;
+
+    /// Sends one request: exactly one HTTP request, with no look at the gate, never started after `deadline` and timed
+    /// out before it. One outcome per write, in their order.
+    async fn send(&self, request: &Request, deadline: Instant) -> Result<Vec<Outcome>, CallError>;
+}
