@@ -17,39 +17,11 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use lockstep_shared::entity::{Content, Currency, Invalid, VariantKey};
+use lockstep_shared::entity::{Content, Invalid, VariantKey};
 use lockstep_shared::id::{ItemId, RecordId};
 use lockstep_shared::system::{EntityType, System};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-/// What a person can set about a connection, beside its address and credentials.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Settings {
-    /// Currency of prices that the remote states without one.
-    pub currency: Currency,
-    /// Unit in which the remote states weights.
-    pub weight_unit: WeightUnit,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            currency: Currency::USD,
-            weight_unit: WeightUnit::Kg,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WeightUnit {
-    Kg,
-    G,
-    Lbs,
-    Oz,
-}
 
 /// Asked before every HTTP request that reads: takes a token, waits a short wait out, and stops a batch that may not
 /// go on.
