@@ -3,6 +3,8 @@
 //! They behave as `facts/systems.md` and the captures beside it say, oddities included, and are never kinder than the
 //! real servers. They are no general fakes: what the facts do not mention is left out or refused.
 
+#![recursion_limit = "256"]
+
 pub mod fault;
 mod geography;
 pub mod ledger;

@@ -1,0 +1,262 @@
+//! A stand-in for WooCommerce 11 (REST wc/v3): products, variations, attributes, terms, categories and customers.
+//!
+//! Orders, refunds, taxes and coupons can be read when they were recorded. Every statement about the real server is in
+//! `facts/systems.md` part A and `facts/mapping-woocommerce.md`.
+
+mod attribute;
+mod auth;
+mod batch;
+mod customer;
+mod list;
+mod meta;
+mod product;
+mod refusal;
+mod resource;
+mod restore;
+mod route;
+mod schema;
+mod shop;
+mod term;
+#[cfg(test)]
+mod tests;
+pub(crate) mod text;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value};
+
+pub use self::auth::Permission;
+use self::auth::Keys;
+use self::resource::{Deletion, Resource};
+use self::route::Site;
+use self::shop::{Actor, Shop};
+use crate::fault::FaultPlan;
+use crate::ledger::Ledger;
+use crate::server::{Server, Transport};
+
+/// How the shop is set up.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    pub consumer_key: String,
+    pub consumer_secret: String,
+    /// The site's clock against UTC; dates without `_gmt` are told in it.
+    pub time_zone_offset_secs: i32,
+    /// Whether it speaks TLS with a certificate of its own. Without, Basic credentials are ignored.
+    pub is_https: bool,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            consumer_key: "ck_sandbox".to_owned(),
+            consumer_secret: "cs_sandbox".to_owned(),
+            time_zone_offset_secs: -5 * 3600,
+            is_https: false,
+        }
+    }
+}
+
+/// A running shop; it stops when dropped.
+#[derive(Debug)]
+pub struct Store {
+    site: Arc<Site>,
+    server: Server,
+    ledger: Ledger,
+    base_url: String,
+}
+
+impl Store {
+    /// Starts an empty shop on a free port.
+    ///
+    /// # Errors
+    /// When the port cannot be opened.
+    pub async fn start(options: StoreOptions) -> std::io::Result<Self> {
+        Self::start_on(options, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
+    }
+
+    /// Starts an empty shop on an address.
+    ///
+    /// # Errors
+    /// When the address is not free.
+    pub async fn start_on(options: StoreOptions, address: SocketAddr) -> std::io::Result<Self> {
+        let ledger = Ledger::default();
+        let shop = Shop::new(ledger.clone(), i64::from(options.time_zone_offset_secs));
+        let mut keys = Keys::default();
+        keys.add(options.consumer_key, options.consumer_secret, Permission::ReadWrite);
+        let site = Arc::new(Site {
+            shop: Arc::new(Mutex::new(shop)),
+            keys: Mutex::new(keys),
+            faults: FaultPlan::default(),
+            is_https: options.is_https,
+        });
+        let (transport, scheme) =
+            if options.is_https { (Transport::Tls, "https") } else { (Transport::Plain, "http") };
+        let server = Server::start(Arc::clone(&site), address, transport).await?;
+        let base_url = format!("{scheme}://{}", server.address);
+        let store = Self { site, server, ledger, base_url: base_url.clone() };
+        store.lock().base_url = base_url;
+        Ok(store)
+    }
+
+    /// Returns the address without a slash at its end.
+    pub fn base_url(&self) -> String {
+        self.base_url.clone()
+    }
+
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    pub fn faults(&self) -> &FaultPlan {
+        &self.site.faults
+    }
+
+    /// Returns the certificate to trust, if the shop speaks TLS.
+    pub fn certificate_pem(&self) -> Option<String> {
+        self.server.certificate.clone()
+    }
+
+    /// Adds a second key, for instance one that may only read.
+    pub fn add_key(&self, key: &str, secret: &str, permission: Permission) {
+        let mut keys = self.site.keys.lock().expect("no holder of the keys panics");
+        keys.add(key.to_owned(), secret.to_owned(), permission);
+    }
+
+    /// Counts the mails that customers were sent because of the API or the shop's people.
+    pub fn mails(&self) -> usize {
+        self.lock().mails
+    }
+
+    /// Lists every product with `context=edit`, each with its variations as `variations_full`; trash too.
+    pub fn products(&self) -> Vec<Value> {
+        let shop = self.lock();
+        let own = shop.products.values().filter(|product| !product.is_variation());
+        own.map(|product| shop.render_whole(product)).collect()
+    }
+
+    /// Shows one product as [`Store::products`] does.
+    pub fn product(&self, id: u64) -> Option<Value> {
+        let shop = self.lock();
+        shop.product(id).map(|product| shop.render_whole(product))
+    }
+
+    /// Lists every account.
+    pub fn customers(&self) -> Vec<Value> {
+        let shop = self.lock();
+        shop.customers.values().map(|customer| shop.render_customer(customer)).collect()
+    }
+
+    /// Makes a product as the shop's people would; `variations_full` makes its variations.
+    ///
+    /// # Panics
+    /// When the API would refuse the product.
+    pub fn insert_product(&self, product: Value) -> u64 {
+        let mut shop = self.lock_for_people();
+        let body = object(product);
+        let id = Resource::Products.create(&mut shop, &body, now()).expect("the product can be made");
+        for variation in body.get("variations_full").and_then(Value::as_array).into_iter().flatten() {
+            let variation = object(variation.clone());
+            let made = Resource::Variations { parent: id }.create(&mut shop, &variation, now());
+            made.expect("the variation can be made");
+        }
+        id
+    }
+
+    /// Changes a product or a variation as the shop's people would.
+    ///
+    /// # Panics
+    /// When the API would refuse the change.
+    pub fn update_product(&self, id: u64, changes: Value) {
+        let mut shop = self.lock_for_people();
+        let resource = product_resource(&shop, id);
+        resource.update(&mut shop, id, &object(changes), now()).expect("the product can be changed");
+    }
+
+    /// Deletes a product or a variation for good, as the shop's people would.
+    pub fn delete_product(&self, id: u64) {
+        let mut shop = self.lock_for_people();
+        let resource = product_resource(&shop, id);
+        let _ = resource.delete(&mut shop, id, Deletion::Forced, now());
+    }
+
+    /// Puts a product into the trash as the shop's people would.
+    pub fn trash_product(&self, id: u64) {
+        let mut shop = self.lock_for_people();
+        let resource = product_resource(&shop, id);
+        let _ = resource.delete(&mut shop, id, Deletion::Trash, now());
+    }
+
+    /// Makes a customer as the shop's people would, without a mail.
+    ///
+    /// # Panics
+    /// When the API would refuse the customer.
+    pub fn insert_customer(&self, customer: Value) -> u64 {
+        let mut shop = self.lock_for_people();
+        let mails = shop.mails;
+        let id = Resource::Customers.create(&mut shop, &object(customer), now());
+        shop.mails = mails;
+        id.expect("the customer can be made")
+    }
+
+    /// Changes a customer as the shop's people would.
+    ///
+    /// # Panics
+    /// When the API would refuse the change.
+    pub fn update_customer(&self, id: u64, changes: Value) {
+        let mut shop = self.lock_for_people();
+        let changed = Resource::Customers.update(&mut shop, id, &object(changes), now());
+        changed.expect("the customer can be changed");
+    }
+
+    /// Deletes a customer as the shop's people would.
+    pub fn delete_customer(&self, id: u64) {
+        let mut shop = self.lock_for_people();
+        shop.remove_customer(id);
+    }
+
+    /// Makes a global attribute as the shop's people would and returns its id.
+    ///
+    /// # Panics
+    /// When the API would refuse it.
+    pub fn insert_attribute(&self, attribute: Value) -> u64 {
+        let mut shop = self.lock_for_people();
+        shop.create_attribute(&object(attribute)).expect("the attribute can be made")
+    }
+
+    pub(crate) fn restore(&self, data: &Value) -> usize {
+        let mut shop = self.lock_for_people();
+        restore::restore(&mut shop, data)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shop> {
+        self.site.shop.lock().expect("no holder of the shop panics")
+    }
+
+    fn lock_for_people(&self) -> MutexGuard<'_, Shop> {
+        let mut shop = self.lock();
+        shop.actor = Actor::People;
+        shop
+    }
+}
+
+fn product_resource(shop: &Shop, id: u64) -> Resource {
+    match shop.product(id) {
+        Some(product) if product.is_variation() => Resource::Variations { parent: product.parent },
+        _ => Resource::Products,
+    }
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(object) => object,
+        _ => Map::new(),
+    }
+}
+
+/// Returns whole seconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

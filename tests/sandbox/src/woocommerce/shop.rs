@@ -1,0 +1,250 @@
+//! The shop's data and its indexes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::SystemTime;
+
+use serde_json::{Map, Value, json};
+
+use super::attribute::GlobalAttribute;
+use super::customer::Customer;
+use super::product::Product;
+use super::refusal::Refusal;
+use super::term::Terms;
+use super::text;
+use crate::ledger::{Effect, Ledger, Operation, Origin};
+
+/// Who is writing just now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Actor {
+    /// The shop's own people: not in the ledger.
+    People,
+    /// The request of this index.
+    Api(u64),
+}
+
+/// Everything the shop holds.
+#[derive(Debug)]
+pub(super) struct Shop {
+    pub(super) base_url: String,
+    pub(super) offset_secs: i64,
+    pub(super) actor: Actor,
+    pub(super) ledger: Ledger,
+    pub(super) mails: usize,
+    pub(super) next_post: u64,
+    pub(super) next_meta: u64,
+    pub(super) next_user: u64,
+    pub(super) products: BTreeMap<u64, Product>,
+    by_sku: HashMap<String, BTreeSet<u64>>,
+    by_global_unique_id: HashMap<String, u64>,
+    by_slug: HashMap<String, u64>,
+    /// Variation or not, time of change, id.
+    pub(super) by_modified: BTreeSet<(bool, i64, u64)>,
+    /// Variation or not, time of creation, id.
+    pub(super) by_created: BTreeSet<(bool, i64, u64)>,
+    pub(super) customers: BTreeMap<u64, Customer>,
+    pub(super) by_email: HashMap<String, BTreeSet<u64>>,
+    pub(super) by_username: HashMap<String, u64>,
+    pub(super) attributes: BTreeMap<u64, GlobalAttribute>,
+    pub(super) terms: BTreeMap<u64, Terms>,
+    pub(super) categories: Terms,
+    pub(super) uncategorized: u64,
+    /// Recorded resources that can only be read: orders, taxes and so on.
+    pub(super) recorded: BTreeMap<String, BTreeMap<u64, Value>>,
+}
+
+/// The id of the category that every shop has.
+const UNCATEGORIZED: u64 = 15;
+
+impl Shop {
+    pub(super) fn new(ledger: Ledger, offset_secs: i64) -> Self {
+        let mut categories = Terms::tree(UNCATEGORIZED);
+        let body = Map::from_iter([("name".to_owned(), json!("Uncategorized"))]);
+        let uncategorized = categories.create(&body).expect("the name is free");
+        Self {
+            base_url: String::new(),
+            offset_secs,
+            actor: Actor::People,
+            ledger,
+            mails: 0,
+            next_post: 10,
+            next_meta: 1,
+            next_user: 2,
+            products: BTreeMap::new(),
+            by_sku: HashMap::new(),
+            by_global_unique_id: HashMap::new(),
+            by_slug: HashMap::new(),
+            by_modified: BTreeSet::new(),
+            by_created: BTreeSet::new(),
+            customers: BTreeMap::new(),
+            by_email: HashMap::new(),
+            by_username: HashMap::new(),
+            attributes: BTreeMap::new(),
+            terms: BTreeMap::new(),
+            categories,
+            uncategorized,
+            recorded: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn product(&self, id: u64) -> Option<&Product> {
+        self.products.get(&id)
+    }
+
+    /// Finds the holders of an SKU, variations and trash too.
+    pub(super) fn with_sku(&self, sku: &str) -> impl Iterator<Item = &Product> {
+        let ids = self.by_sku.get(&sku.to_lowercase()).into_iter().flatten();
+        ids.filter_map(|id| self.products.get(id))
+    }
+
+    /// Refuses a taken SKU; a holder in the trash gives another code and no id (facts: systems A6).
+    pub(super) fn check_sku(&self, own: u64, sku: &str) -> Result<(), Refusal> {
+        if sku.is_empty() {
+            return Ok(());
+        }
+        let holders: Vec<&Product> = self.with_sku(sku).filter(|holder| holder.id != own).collect();
+        if let Some(holder) = holders.iter().find(|holder| !holder.is_in_trash()) {
+            let mut free = (1..).map(|number| format!("{sku}-{number}"));
+            let unique = free.find(|sku| self.with_sku(sku).next().is_none()).expect("some number is free");
+            return Err(Refusal::new(400, "product_invalid_sku", "Invalid or duplicated SKU.")
+                .with("resource_id", holder.id)
+                .with("unique_sku", unique));
+        }
+        if holders.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "The product with SKU ({sku}) you are trying to insert is already present in the lookup table"
+        );
+        Err(Refusal::new(400, "woocommerce_rest_product_not_created", &message))
+    }
+
+    pub(super) fn check_global_unique_id(&self, own: u64, code: &str) -> Result<(), Refusal> {
+        match self.by_global_unique_id.get(code) {
+            Some(holder) if *holder != own => {
+                let message = "Invalid or duplicated GTIN, UPC, EAN or ISBN.";
+                Err(Refusal::new(400, "product_invalid_global_unique_id", message).with("resource_id", *holder))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn with_global_unique_id(&self, code: &str) -> Option<&Product> {
+        self.by_global_unique_id.get(code).and_then(|id| self.products.get(id))
+    }
+
+    pub(super) fn with_slug(&self, slug: &str) -> Option<&Product> {
+        self.by_slug.get(slug).and_then(|id| self.products.get(id))
+    }
+
+    /// Stores a product, keeps the indexes and tells the ledger.
+    pub(super) fn put_product(&mut self, mut product: Product) {
+        let before = self.unindex(product.id);
+        product.slug = self.free_slug(&product);
+        let is_variation = product.is_variation();
+        if !product.sku.is_empty() {
+            self.by_sku.entry(product.sku.to_lowercase()).or_default().insert(product.id);
+        }
+        if !product.global_unique_id.is_empty() {
+            self.by_global_unique_id.insert(product.global_unique_id.clone(), product.id);
+        }
+        self.by_slug.insert(product.slug.clone(), product.id);
+        self.by_modified.insert((is_variation, product.modified, product.id));
+        self.by_created.insert((is_variation, product.created, product.id));
+        let entity = entity(&product);
+        let operation = if before.is_some() { Operation::Updated } else { Operation::Created };
+        let is_different = before.is_none_or(|before| {
+            before != Product { modified: before.modified, slug: before.slug.clone(), ..product.clone() }
+        });
+        self.ledger.lives(entity, product.id, product.keys(), self.origin());
+        self.felt(entity, operation, product.id, product.key(), is_different);
+        self.next_post = self.next_post.max(product.id + 1);
+        self.products.insert(product.id, product);
+    }
+
+    /// Removes a product for good, a parent with its variations.
+    pub(super) fn remove_product(&mut self, id: u64) -> Option<Product> {
+        let product = self.unindex(id)?;
+        for variation in &product.variations {
+            self.remove_product(*variation);
+        }
+        if let Some(parent) = self.products.get_mut(&product.parent) {
+            parent.variations.retain(|variation| *variation != id);
+        }
+        self.ledger.is_gone(entity(&product), id);
+        self.felt(entity(&product), Operation::Deleted, id, product.key(), true);
+        Some(product)
+    }
+
+    /// Moves the time of change; a write to a variation does it to its parent (facts: mapping-woocommerce 6).
+    pub(super) fn touch(&mut self, id: u64, now: i64) {
+        let Some(product) = self.products.get_mut(&id) else { return };
+        let is_variation = product.is_variation();
+        self.by_modified.remove(&(is_variation, product.modified, id));
+        product.modified = now;
+        self.by_modified.insert((is_variation, now, id));
+    }
+
+    fn unindex(&mut self, id: u64) -> Option<Product> {
+        let product = self.products.remove(&id)?;
+        if let Some(ids) = self.by_sku.get_mut(&product.sku.to_lowercase()) {
+            ids.remove(&id);
+        }
+        self.by_global_unique_id.remove(&product.global_unique_id);
+        self.by_slug.remove(&product.slug);
+        self.by_modified.remove(&(product.is_variation(), product.modified, id));
+        self.by_created.remove(&(product.is_variation(), product.created, id));
+        Some(product)
+    }
+
+    /// A taken slug gets a number, without an error (facts: mapping-woocommerce 1).
+    fn free_slug(&self, product: &Product) -> String {
+        let wanted = match (product.slug.is_empty(), product.is_variation()) {
+            (false, _) => product.slug.clone(),
+            (true, true) => format!("product-{}-variation-{}", product.parent, product.id),
+            (true, false) => Some(text::slug(&product.name))
+                .filter(|slug| !slug.is_empty())
+                .unwrap_or_else(|| product.id.to_string()),
+        };
+        if !self.by_slug.contains_key(&wanted) {
+            return wanted;
+        }
+        // Numbers from the id keep this fast when a thousand products have one name.
+        let numbers = (2..10).chain(product.id..);
+        let mut candidates = numbers.map(|number| format!("{wanted}-{number}"));
+        candidates.find(|slug| !self.by_slug.contains_key(slug)).expect("some number is free")
+    }
+
+    pub(super) fn origin(&self) -> Origin {
+        match self.actor {
+            Actor::People => Origin::People,
+            Actor::Api(_) => Origin::Api,
+        }
+    }
+
+    /// Puts one effect into the ledger, unless the shop's own people did it.
+    pub(super) fn felt(
+        &self,
+        entity: &'static str,
+        operation: Operation,
+        id: u64,
+        key: Option<String>,
+        changed: bool,
+    ) {
+        if let Actor::Api(request) = self.actor {
+            let id = id.to_string();
+            self.ledger.record(vec![Effect {
+                at: SystemTime::now(),
+                entity,
+                operation,
+                id,
+                key,
+                changed,
+                request,
+            }]);
+        }
+    }
+}
+
+fn entity(product: &Product) -> &'static str {
+    if product.is_variation() { "variation" } else { "product" }
+}
