@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
+use super::account::{self, Account};
 use super::keeper::is_postgres_of;
 use super::postmaster::eventually;
 use super::{Cluster, ClusterOptions, Durability, PostgresError, StopMode};
@@ -239,14 +240,22 @@ async fn a_stale_process_id_that_another_process_has_now_does_not_prevent_the_st
     let data = first.folder().data();
     let running = fs::read_to_string(data.join("postmaster.pid")).unwrap();
     first.close().await.unwrap();
-    let mut bystander = Command::new("sleep").arg("600").spawn().unwrap();
+    // Of the same user: Postgres does not mistake a process that it may not signal.
+    let account = Account::for_this_process().unwrap();
+    let mut bystander = account::command(Path::new("sleep"), account.as_ref())
+        .arg("600")
+        .spawn()
+        .unwrap();
     let (_, rest) = running.split_once('\n').unwrap();
-    fs::write(data.join("postmaster.pid"), format!("{}\n{rest}", bystander.id())).unwrap();
+    fs::write(
+        data.join("postmaster.pid"),
+        format!("{}\n{rest}", bystander.id().unwrap()),
+    )
+    .unwrap();
 
     let second = Cluster::start(&options(folder.path())).await;
     let bystander_lives = matches!(bystander.try_wait(), Ok(None));
-    bystander.kill().unwrap();
-    bystander.wait().unwrap();
+    bystander.kill().await.unwrap();
 
     assert!(bystander_lives);
     second.unwrap().close().await.unwrap();
