@@ -1,9 +1,14 @@
 //! Connections: one store or ERP of an organisation, with its address, its credentials and its settings.
 
-use secrecy::SecretString;
+use chrono::{DateTime, Utc};
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
+use sqlx::PgConnection;
+
 use crate::entity::Currency;
+use crate::id::{ConnectionId, OrgId};
+use crate::secret::Sealed;
 use crate::system::System;
 
 /// What a person can set about a connection, beside its address and credentials.
@@ -55,5 +60,229 @@ impl Credentials {
             Self::Woocommerce { .. } => System::Woocommerce,
             Self::Odoo { .. } => System::Odoo,
         }
+    }
+}
+
+/// A connection as it is shown: everything but its credentials.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    pub connection_id: ConnectionId,
+    pub system: System,
+    pub name: String,
+    pub base_url: String,
+    pub settings: Settings,
+    pub status: Status,
+    /// Why a person has to look at it.
+    pub attention: Option<String>,
+    pub created_at: DateTime<Utc>,
+}
+
+/// Whether a connection can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type, Serialize, Deserialize)]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Active,
+    /// Its credentials were refused; nothing is sent until somebody has looked.
+    NeedsAttention,
+}
+
+/// A connection to be made, its credentials sealed already.
+#[derive(Clone, Debug)]
+pub struct NewConnection {
+    pub connection_id: ConnectionId,
+    pub system: System,
+    pub name: String,
+    pub base_url: String,
+    pub settings: Settings,
+    pub sealed: Sealed,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    #[error("the organisation has a connection named `{0}` already")]
+    NameTaken(String),
+    #[error("could not store the connection")]
+    Database(#[source] sqlx::Error),
+}
+
+/// Stores a connection.
+pub async fn create(db: &mut PgConnection, org: OrgId, new: &NewConnection) -> Result<(), CreateError> {
+    sqlx::query!(
+        "insert into connection (org_id, connection_id, system, name, base_url, sealed_credentials, key_id, settings)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)",
+        org as _,
+        new.connection_id as _,
+        new.system as _,
+        new.name,
+        new.base_url,
+        new.sealed.bytes,
+        new.sealed.key_id,
+        serde_json::to_value(&new.settings).expect("settings are plain JSON"),
+    )
+    .execute(db)
+    .await
+    .map_err(|error| match crate::db::constraint(&error) {
+        Some("connection_name_key") => CreateError::NameTaken(new.name.clone()),
+        _ => CreateError::Database(error),
+    })?;
+    Ok(())
+}
+
+struct Row {
+    connection_id: ConnectionId,
+    system: System,
+    name: String,
+    base_url: String,
+    settings: serde_json::Value,
+    status: Status,
+    attention: Option<String>,
+    created_at: DateTime<Utc>,
+}
+
+impl TryFrom<Row> for Connection {
+    type Error = sqlx::Error;
+
+    fn try_from(row: Row) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            settings: serde_json::from_value(row.settings)
+                .map_err(|error| sqlx::Error::Decode(error.into()))?,
+            connection_id: row.connection_id,
+            system: row.system,
+            name: row.name,
+            base_url: row.base_url,
+            status: row.status,
+            attention: row.attention,
+            created_at: row.created_at,
+        })
+    }
+}
+
+/// Lists an organisation's connections, oldest first; all of them: an organisation has a handful.
+pub async fn list(db: &mut PgConnection, org: OrgId) -> Result<Vec<Connection>, sqlx::Error> {
+    sqlx::query_as!(
+        Row,
+        r#"
+        select connection_id as "connection_id: ConnectionId", system as "system: System", name, base_url, settings,
+               status as "status: Status", attention, created_at
+          from connection
+         where org_id = $1
+         order by connection_id
+        "#,
+        org as _,
+    )
+    .fetch_all(db)
+    .await?
+    .into_iter()
+    .map(Connection::try_from)
+    .collect()
+}
+
+/// Finds one connection.
+pub async fn find(
+    db: &mut PgConnection,
+    org: OrgId,
+    id: ConnectionId,
+) -> Result<Option<Connection>, sqlx::Error> {
+    sqlx::query_as!(
+        Row,
+        r#"
+        select connection_id as "connection_id: ConnectionId", system as "system: System", name, base_url, settings,
+               status as "status: Status", attention, created_at
+          from connection
+         where org_id = $1 and connection_id = $2
+        "#,
+        org as _,
+        id as _,
+    )
+    .fetch_optional(db)
+    .await?
+    .map(Connection::try_from)
+    .transpose()
+}
+
+/// Reads a connection's sealed credentials.
+pub async fn sealed(
+    db: &mut PgConnection,
+    org: OrgId,
+    id: ConnectionId,
+) -> Result<Option<Sealed>, sqlx::Error> {
+    let row = sqlx::query!(
+        "select sealed_credentials, key_id from connection where org_id = $1 and connection_id = $2",
+        org as _,
+        id as _,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| Sealed {
+        bytes: row.sealed_credentials,
+        key_id: row.key_id,
+    }))
+}
+
+/// Marks a connection as one that a person has to look at. `false` where it was marked already.
+pub async fn need_attention(
+    db: &mut PgConnection,
+    org: OrgId,
+    id: ConnectionId,
+    why: &str,
+) -> Result<bool, sqlx::Error> {
+    let marked = sqlx::query!(
+        "update connection set status = 'needs_attention', attention = $3
+          where org_id = $1 and connection_id = $2 and status = 'active'",
+        org as _,
+        id as _,
+        why,
+    )
+    .execute(db)
+    .await?
+    .rows_affected();
+    Ok(marked == 1)
+}
+
+impl Credentials {
+    /// Returns the JSON form that is sealed. The only place where the secrets are written out.
+    pub fn to_json(&self) -> SecretString {
+        let json = match self {
+            Self::Woocommerce {
+                consumer_key,
+                consumer_secret,
+            } => serde_json::json!({
+                "consumer_key": consumer_key.expose_secret(),
+                "consumer_secret": consumer_secret.expose_secret(),
+            }),
+            Self::Odoo {
+                database,
+                login,
+                api_key,
+            } => serde_json::json!({
+                "database": database,
+                "login": login,
+                "api_key": api_key.expose_secret(),
+            }),
+        };
+        json.to_string().into()
+    }
+
+    /// Reads the JSON form; `None` where it is not that of the system.
+    pub fn from_json(system: System, json: &SecretString) -> Option<Self> {
+        let value: serde_json::Value = serde_json::from_str(json.expose_secret()).ok()?;
+        let text = |field: &str| {
+            value
+                .get(field)
+                .and_then(serde_json::Value::as_str)
+                .map(str::to_owned)
+        };
+        Some(match system {
+            System::Woocommerce => Self::Woocommerce {
+                consumer_key: text("consumer_key")?.into(),
+                consumer_secret: text("consumer_secret")?.into(),
+            },
+            System::Odoo => Self::Odoo {
+                database: text("database")?,
+                login: text("login")?,
+                api_key: text("api_key")?.into(),
+            },
+        })
     }
 }

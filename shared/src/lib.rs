@@ -1,8 +1,25 @@
 //! What the API and the workers both know: the words of the domain, the state machines, the rows and the queries that
 //! own them. Nothing here speaks HTTP, knows a remote system's wire format, or reads the wall clock by itself.
 
+pub mod activity;
+pub mod backoff;
+pub mod batch;
+pub mod bucket;
+pub mod command;
+pub mod conflict;
 pub mod connection;
+pub mod cursor;
+pub mod db;
 pub mod decide;
+pub mod effect;
 pub mod entity;
 pub mod id;
+pub mod item;
+pub mod organisation;
+pub mod queue;
+pub mod record;
+pub mod secret;
+pub mod stage;
+pub mod sync;
 pub mod system;
+pub mod telemetry;

@@ -1,0 +1,446 @@
+//! Items: records as one connection must see them. The unit of work.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::id::{BatchId, ConnectionId, ItemId, OrgId, RecordId, StageId};
+use crate::stage::Stage;
+use crate::system::{EntityType, System};
+
+/// Where an item stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub enum State {
+    /// To be looked at by the next stage of its kind.
+    Pending,
+    Synced,
+    /// The remote refused it; tried again by the next sync.
+    Failed,
+    Skipped,
+    /// Waits for a person.
+    Conflict,
+    /// A request that carries it had no answer; it is looked up before anything is sent again.
+    InDoubt,
+}
+
+impl State {
+    /// Returns the name used in the API, the tables and the logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Synced => "synced",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Conflict => "conflict",
+            Self::InDoubt => "in_doubt",
+        }
+    }
+}
+
+/// An item with its record, as a batch works on it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub item_id: ItemId,
+    pub record_id: RecordId,
+    pub state: State,
+    pub due_sequence: i64,
+    pub external_id: Option<String>,
+    pub parts: Value,
+    pub base: Option<Value>,
+    pub generation: i64,
+    pub retries: i32,
+    /// The record's content.
+    pub content: Value,
+}
+
+/// What was picked for a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Picked {
+    pub count: i32,
+    /// The highest due sequence among them; where the lane goes on.
+    pub position: i64,
+}
+
+/// Puts the next items that are due into a batch: those of the stage's kind behind the lane's position and below the
+/// stage's high-water mark. Items in other hands are passed over, and come with the next sync.
+pub async fn pick_due(
+    db: &mut PgConnection,
+    org: OrgId,
+    stage: &Stage,
+    (batch, position): (BatchId, i64),
+    limit: i64,
+) -> Result<Picked, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"
+        with due as (
+            select item_id
+              from item
+             where org_id = $1 and connection_id = $2 and entity_type = $3
+               and state in ('pending', 'failed') and batch_id is null and retry_stage_id is null
+               and due_sequence > $4 and due_sequence <= $5
+             order by due_sequence
+             limit $6
+               for update skip locked
+        ), picked as (
+            update item i set batch_id = $7, retries = 0
+              from due
+             where i.org_id = $1 and i.item_id = due.item_id
+            returning i.due_sequence
+        )
+        select count(*) as "count!", coalesce(max(due_sequence), $4) as "position!" from picked
+        "#,
+        org as _,
+        stage.connection_id as _,
+        stage.entity_type as _,
+        position,
+        stage.high_water.unwrap_or(0),
+        limit,
+        batch as _,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Picked {
+        count: i32::try_from(row.count).unwrap_or(i32::MAX),
+        position: row.position,
+    })
+}
+
+/// Returns when the stage's earliest retry is due.
+pub async fn earliest_retry(
+    db: &mut PgConnection,
+    org: OrgId,
+    stage: StageId,
+) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "select min(retry_at) from item where org_id = $1 and retry_stage_id = $2",
+        org as _,
+        stage as _
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Puts the stage's retries that are due by a time into a batch; returns how many.
+pub async fn pick_retries(
+    db: &mut PgConnection,
+    org: OrgId,
+    stage: StageId,
+    (batch, by): (BatchId, DateTime<Utc>),
+    limit: i64,
+) -> Result<i32, sqlx::Error> {
+    let picked = sqlx::query!(
+        "update item i set batch_id = $3, retry_stage_id = null, retry_at = null
+           from (select item_id from item
+                  where org_id = $1 and retry_stage_id = $2 and retry_at <= $4
+                  order by retry_at limit $5 for update skip locked) due
+          where i.org_id = $1 and i.item_id = due.item_id",
+        org as _,
+        stage as _,
+        batch as _,
+        by,
+        limit,
+    )
+    .execute(db)
+    .await?
+    .rows_affected();
+    Ok(i32::try_from(picked).unwrap_or(i32::MAX))
+}
+
+/// Loads a batch's items with their records, in the order in which they became due.
+pub async fn of_batch(db: &mut PgConnection, org: OrgId, batch: BatchId) -> Result<Vec<Loaded>, sqlx::Error> {
+    sqlx::query_as!(
+        Loaded,
+        r#"
+        select i.item_id as "item_id: ItemId", i.record_id as "record_id: RecordId", i.state as "state: State",
+               i.due_sequence, i.external_id, i.parts, i.base, i.generation, i.retries, r.content
+          from item i
+          join record r on r.org_id = i.org_id and r.record_id = i.record_id
+         where i.org_id = $1 and i.batch_id = $2
+         order by i.due_sequence
+        "#,
+        org as _,
+        batch as _,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// What a batch came to for one item.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    pub item_id: ItemId,
+    /// The due sequence it was loaded with: where it moved since, the item has to be looked at again.
+    pub due_sequence: i64,
+    pub state: State,
+    pub external_id: Option<String>,
+    pub parts: Value,
+    /// The new base, where both sides agreed on something: the content that was carried, not that of now.
+    pub base: Option<Value>,
+    pub retries: i32,
+    pub retry_at: Option<DateTime<Utc>>,
+    pub last_error: Option<String>,
+    /// The follow-up batch that it moves to.
+    pub follow_up: Option<BatchId>,
+}
+
+/// Settles items of a batch. The caller's transaction is fenced by the batch's token.
+pub async fn settle(
+    db: &mut PgConnection,
+    org: OrgId,
+    (batch, stage): (BatchId, StageId),
+    settled: &[Settled],
+) -> Result<u64, sqlx::Error> {
+    let ids: Vec<Uuid> = settled.iter().map(|s| s.item_id.0).collect();
+    let sequences: Vec<i64> = settled.iter().map(|s| s.due_sequence).collect();
+    let states: Vec<String> = settled.iter().map(|s| s.state.name().to_owned()).collect();
+    let external_ids: Vec<Option<String>> = settled.iter().map(|s| s.external_id.clone()).collect();
+    let parts: Vec<Value> = settled.iter().map(|s| s.parts.clone()).collect();
+    let bases: Vec<Option<Value>> = settled.iter().map(|s| s.base.clone()).collect();
+    let retries: Vec<i32> = settled.iter().map(|s| s.retries).collect();
+    let retry_ats: Vec<Option<DateTime<Utc>>> = settled.iter().map(|s| s.retry_at).collect();
+    let errors: Vec<Option<String>> = settled.iter().map(|s| s.last_error.clone()).collect();
+    let follow_ups: Vec<Option<Uuid>> = settled.iter().map(|s| s.follow_up.map(|id| id.0)).collect();
+    let done = sqlx::query!(
+        "update item i
+            set state = case when s.state = 'synced' and i.due_sequence <> s.due_sequence then 'pending' else s.state end,
+                external_id = s.external_id, parts = s.parts, base = coalesce(s.base, i.base),
+                generation = i.generation + (s.base is not null)::int,
+                retries = s.retries, last_error = s.error, batch_id = s.follow_up,
+                retry_at = s.retry_at, retry_stage_id = case when s.retry_at is not null then $3::uuid end,
+                last_synced_at = case when s.state = 'synced' then lockstep_now() else i.last_synced_at end
+           from unnest($4::uuid[], $5::bigint[], $6::text[], $7::text[], $8::jsonb[], $9::jsonb[], $10::int[],
+                       $11::timestamptz[], $12::text[], $13::uuid[])
+                s (item_id, due_sequence, state, external_id, parts, base, retries, retry_at, error, follow_up)
+          where i.org_id = $1 and i.batch_id = $2 and i.item_id = s.item_id",
+        org as _,
+        batch as _,
+        stage as _,
+        &ids,
+        &sequences,
+        &states,
+        &external_ids as &[Option<String>],
+        &parts,
+        &bases as &[Option<Value>],
+        &retries,
+        &retry_ats as &[Option<DateTime<Utc>>],
+        &errors as &[Option<String>],
+        &follow_ups as &[Option<Uuid>],
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Makes records due for every connection but one (their source), with an item each where there is none yet. An item
+/// in a batch stays there; its due sequence moves, so whoever settles it leaves it pending.
+pub async fn make_due(
+    db: &mut PgConnection,
+    org: OrgId,
+    entity: EntityType,
+    records: &[RecordId],
+    source: Option<ConnectionId>,
+) -> Result<(), sqlx::Error> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    let records: Vec<Uuid> = records.iter().map(|id| id.0).collect();
+    sqlx::query!(
+        "insert into item (org_id, item_id, connection_id, record_id, entity_type, state)
+         select $1, gen_random_uuid(), c.connection_id, r.record_id, $2, 'pending'
+           from connection c
+          cross join unnest($3::uuid[]) r (record_id)
+          where c.org_id = $1 and c.connection_id is distinct from $4
+          order by r.record_id, c.connection_id
+         on conflict (org_id, connection_id, record_id) do update
+            set state = case when item.state = 'in_doubt' then item.state else 'pending' end,
+                due_sequence = nextval('item_due_sequence'), retries = 0,
+                retry_stage_id = null, retry_at = null",
+        org as _,
+        entity.name(),
+        &records,
+        source as _,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// An item that a pull met again.
+#[derive(Clone, Debug)]
+pub struct Met {
+    pub item_id: ItemId,
+    pub record_id: RecordId,
+    pub external_id: Option<String>,
+    pub base: Option<Value>,
+    pub content: Value,
+    /// Whether a batch has it in hand: then it is only marked for another look.
+    pub is_in_hand: bool,
+    pub state: State,
+}
+
+/// Finds a connection's items by the remote's ids or by their records, with the records locked: an older page must not
+/// be written over a newer one.
+pub async fn meet(
+    db: &mut PgConnection,
+    org: OrgId,
+    (connection, entity): (ConnectionId, EntityType),
+    external_ids: &[String],
+    records: &[RecordId],
+) -> Result<Vec<Met>, sqlx::Error> {
+    let records: Vec<Uuid> = records.iter().map(|id| id.0).collect();
+    sqlx::query_as!(
+        Met,
+        r#"
+        select i.item_id as "item_id: ItemId", i.record_id as "record_id: RecordId", i.external_id, i.base, r.content,
+               (i.batch_id is not null) as "is_in_hand!", i.state as "state: State"
+          from item i
+          join record r on r.org_id = i.org_id and r.record_id = i.record_id
+         where i.org_id = $1 and i.connection_id = $2 and i.entity_type = $3
+           and (i.external_id = any($4) or i.record_id = any($5))
+         order by r.record_id
+           for update of r
+        "#,
+        org as _,
+        connection as _,
+        entity as _,
+        external_ids,
+        &records,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// What a pull says about one item of the connection it reads.
+#[derive(Clone, Debug)]
+pub struct Sighted {
+    pub item_id: ItemId,
+    pub record_id: RecordId,
+    pub state: State,
+    pub external_id: String,
+    pub parts: Value,
+    pub base: Option<Value>,
+    pub last_error: Option<String>,
+}
+
+/// Stores what a pull saw: items are made where there are none, and become due again where we have something to say.
+/// Items in a batch keep what they have and are marked for another look.
+pub async fn sight(
+    db: &mut PgConnection,
+    org: OrgId,
+    (connection, entity): (ConnectionId, EntityType),
+    sighted: &[Sighted],
+) -> Result<(), sqlx::Error> {
+    if sighted.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = sighted.iter().map(|s| s.item_id.0).collect();
+    let records: Vec<Uuid> = sighted.iter().map(|s| s.record_id.0).collect();
+    let states: Vec<String> = sighted.iter().map(|s| s.state.name().to_owned()).collect();
+    let external_ids: Vec<String> = sighted.iter().map(|s| s.external_id.clone()).collect();
+    let parts: Vec<Value> = sighted.iter().map(|s| s.parts.clone()).collect();
+    let bases: Vec<Option<Value>> = sighted.iter().map(|s| s.base.clone()).collect();
+    let errors: Vec<Option<String>> = sighted.iter().map(|s| s.last_error.clone()).collect();
+    sqlx::query!(
+        "insert into item (org_id, item_id, connection_id, record_id, entity_type, state, external_id, parts, base,
+                           generation, last_error, last_synced_at)
+         select $1, s.item_id, $2, s.record_id, $3, s.state, s.external_id, s.parts, s.base,
+                (s.base is not null)::int, s.error, case when s.state = 'synced' then lockstep_now() end
+           from unnest($4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::jsonb[], $9::jsonb[], $10::text[])
+                s (item_id, record_id, state, external_id, parts, base, error)
+          order by s.record_id
+         on conflict (org_id, connection_id, record_id) do update
+            set state = case when item.batch_id is null then excluded.state else item.state end,
+                external_id = case when item.batch_id is null then excluded.external_id else item.external_id end,
+                parts = case when item.batch_id is null then excluded.parts else item.parts end,
+                base = case when item.batch_id is null then coalesce(excluded.base, item.base) else item.base end,
+                generation = item.generation + (item.batch_id is null and excluded.base is not null)::int,
+                last_error = case when item.batch_id is null then excluded.last_error else item.last_error end,
+                last_synced_at = case when item.batch_id is null then excluded.last_synced_at else item.last_synced_at end,
+                retry_stage_id = case when item.batch_id is null then null else item.retry_stage_id end,
+                retry_at = case when item.batch_id is null then null else item.retry_at end,
+                due_sequence = case
+                    when item.batch_id is not null or excluded.state = 'pending' then nextval('item_due_sequence')
+                    else item.due_sequence end",
+        org as _,
+        connection as _,
+        entity.name(),
+        &ids,
+        &records,
+        &states,
+        &external_ids,
+        &parts,
+        &bases as &[Option<Value>],
+        &errors as &[Option<String>],
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Says which of a connection's items hold external ids other than their own batch's: to tell whose thing a remote
+/// means when it says that a key is taken.
+pub async fn owners(
+    db: &mut PgConnection,
+    org: OrgId,
+    (connection, entity): (ConnectionId, EntityType),
+    external_ids: &[String],
+) -> Result<BTreeMap<String, ItemId>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        select external_id as "external_id!", item_id as "item_id: ItemId"
+          from item
+         where org_id = $1 and connection_id = $2 and entity_type = $3 and external_id = any($4)
+        "#,
+        org as _,
+        connection as _,
+        entity as _,
+        external_ids,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.external_id, row.item_id))
+        .collect())
+}
+
+/// How one connection sees a record.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub connection_id: ConnectionId,
+    pub system: System,
+    pub state: State,
+    pub external_id: Option<String>,
+    pub retries: i32,
+    pub last_error: Option<String>,
+    pub last_synced_at: Option<DateTime<Utc>>,
+}
+
+/// Lists how the connections see a record.
+pub async fn of_record(
+    db: &mut PgConnection,
+    org: OrgId,
+    record: RecordId,
+) -> Result<Vec<View>, sqlx::Error> {
+    sqlx::query_as!(
+        View,
+        r#"
+        select i.connection_id as "connection_id: ConnectionId", c.system as "system: System",
+               i.state as "state: State", i.external_id, i.retries, i.last_error, i.last_synced_at
+          from item i
+          join connection c on c.org_id = i.org_id and c.connection_id = i.connection_id
+         where i.org_id = $1 and i.record_id = $2
+         order by c.connection_id
+        "#,
+        org as _,
+        record as _,
+    )
+    .fetch_all(db)
+    .await
+}

@@ -1,0 +1,190 @@
+//! Records: the organisation's own copy of its things, and the keys by which they are known again.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::entity::Content;
+use crate::id::{OrgId, RecordId};
+use crate::system::EntityType;
+
+/// A record as it is stored.
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub record_id: RecordId,
+    pub entity_type: EntityType,
+    pub content: Value,
+    pub version: i64,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+}
+
+/// A record to be written, new or with new content.
+#[derive(Clone, Debug)]
+pub struct Put {
+    pub record_id: RecordId,
+    pub content: Content,
+}
+
+/// Writes records of one entity type, with their keys. One that holds the same content already is left as it is;
+/// returns those that changed.
+///
+/// A record of another entity type under one of the ids is an error of the caller and left as it is.
+pub async fn put(
+    db: &mut PgConnection,
+    org: OrgId,
+    entity: EntityType,
+    puts: &[Put],
+) -> Result<Vec<RecordId>, sqlx::Error> {
+    if puts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<Uuid> = puts.iter().map(|put| put.record_id.0).collect();
+    let contents: Vec<Value> = puts.iter().map(|put| put.content.to_json()).collect();
+    let hashes: Vec<Vec<u8>> = puts.iter().map(|put| put.content.hash().0.to_vec()).collect();
+    let changed = sqlx::query_scalar!(
+        r#"
+        insert into record (org_id, record_id, entity_type, content, content_hash)
+        select $1, put.record_id, $2, put.content, put.content_hash
+          from unnest($3::uuid[], $4::jsonb[], $5::bytea[]) put (record_id, content, content_hash)
+         order by put.record_id
+        on conflict (org_id, record_id) do update
+           set content = excluded.content, content_hash = excluded.content_hash, version = record.version + 1,
+               updated_at = lockstep_now()
+         where record.content_hash <> excluded.content_hash and record.entity_type = excluded.entity_type
+        returning record_id as "record_id: RecordId"
+        "#,
+        org as _,
+        entity as _,
+        &ids,
+        &contents,
+        &hashes,
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    let is_changed: std::collections::HashSet<RecordId> = changed.iter().copied().collect();
+    write_keys(
+        db,
+        org,
+        entity,
+        puts.iter().filter(|put| is_changed.contains(&put.record_id)),
+    )
+    .await?;
+    Ok(changed)
+}
+
+async fn write_keys(
+    db: &mut PgConnection,
+    org: OrgId,
+    entity: EntityType,
+    puts: impl Iterator<Item = &Put>,
+) -> Result<(), sqlx::Error> {
+    let (mut owners, mut kinds, mut values, mut all) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for put in puts {
+        all.push(put.record_id.0);
+        for key in put.content.natural_keys() {
+            owners.push(put.record_id.0);
+            kinds.push(key.kind.name().to_owned());
+            values.push(key.value);
+        }
+    }
+    sqlx::query!(
+        "delete from record_key where org_id = $1 and record_id = any($2)",
+        org as _,
+        &all
+    )
+    .execute(&mut *db)
+    .await?;
+    sqlx::query!(
+        "insert into record_key (org_id, entity_type, kind, value, record_id)
+         select distinct $1::uuid, $2::text, key.kind, key.value, key.record_id
+           from unnest($3::text[], $4::text[], $5::uuid[]) key (kind, value, record_id)",
+        org as _,
+        entity.name(),
+        &kinds,
+        &values,
+        &owners,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Finds one record.
+pub async fn find(db: &mut PgConnection, org: OrgId, id: RecordId) -> Result<Option<Record>, sqlx::Error> {
+    sqlx::query_as!(
+        Record,
+        r#"
+        select record_id as "record_id: RecordId", entity_type as "entity_type: EntityType", content, version,
+               created_at, updated_at
+          from record
+         where org_id = $1 and record_id = $2
+        "#,
+        org as _,
+        id as _,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Lists records of one entity type in the order of their ids, after a given one.
+pub async fn list(
+    db: &mut PgConnection,
+    org: OrgId,
+    entity: EntityType,
+    after: Option<RecordId>,
+    limit: i64,
+) -> Result<Vec<Record>, sqlx::Error> {
+    sqlx::query_as!(
+        Record,
+        r#"
+        select record_id as "record_id: RecordId", entity_type as "entity_type: EntityType", content, version,
+               created_at, updated_at
+          from record
+         where org_id = $1 and entity_type = $2 and ($3::uuid is null or record_id > $3)
+         order by record_id
+         limit $4
+        "#,
+        org as _,
+        entity as _,
+        after as _,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Finds the records that answer to keys, by `(kind, value)`.
+pub async fn by_keys(
+    db: &mut PgConnection,
+    org: OrgId,
+    entity: EntityType,
+    keys: &[(String, String)],
+) -> Result<BTreeMap<(String, String), Vec<RecordId>>, sqlx::Error> {
+    let (kinds, values): (Vec<String>, Vec<String>) = keys.iter().cloned().unzip();
+    let rows = sqlx::query!(
+        r#"
+        select k.kind, k.value, k.record_id as "record_id: RecordId"
+          from unnest($3::text[], $4::text[]) wanted (kind, value)
+          join record_key k
+            on k.org_id = $1 and k.entity_type = $2 and k.kind = wanted.kind and k.value = wanted.value
+        "#,
+        org as _,
+        entity.name(),
+        &kinds,
+        &values,
+    )
+    .fetch_all(db)
+    .await?;
+    let mut hits: BTreeMap<(String, String), Vec<RecordId>> = BTreeMap::new();
+    for row in rows {
+        let owners = hits.entry((row.kind, row.value)).or_default();
+        if !owners.contains(&row.record_id) {
+            owners.push(row.record_id);
+        }
+    }
+    Ok(hits)
+}

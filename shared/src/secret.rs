@@ -1,0 +1,179 @@
+//! Sealing credentials: authenticated encryption under the operator's key, bound to organisation and connection.
+//!
+//! A sealed text is a nonce followed by the ciphertext of ChaCha20-Poly1305 (RFC 8439). Because organisation and
+//! connection are part of what is authenticated, a row copied to another tenant can't be opened there.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use chacha20poly1305::aead::{Aead, Payload};
+use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit, Nonce};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use crate::id::{ConnectionId, OrgId};
+
+const NONCE_BYTES: usize = 12;
+
+/// The operator's key, from `INTEGRATION_ENCRYPTION_KEY`.
+#[derive(Clone)]
+pub struct SealingKey {
+    cipher: ChaCha20Poly1305,
+    id: String,
+}
+
+impl std::fmt::Debug for SealingKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SealingKey")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SecretError {
+    #[error("the encryption key must be 32 bytes in base64, such as `openssl rand -base64 32` prints")]
+    Key,
+    #[error("the credentials were sealed with key `{sealed}`, but this process holds key `{held}`")]
+    OtherKey { sealed: String, held: String },
+    #[error("the sealed credentials can't be opened: they were changed, or belong to another connection")]
+    Broken,
+}
+
+/// Credentials as they are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    pub bytes: Vec<u8>,
+    pub key_id: String,
+}
+
+impl SealingKey {
+    /// Reads a key from its base64 form.
+    pub fn parse(text: &SecretString) -> Result<Self, SecretError> {
+        let bytes = STANDARD
+            .decode(text.expose_secret().trim())
+            .map_err(|_| SecretError::Key)?;
+        let key = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| SecretError::Key)?;
+        // The id tells keys apart without telling anything of the key.
+        let id = hex::encode(&Sha256::digest([b"lockstep key id".as_slice(), &key].concat())[..6]);
+        Ok(Self {
+            cipher: ChaCha20Poly1305::new(&Key::from(key)),
+            id,
+        })
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Seals a text. The nonce is drawn by the caller and must never be used twice.
+    pub fn seal(
+        &self,
+        nonce: [u8; NONCE_BYTES],
+        org: OrgId,
+        connection: ConnectionId,
+        plain: &str,
+    ) -> Sealed {
+        let payload = Payload {
+            msg: plain.as_bytes(),
+            aad: &associated(org, connection),
+        };
+        let ciphertext = self
+            .cipher
+            .encrypt(&Nonce::from(nonce), payload)
+            .expect("a text in memory is below the cipher's limit");
+        Sealed {
+            bytes: [nonce.as_slice(), &ciphertext].concat(),
+            key_id: self.id.clone(),
+        }
+    }
+
+    /// Opens a sealed text.
+    pub fn open(
+        &self,
+        org: OrgId,
+        connection: ConnectionId,
+        sealed: &Sealed,
+    ) -> Result<SecretString, SecretError> {
+        if sealed.key_id != self.id {
+            return Err(SecretError::OtherKey {
+                sealed: sealed.key_id.clone(),
+                held: self.id.clone(),
+            });
+        }
+        let (nonce, ciphertext) = sealed
+            .bytes
+            .split_first_chunk::<NONCE_BYTES>()
+            .ok_or(SecretError::Broken)?;
+        let payload = Payload {
+            msg: ciphertext,
+            aad: &associated(org, connection),
+        };
+        let plain = self
+            .cipher
+            .decrypt(&Nonce::from(*nonce), payload)
+            .map_err(|_| SecretError::Broken)?;
+        String::from_utf8(plain)
+            .map(SecretString::from)
+            .map_err(|_| SecretError::Broken)
+    }
+}
+
+fn associated(org: OrgId, connection: ConnectionId) -> Vec<u8> {
+    [org.0.as_bytes().as_slice(), connection.0.as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn key(byte: u8) -> SealingKey {
+        SealingKey::parse(&STANDARD.encode([byte; 32]).into()).unwrap()
+    }
+
+    fn ids() -> (OrgId, ConnectionId) {
+        (OrgId(Uuid::from_u128(1)), ConnectionId(Uuid::from_u128(2)))
+    }
+
+    #[test]
+    fn what_was_sealed_opens_for_its_own_connection_only() {
+        let (org, connection) = ids();
+        let sealed = key(1).seal([7; 12], org, connection, "ck_secret");
+
+        assert_eq!(
+            key(1).open(org, connection, &sealed).unwrap().expose_secret(),
+            "ck_secret",
+            "R70"
+        );
+        let other = OrgId(Uuid::from_u128(3));
+        assert_eq!(
+            key(1).open(other, connection, &sealed).unwrap_err(),
+            SecretError::Broken
+        );
+        assert!(matches!(
+            key(2).open(org, connection, &sealed).unwrap_err(),
+            SecretError::OtherKey { .. }
+        ));
+    }
+
+    #[test]
+    fn a_changed_byte_is_noticed() {
+        let (org, connection) = ids();
+        let mut sealed = key(1).seal([7; 12], org, connection, "ck_secret");
+        *sealed.bytes.last_mut().unwrap() ^= 1;
+
+        assert_eq!(
+            key(1).open(org, connection, &sealed).unwrap_err(),
+            SecretError::Broken
+        );
+    }
+
+    #[test]
+    fn a_key_of_another_length_is_refused() {
+        assert_eq!(
+            SealingKey::parse(&"c2hvcnQ=".to_owned().into()).unwrap_err(),
+            SecretError::Key
+        );
+    }
+}

@@ -1,0 +1,281 @@
+//! Stages: one direction, connection and entity type within a sync, one open at a time.
+
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+
+use crate::id::{ConnectionId, OrgId, StageId, SyncId};
+use crate::system::{Direction, EntityType, System};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+pub enum Status {
+    Waiting,
+    Open,
+    Finished,
+    /// It could not be carried through; the others go on.
+    Failed,
+}
+
+/// A stage to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    pub direction: Direction,
+    pub connection: ConnectionId,
+    pub entity: EntityType,
+}
+
+/// Puts the stages of a sync in order: all pulls, then all pushes; in each WooCommerce before Odoo; in each of those
+/// what is referred to before what refers to it (R3).
+pub fn plan(connections: &[(ConnectionId, System)], entities: &[EntityType]) -> Vec<Planned> {
+    let mut connections = connections.to_vec();
+    connections.sort_by_key(|(id, system)| (*system, *id));
+    let mut entities = entities.to_vec();
+    entities.sort();
+    entities.dedup();
+    let mut stages = Vec::new();
+    for direction in [Direction::Pull, Direction::Push] {
+        for (connection, _) in &connections {
+            stages.extend(entities.iter().map(|entity| Planned {
+                direction,
+                connection: *connection,
+                entity: *entity,
+            }));
+        }
+    }
+    stages
+}
+
+/// A stage's row.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    pub stage_id: StageId,
+    pub sync_id: SyncId,
+    pub direction: Direction,
+    pub connection_id: ConnectionId,
+    pub entity_type: EntityType,
+    pub status: Status,
+    pub high_water: Option<i64>,
+}
+
+/// Stores the stages of a sync in their order.
+pub async fn insert(
+    db: &mut PgConnection,
+    org: OrgId,
+    sync: SyncId,
+    planned: &[Planned],
+) -> Result<(), sqlx::Error> {
+    for (ordinal, stage) in (0_i32..).zip(planned) {
+        sqlx::query!(
+            "insert into sync_stage (org_id, stage_id, sync_id, ordinal, direction, connection_id, entity_type)
+             values ($1, $2, $3, $4, $5, $6, $7)",
+            org as _,
+            StageId::random() as _,
+            sync as _,
+            ordinal,
+            stage.direction as _,
+            stage.connection as _,
+            stage.entity as _,
+        )
+        .execute(&mut *db)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Returns the sync's first stage that waits.
+pub async fn next_waiting(
+    db: &mut PgConnection,
+    org: OrgId,
+    sync: SyncId,
+) -> Result<Option<Stage>, sqlx::Error> {
+    sqlx::query_as!(
+        Stage,
+        r#"
+        select stage_id as "stage_id: StageId", sync_id as "sync_id: SyncId", direction as "direction: Direction",
+               connection_id as "connection_id: ConnectionId", entity_type as "entity_type: EntityType",
+               status as "status: Status", high_water
+          from sync_stage
+         where org_id = $1 and sync_id = $2 and status = 'waiting'
+         order by ordinal
+         limit 1
+        "#,
+        org as _,
+        sync as _,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Locks a stage's row and reads it. Every transaction that opens or closes a batch does this first, so that two lanes
+/// can neither both miss the stage's end nor both see it.
+pub async fn lock(db: &mut PgConnection, org: OrgId, id: StageId) -> Result<Stage, sqlx::Error> {
+    sqlx::query_as!(
+        Stage,
+        r#"
+        select stage_id as "stage_id: StageId", sync_id as "sync_id: SyncId", direction as "direction: Direction",
+               connection_id as "connection_id: ConnectionId", entity_type as "entity_type: EntityType",
+               status as "status: Status", high_water
+          from sync_stage
+         where org_id = $1 and stage_id = $2
+           for update
+        "#,
+        org as _,
+        id as _,
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Opens a stage. A push takes what is due by now and counts it.
+pub async fn open(db: &mut PgConnection, org: OrgId, stage: &Stage) -> Result<Stage, sqlx::Error> {
+    sqlx::query_as!(
+        Stage,
+        r#"
+        update sync_stage t
+           set status = 'open', opened_at = lockstep_now(),
+               high_water = case when direction = 'push' then nextval('item_due_sequence') end,
+               total = case when direction = 'push' then (
+                   select count(*) from item i
+                    where i.org_id = t.org_id and i.connection_id = t.connection_id and i.entity_type = t.entity_type
+                      and i.state in ('pending', 'failed') and i.batch_id is null and i.retry_stage_id is null
+               ) else 0 end
+         where org_id = $1 and stage_id = $2 and status = 'waiting'
+        returning stage_id as "stage_id: StageId", sync_id as "sync_id: SyncId", direction as "direction: Direction",
+                  connection_id as "connection_id: ConnectionId", entity_type as "entity_type: EntityType",
+                  status as "status: Status", high_water
+        "#,
+        org as _,
+        stage.stage_id as _,
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Closes a stage: failed where a reason is given. `false` where it was closed already.
+pub async fn close(
+    db: &mut PgConnection,
+    org: OrgId,
+    id: StageId,
+    failure: Option<&str>,
+) -> Result<bool, sqlx::Error> {
+    let closed = sqlx::query!(
+        "update sync_stage
+            set status = case when $3::text is null then 'finished' else 'failed' end, error_message = $3,
+                closed_at = lockstep_now()
+          where org_id = $1 and stage_id = $2 and status in ('waiting', 'open')",
+        org as _,
+        id as _,
+        failure,
+    )
+    .execute(db)
+    .await?
+    .rows_affected();
+    Ok(closed == 1)
+}
+
+/// How a sync's stages ended, to tell how the sync ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    pub finished: i64,
+    pub failed: i64,
+    /// Items that did not get through.
+    pub unsettled_items: i64,
+    pub settled_items: i64,
+}
+
+impl Ends {
+    /// Returns the state in which the sync ends (R1, R8): done if all got through, failed if nothing did.
+    pub const fn status(self) -> crate::sync::Status {
+        match (
+            self.failed,
+            self.finished,
+            self.unsettled_items,
+            self.settled_items,
+        ) {
+            (0, _, 0, _) => crate::sync::Status::Done,
+            (_, 0, _, _) => crate::sync::Status::Failed,
+            (0, _, _, 0) => crate::sync::Status::Failed,
+            _ => crate::sync::Status::Partial,
+        }
+    }
+}
+
+/// Sums up how a sync's stages ended.
+pub async fn ends(db: &mut PgConnection, org: OrgId, sync: SyncId) -> Result<Ends, sqlx::Error> {
+    sqlx::query_as!(
+        Ends,
+        r#"
+        select (select count(*) from sync_stage where org_id = $1 and sync_id = $2 and status = 'finished') as "finished!",
+               (select count(*) from sync_stage where org_id = $1 and sync_id = $2 and status = 'failed') as "failed!",
+               coalesce(sum(failed_count + conflict_count), 0) as "unsettled_items!",
+               coalesce(sum(created_count + updated_count + unchanged_count + seen_count - failed_count - conflict_count), 0)
+                   as "settled_items!"
+          from sync_batch
+         where org_id = $1 and sync_id = $2
+        "#,
+        org as _,
+        sync as _,
+    )
+    .fetch_one(db)
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn pulls_go_before_pushes_and_the_store_before_the_erp() {
+        let (store, erp) = (ConnectionId(Uuid::from_u128(9)), ConnectionId(Uuid::from_u128(1)));
+
+        let stages = plan(
+            &[(erp, System::Odoo), (store, System::Woocommerce)],
+            &[EntityType::Products, EntityType::Customers],
+        );
+
+        let order: Vec<_> = stages
+            .iter()
+            .map(|s| (s.direction, s.connection == store, s.entity))
+            .collect();
+        let (pull, push) = (Direction::Pull, Direction::Push);
+        let (customers, products) = (EntityType::Customers, EntityType::Products);
+        assert_eq!(
+            order,
+            [
+                (pull, true, customers),
+                (pull, true, products),
+                (pull, false, customers),
+                (pull, false, products),
+                (push, true, customers),
+                (push, true, products),
+                (push, false, customers),
+                (push, false, products),
+            ],
+            "R3"
+        );
+    }
+
+    #[test]
+    fn a_failed_system_makes_a_sync_partial_and_only_failures_make_it_failed() {
+        use crate::sync::Status::{Done, Failed, Partial};
+        let ends = |finished, failed, unsettled_items, settled_items| {
+            Ends {
+                finished,
+                failed,
+                unsettled_items,
+                settled_items,
+            }
+            .status()
+        };
+
+        assert_eq!(ends(8, 0, 0, 50), Done);
+        assert_eq!(ends(8, 0, 0, 0), Done, "nothing to do is done");
+        assert_eq!(ends(8, 0, 1, 50), Partial, "R8");
+        assert_eq!(ends(4, 4, 0, 50), Partial, "R8");
+        assert_eq!(ends(0, 8, 0, 0), Failed);
+        assert_eq!(ends(8, 0, 5, 0), Failed);
+    }
+}
