@@ -1,0 +1,249 @@
+//! The public methods of models, with their arguments by name.
+
+use serde_json::{Map, Value, json};
+
+use super::domain::Window;
+use super::exception::Exception;
+use super::read::Links;
+use super::session::Session;
+
+/// The named arguments of a call; `ids` and `context` are among them.
+pub(super) type Arguments = Map<String, Value>;
+
+/// What the methods take by position after `ids`, in order; those marked with `!` must be there.
+const METHODS: &[(&str, bool, &[&str])] = &[
+    ("search", false, &["domain!", "offset", "limit", "order"]),
+    ("search_read", false, &["domain", "fields", "offset", "limit", "order", "load"]),
+    ("search_count", false, &["domain!", "limit"]),
+    ("read", true, &["fields", "load"]),
+    ("create", false, &["vals_list!"]),
+    ("write", true, &["vals!"]),
+    ("unlink", true, &[]),
+    ("load", false, &["fields!", "data!"]),
+    ("fields_get", false, &["allfields", "attributes"]),
+    ("get_external_id", true, &[]),
+    ("formatted_read_group", false, &["domain!", "groupby", "aggregates", "having", "offset", "limit", "order"]),
+    ("check_object_reference", false, &["module!", "xml_id!", "raise_on_access_error"]),
+];
+
+/// Puts positional arguments under their names.
+pub(super) fn named(model: &str, method: &str, positional: Vec<Value>, keywords: Arguments) -> Result<Arguments, Exception> {
+    let (_, takes_ids, parameters) = signature(model, method)?;
+    let mut arguments = keywords;
+    let names = takes_ids.then_some("ids").into_iter().chain(parameters.iter().map(|name| name.trim_end_matches('!')));
+    for (name, value) in names.zip(positional) {
+        arguments.insert(name.to_owned(), value);
+    }
+    Ok(arguments)
+}
+
+fn signature(model: &str, method: &str) -> Result<&'static (&'static str, bool, &'static [&'static str]), Exception> {
+    let private = method.starts_with('_') || matches!(method, "exists" | "init" | "browse" | "sudo");
+    if private {
+        let message = format!("Private methods (such as '{model}.{method}') cannot be called remotely.");
+        return Err(Exception::access(message));
+    }
+    let known = METHODS.iter().find(|(name, _, _)| *name == method);
+    known.filter(|_| method != "check_object_reference" || model == "ir.model.data").ok_or_else(|| {
+        Exception::attribute(format!("The method '{model}.{method}' does not exist"))
+    })
+}
+
+/// Whether a method works on records; the others refuse `ids` in JSON-2.
+pub(super) fn takes_ids(model: &str, method: &str) -> Result<bool, Exception> {
+    signature(model, method).map(|(_, takes_ids, _)| *takes_ids)
+}
+
+impl Session<'_> {
+    /// Calls a method. Unknown keywords and missing arguments are refused (facts: systems B2).
+    pub(super) fn call(&mut self, model: &str, method: &str, arguments: &Arguments) -> Result<Value, Exception> {
+        let (_, _, parameters) = signature(model, method)?;
+        check_arguments(method, parameters, arguments)?;
+        let context = arguments.get("context").and_then(Value::as_object);
+        let active_test = context.and_then(|context| context.get("active_test"));
+        self.active_test = active_test.is_none_or(|value| value != &Value::Bool(false) && value != &json!(0));
+        let none = Value::Null;
+        let argument = |name: &str| arguments.get(name).unwrap_or(&none);
+        let window = Window {
+            offset: usize::try_from(argument("offset").as_u64().unwrap_or_default()).unwrap_or_default(),
+            limit: argument("limit").as_u64().and_then(|limit| usize::try_from(limit).ok()),
+            order: argument("order").as_str().map(str::to_owned),
+        };
+        let links = match arguments.get("load") {
+            Some(load) if !load.is_string() => Links::Bare,
+            _ => Links::Named,
+        };
+        let ids = ids(argument("ids"));
+        match method {
+            "search" => Ok(json!(self.search(model, argument("domain"), &window)?)),
+            "search_read" => {
+                let found = self.search(model, argument("domain"), &window)?;
+                Ok(Value::Array(self.read(model, &found, &texts(argument("fields")), links)?))
+            }
+            "search_count" => {
+                let unsorted = Window { order: Some("id".to_owned()), ..window };
+                Ok(json!(self.search(model, argument("domain"), &unsorted)?.len()))
+            }
+            "read" => Ok(Value::Array(self.read(model, &ids, &texts(argument("fields")), links)?)),
+            "create" => self.create_all(model, argument("vals_list")),
+            "write" => {
+                let vals = argument("vals").as_object().cloned().unwrap_or_default();
+                self.write(model, &ids, &vals).map(|()| json!(true))
+            }
+            "unlink" => self.unlink(model, &ids).map(|()| json!(true)),
+            "load" => {
+                let data = argument("data").as_array().cloned().unwrap_or_default();
+                self.load(model, &texts(argument("fields")), &data)
+            }
+            "fields_get" => Ok(self.fields_get(model, &texts(argument("allfields")), argument("attributes"))),
+            "get_external_id" => {
+                let names = ids.iter().map(|id| {
+                    (id.to_string(), json!(self.external_id(model, *id).unwrap_or_default()))
+                });
+                Ok(Value::Object(names.collect()))
+            }
+            "formatted_read_group" => self.formatted_read_group(model, arguments),
+            _ => {
+                let module = argument("module").as_str().unwrap_or_default();
+                let name = argument("xml_id").as_str().unwrap_or_default();
+                let external = format!("{module}.{name}");
+                let found = self.resolve(&external);
+                found.map(|(_, model, id)| json!([model, id])).ok_or_else(|| {
+                    Exception::value(format!("External ID not found in the system: {external}"))
+                })
+            }
+        }
+    }
+
+    /// A list gives a list of ids, one dict the same with one.
+    fn create_all(&mut self, model: &str, list: &Value) -> Result<Value, Exception> {
+        let list = match list {
+            Value::Array(list) => list.clone(),
+            one => vec![one.clone()],
+        };
+        let mut made = Vec::new();
+        for vals in list {
+            made.push(self.create(model, &vals.as_object().cloned().unwrap_or_default())?);
+        }
+        Ok(json!(made))
+    }
+
+    fn fields_get(&self, model: &str, wanted: &[String], attributes: &Value) -> Value {
+        let attributes = texts(attributes);
+        let mut answer = Map::new();
+        for field in self.db.table(model).model.fields.iter().filter(|field| field.name != "target") {
+            if !wanted.is_empty() && !wanted.contains(&field.name) {
+                continue;
+            }
+            let mut about = Map::from_iter([
+                ("type".to_owned(), json!(field.type_name())),
+                ("string".to_owned(), json!(field.label)),
+                ("required".to_owned(), json!(field.is_required)),
+                ("readonly".to_owned(), json!(field.name == "id" || field.name == "display_name")),
+                ("store".to_owned(), json!(Session::is_stored(field))),
+            ]);
+            about.extend(field.comodel().map(|to| ("relation".to_owned(), json!(to))));
+            if let super::model::Kind::Selection(options) = field.kind {
+                about.insert("selection".to_owned(), json!(options));
+            }
+            if let super::model::Kind::Measure(_) = field.kind {
+                about.insert("digits".to_owned(), json!([16, 2]));
+            }
+            if !attributes.is_empty() {
+                about.retain(|name, _| attributes.contains(name));
+            }
+            answer.insert(field.name.clone(), Value::Object(about));
+        }
+        Value::Object(answer)
+    }
+
+    /// Sums up; grouping by nothing or by one plain field.
+    fn formatted_read_group(&self, model: &str, arguments: &Arguments) -> Result<Value, Exception> {
+        let domain = arguments.get("domain").cloned().unwrap_or_default();
+        let found = self.search(model, &domain, &Window { order: Some("id".to_owned()), ..Window::default() })?;
+        let groupby = texts(arguments.get("groupby").unwrap_or(&Value::Null));
+        let aggregates = texts(arguments.get("aggregates").unwrap_or(&Value::Null));
+        let mut groups: Vec<(Value, Vec<i64>)> = Vec::new();
+        match groupby.first() {
+            None => groups.push((Value::Null, found)),
+            Some(field) => {
+                self.field(model, field)?;
+                for id in found {
+                    let rows = self.read(model, &[id], std::slice::from_ref(field), Links::Named)?;
+                    let key = rows[0][field].clone();
+                    match groups.iter_mut().find(|(known, _)| *known == key) {
+                        Some((_, ids)) => ids.push(id),
+                        None => groups.push((key, vec![id])),
+                    }
+                }
+            }
+        }
+        let mut answer = Vec::new();
+        for (key, ids) in groups {
+            let mut row = Map::new();
+            if let Some(field) = groupby.first() {
+                row.insert(field.clone(), key);
+            }
+            for aggregate in &aggregates {
+                row.insert(aggregate.clone(), self.aggregated(model, &ids, aggregate)?);
+            }
+            row.insert("__extra_domain".to_owned(), json!([]));
+            answer.push(Value::Object(row));
+        }
+        Ok(Value::Array(answer))
+    }
+
+    fn aggregated(&self, model: &str, ids: &[i64], aggregate: &str) -> Result<Value, Exception> {
+        if aggregate == "__count" {
+            return Ok(json!(ids.len()));
+        }
+        let (name, function) = aggregate.split_once(':').unwrap_or((aggregate, "sum"));
+        self.field(model, name)?;
+        let numbers = ids.iter().filter_map(|id| self.raw(model, *id, name).as_f64());
+        let extreme = |best: fn(f64, f64) -> f64| ids.iter().filter_map(|id| self.raw(model, *id, name).as_f64()).reduce(best);
+        let number = match function {
+            "max" => extreme(f64::max),
+            "min" => extreme(f64::min),
+            "sum" => Some(numbers.sum()),
+            "array_agg" => return Ok(ids.iter().map(|id| self.raw(model, *id, name)).collect()),
+            _ => return Err(Exception::value(format!("Invalid aggregate method '{function}' for '{aggregate}'."))),
+        };
+        let is_time = matches!(name, "write_date" | "create_date");
+        let is_whole = matches!(name, "id" | "res_id");
+        #[expect(clippy::cast_possible_truncation, reason = "microseconds and ids are whole and below 2^53")]
+        Ok(match number {
+            None => Value::Bool(false),
+            Some(number) if is_time => json!(super::read::stamp(number as i64)),
+            Some(number) if is_whole => json!(number as i64),
+            Some(number) => json!(number),
+        })
+    }
+}
+
+fn check_arguments(method: &str, parameters: &[&str], arguments: &Arguments) -> Result<(), Exception> {
+    let implementation = if method == "search_read" { "_read_format" } else { method };
+    for name in arguments.keys().filter(|name| !matches!(name.as_str(), "ids" | "context")) {
+        if !parameters.iter().any(|parameter| parameter.trim_end_matches('!') == name) {
+            let message = format!("BaseModel.{implementation}() got an unexpected keyword argument '{name}'");
+            return Err(Exception::wrong_type(message));
+        }
+    }
+    let missing = parameters.iter().filter_map(|name| name.strip_suffix('!'));
+    for name in missing.filter(|name| !arguments.contains_key(*name)) {
+        let message = format!("BaseModel.{method}() missing 1 required positional argument: '{name}'");
+        return Err(Exception { status: 422, ..Exception::wrong_type(message) });
+    }
+    Ok(())
+}
+
+fn ids(value: &Value) -> Vec<i64> {
+    match value {
+        Value::Number(number) => number.as_i64().into_iter().collect(),
+        Value::Array(list) => list.iter().filter_map(Value::as_i64).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()
+}
