@@ -1,0 +1,320 @@
+//! Customers: WooCommerce's form to ours and back. Pure.
+
+use lockstep_shared::entity::{Address, Content, Customer, Invalid, clean_line};
+use lockstep_shared::id::RecordId;
+use serde_json::{Value, json};
+
+use super::product::{Body, Fields};
+use super::text;
+use super::wire;
+use crate::connector::{Parts, Refusal, Theirs};
+
+/// Meta key of the tax number; one with an underscore in front would be dropped (facts/mapping-woocommerce.md §2).
+const TAX_NUMBER: &str = "vat_number";
+
+/// Domain of the addresses of customers that have none: an account must have one, and `.invalid` reaches nobody
+/// (facts/mapping-woocommerce.md §2).
+const NO_EMAIL: &str = "@no-email.invalid";
+
+/// Longest local part of an address from which WooCommerce makes a user name (facts/mapping-woocommerce.md §2).
+const LOGIN_LIMIT: usize = 60;
+
+/// The lines of an address as the two sides call them.
+type Line = (&'static str, fn(&Address) -> Option<&String>);
+
+const LINES: [Line; 6] = [
+    ("address_1", |address| address.street.as_ref()),
+    ("address_2", |address| address.street2.as_ref()),
+    ("city", |address| address.city.as_ref()),
+    ("postcode", |address| address.postcode.as_ref()),
+    ("state", |address| address.state.as_ref()),
+    ("country", |address| address.country.as_ref()),
+];
+
+// Reading
+
+/// Reads a customer, as [`project`] leaves it.
+pub(super) fn read(customer: &wire::Customer) -> Result<Customer, Invalid> {
+    let name = name_of(customer);
+    let canonical = Customer {
+        email: Some(customer.email.to_lowercase()).filter(|email| !email.trim().ends_with(NO_EMAIL)),
+        phone: Some(customer.billing.phone.clone()),
+        company: Some(customer.billing.company.clone()),
+        tax_number: wire::meta(&customer.meta_data, TAX_NUMBER).map(str::to_owned),
+        billing: address_of(&customer.billing),
+        shipping: address_of(&customer.shipping),
+        is_active: true,
+        name,
+    }
+    .canonical()?;
+    Ok(project(&canonical))
+}
+
+/// Someone who registered without a name goes by what there is.
+fn name_of(customer: &wire::Customer) -> String {
+    let own = whole_name(&customer.first_name, &customer.last_name);
+    let billing = whole_name(&customer.billing.first_name, &customer.billing.last_name);
+    let company = clean_line(&customer.billing.company);
+    [own, billing, company]
+        .into_iter()
+        .find(|name| !name.is_empty())
+        .unwrap_or_else(|| clean_line(&customer.username))
+}
+
+/// A first name is stored encoded, `A &amp; B` (facts/mapping-woocommerce.md §2).
+fn whole_name(first: &str, last: &str) -> String {
+    clean_line(&text::settled(&format!("{first} {last}")))
+}
+
+fn address_of(address: &wire::Address) -> Option<Address> {
+    let line = |text: &str| Some(text.to_owned());
+    Some(Address {
+        name: Some(whole_name(&address.first_name, &address.last_name)),
+        street: line(&address.address_1),
+        street2: line(&address.address_2),
+        city: line(&address.city),
+        postcode: line(&address.postcode),
+        state: line(&address.state),
+        country: line(&address.country),
+    })
+}
+
+/// Returns a customer as the connector hands it out.
+pub(super) fn theirs(customer: &wire::Customer) -> Theirs {
+    Theirs {
+        external_id: customer.id.to_string(),
+        content: read(customer).map(Content::Customer),
+        parts: Parts::new(),
+        marker: customer.marker(),
+    }
+}
+
+// What WooCommerce can hold
+
+/// Returns a customer as WooCommerce gives it back after a write of ours. An account can't be taken out of use.
+pub(super) fn project(customer: &Customer) -> Customer {
+    let name = clean_line(&text::settled(&customer.name));
+    let address = |address: &Option<Address>| {
+        let address = address.clone()?;
+        // A name alone is no address: both of an account's addresses have one.
+        LINES
+            .iter()
+            .any(|(_, line)| line(&address).is_some())
+            .then(|| Address {
+                name: address
+                    .name
+                    .as_deref()
+                    .map(|own| clean_line(&text::settled(own)))
+                    .filter(|own| !own.is_empty() && *own != name),
+                ..address
+            })
+    };
+    let projected = Customer {
+        billing: address(&customer.billing),
+        shipping: address(&customer.shipping),
+        is_active: true,
+        email: customer.email.clone().filter(|email| !email.ends_with(NO_EMAIL)),
+        phone: customer.phone.clone(),
+        company: customer.company.clone(),
+        tax_number: customer.tax_number.clone(),
+        name,
+    };
+    projected.canonical().unwrap_or_else(|_| customer.clone())
+}
+
+/// Says why a customer can't be written.
+pub(super) fn refuses(customer: &Customer) -> Option<Refusal> {
+    let refusal = |code: &str, message: &str| {
+        Some(Refusal {
+            code: code.to_owned(),
+            message: message.to_owned(),
+        })
+    };
+    if clean_line(&text::settled(&customer.name)).is_empty() {
+        return refusal("no_name", "the customer has no name");
+    }
+    // `customer_invalid_email` (facts/mapping-woocommerce.md §2).
+    if customer.email.as_deref().is_some_and(|email| !email.is_ascii()) {
+        return refusal(
+            "unfit_email",
+            "WooCommerce takes e-mail addresses of ASCII characters only",
+        );
+    }
+    None
+}
+
+// Writing
+
+/// Returns the address by which the customer's account is known.
+pub(super) fn account_email(customer: &Customer, record: RecordId) -> String {
+    customer
+        .email
+        .clone()
+        .unwrap_or_else(|| format!("{record}{NO_EMAIL}"))
+}
+
+/// Returns the body that creates a customer.
+pub(super) fn create_body(customer: &Customer, record: RecordId) -> Body {
+    let email = account_email(customer, record);
+    let mut body = Body::new();
+    put_names(&mut body, &customer.name);
+    if email
+        .split('@')
+        .next()
+        .is_some_and(|local| local.len() > LOGIN_LIMIT)
+    {
+        body.insert("username".to_owned(), json!(record.to_string()));
+    }
+    body.insert("email".to_owned(), json!(email));
+    let mut billing = address_body(customer, customer.billing.as_ref());
+    billing.insert("company".to_owned(), json!(customer.company));
+    billing.insert("phone".to_owned(), json!(customer.phone));
+    billing.insert("email".to_owned(), json!(customer.email));
+    // A `null` is refused where a string is meant (facts/mapping-woocommerce.md §2).
+    billing.retain(|_, value| !value.is_null() && value != "");
+    body.insert("billing".to_owned(), Value::Object(billing));
+    if customer.shipping.is_some() {
+        let mut shipping = address_body(customer, customer.shipping.as_ref());
+        shipping.retain(|_, value| value != "");
+        body.insert("shipping".to_owned(), Value::Object(shipping));
+    }
+    let mut meta = vec![json!({"key": wire::CUSTOMER_MARKER, "value": record.to_string()})];
+    if let Some(number) = &customer.tax_number {
+        meta.push(json!({"key": TAX_NUMBER, "value": number}));
+    }
+    body.insert("meta_data".to_owned(), Value::Array(meta));
+    body
+}
+
+/// Returns the body that changes the given fields of a customer; empty where WooCommerce holds none of them.
+///
+/// `copied` tells whether the account's shipping address is the billing address once more, which we hold as none: it
+/// has to go along, or it would be taken for an address of its own from then on.
+pub(super) fn update_body(customer: &Customer, record: RecordId, fields: Fields<'_>, copied: Copied) -> Body {
+    let mut body = Body::new();
+    let is_renamed = fields.has("name");
+    if is_renamed {
+        put_names(&mut body, &customer.name);
+    }
+    // An account's own address in another case is refused, so it is left out unless it changes
+    // (facts/mapping-woocommerce.md §2).
+    if fields.has("email") {
+        body.insert("email".to_owned(), json!(account_email(customer, record)));
+    }
+    let billing = billing_body(customer, fields);
+    if !billing.is_empty() {
+        body.insert("billing".to_owned(), Value::Object(billing));
+    }
+    let shipping = shipping_body(customer, fields, copied);
+    if !shipping.is_empty() {
+        body.insert("shipping".to_owned(), Value::Object(shipping));
+    }
+    if fields.has("tax_number") {
+        let number = customer.tax_number.as_deref().unwrap_or_default();
+        body.insert(
+            "meta_data".to_owned(),
+            json!([{"key": TAX_NUMBER, "value": number}]),
+        );
+    }
+    body
+}
+
+/// Whether the account's shipping address repeats its billing address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Copied {
+    Yes,
+    No,
+}
+
+/// Says whether a change may leave a copied shipping address behind, so that the account has to be read first.
+pub(super) fn may_leave_copy(customer: &Customer, fields: Fields<'_>) -> bool {
+    customer.shipping.is_none() && (fields.has("billing") || fields.has("name"))
+}
+
+/// Says whether an account's shipping address is one that we hold as none.
+pub(super) fn copied(account: &wire::Customer) -> Copied {
+    let has_shipping = address_of(&account.shipping).is_some_and(|address| {
+        LINES
+            .iter()
+            .any(|(_, line)| line(&address).is_some_and(|text| !text.trim().is_empty()))
+    });
+    match read(account) {
+        Ok(customer) if has_shipping && customer.shipping.is_none() => Copied::Yes,
+        Ok(_) | Err(_) => Copied::No,
+    }
+}
+
+fn billing_body(customer: &Customer, fields: Fields<'_>) -> Body {
+    let mut billing = if fields.has("billing") {
+        address_body(customer, customer.billing.as_ref())
+    } else {
+        Body::new()
+    };
+    if fields.has("name") && follows_name(customer.billing.as_ref()) {
+        put_names(&mut billing, &customer.name);
+    }
+    for (path, value) in [("company", &customer.company), ("phone", &customer.phone)] {
+        if fields.has(path) {
+            billing.insert(path.to_owned(), json!(value.as_deref().unwrap_or_default()));
+        }
+    }
+    billing
+}
+
+fn shipping_body(customer: &Customer, fields: Fields<'_>, copied: Copied) -> Body {
+    match &customer.shipping {
+        None if fields.has("shipping") => blank_address(),
+        None if copied == Copied::Yes && may_leave_copy(customer, fields) => {
+            if customer.billing.is_some() {
+                address_body(customer, customer.billing.as_ref())
+            } else {
+                blank_address()
+            }
+        }
+        None => Body::new(),
+        Some(_) if fields.has("shipping") => address_body(customer, customer.shipping.as_ref()),
+        Some(_) if fields.has("name") && follows_name(customer.shipping.as_ref()) => {
+            let mut names = Body::new();
+            put_names(&mut names, &customer.name);
+            names
+        }
+        Some(_) => Body::new(),
+    }
+}
+
+/// Says whether the name at an address is the customer's own.
+fn follows_name(address: Option<&Address>) -> bool {
+    address.is_none_or(|address| address.name.is_none())
+}
+
+fn address_body(customer: &Customer, address: Option<&Address>) -> Body {
+    let mut body = blank_address();
+    let name = address
+        .and_then(|address| address.name.as_deref())
+        .unwrap_or(&customer.name);
+    put_names(&mut body, name);
+    for (field, line) in LINES {
+        let value = address.and_then(line).map(String::as_str).unwrap_or_default();
+        body.insert(field.to_owned(), json!(value));
+    }
+    body
+}
+
+fn blank_address() -> Body {
+    let fields = LINES.iter().map(|(field, _)| *field);
+    let names = ["first_name", "last_name"];
+    fields
+        .chain(names)
+        .map(|field| (field.to_owned(), json!("")))
+        .collect()
+}
+
+/// The first word is the first name, the rest the last (facts/mapping-woocommerce.md §10).
+fn put_names(body: &mut Body, name: &str) {
+    let (first, last) = name.split_once(' ').unwrap_or((name, ""));
+    body.insert("first_name".to_owned(), json!(first));
+    body.insert("last_name".to_owned(), json!(last));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,562 @@
+//! Products: WooCommerce's form to ours and back. Pure.
+
+use std::collections::BTreeSet;
+
+use lockstep_shared::connection::{Settings, WeightUnit};
+use lockstep_shared::entity::{
+    Attribute, Content, FieldError, Invalid, Money, Product, ProductKind, ProductStatus, Variant, VariantKey,
+};
+use lockstep_shared::id::RecordId;
+use rust_decimal::Decimal;
+use serde_json::{Map, Value, json};
+
+use super::text;
+use super::wire;
+use crate::connector::{Parts, Refusal, Theirs};
+
+/// Digits of a weight in the shop's unit. With more, a weight in pounds would not come back as it went.
+const WEIGHT_DIGITS: u32 = 4;
+
+/// A JSON object that is being put together.
+pub(super) type Body = Map<String, Value>;
+
+/// Which fields are written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fields<'a> {
+    All,
+    Only(&'a BTreeSet<String>),
+}
+
+impl Fields<'_> {
+    pub(super) fn has(self, path: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(paths) => paths.contains(path),
+        }
+    }
+
+    fn has_of(self, key: &VariantKey, field: &str) -> bool {
+        self.has(&format!("variants/{key}/{field}"))
+    }
+}
+
+// Reading
+
+/// Reads a product with its variations, as [`project`] leaves it; only the trash has a status of its own.
+pub(super) fn read(
+    product: &wire::Product,
+    variations: &[wire::Variation],
+    settings: &Settings,
+) -> Result<Product, Invalid> {
+    let live: Vec<&wire::Variation> = variations
+        .iter()
+        .filter(|variation| is_live(variation, product))
+        .collect();
+    if product.is_variable() && live.is_empty() {
+        let message = "must be at least one: this variable product has no published variation";
+        return Err(Invalid(vec![FieldError::new("variants", message)]));
+    }
+    let mut errors = Vec::new();
+    let variants = if product.is_variable() {
+        live.iter()
+            .enumerate()
+            .map(|(position, variation)| variant_of(variation, product, position, settings, &mut errors))
+            .collect()
+    } else {
+        vec![only_variant(product, settings, &mut errors)]
+    };
+    if !errors.is_empty() {
+        return Err(Invalid(errors));
+    }
+    let tracks_stock = if product.is_variable() {
+        live.iter().any(|variation| variation.manage_stock)
+    } else {
+        product.manage_stock
+    };
+    let is_virtual = if product.is_variable() {
+        live.iter().all(|variation| variation.is_virtual)
+    } else {
+        product.is_virtual
+    };
+    let status = status_of(&product.status);
+    let canonical = Product {
+        name: text::settled(&product.name),
+        status,
+        kind: if is_virtual && !tracks_stock {
+            ProductKind::Service
+        } else {
+            ProductKind::Goods
+        },
+        tracks_stock,
+        description: Some(product.description.clone()),
+        summary: Some(text::plain(&product.short_description)),
+        variants,
+    }
+    .canonical()?;
+    Ok(Product {
+        status,
+        ..project(&canonical, settings)
+    })
+}
+
+/// Says whether a variation is for sale: a private one was taken out of use, and the trash takes a product's
+/// variations with it (facts/mapping-woocommerce.md §1, §10).
+pub(super) fn is_live(variation: &wire::Variation, product: &wire::Product) -> bool {
+    match variation.status.as_str() {
+        "publish" | "" => true,
+        "trash" => product.is_trashed(),
+        _ => false,
+    }
+}
+
+/// Archived is only the trash (facts/mapping-woocommerce.md §1, «Status»).
+fn status_of(status: &str) -> ProductStatus {
+    match status {
+        "publish" => ProductStatus::Published,
+        "private" => ProductStatus::Private,
+        "trash" => ProductStatus::Archived,
+        // `draft`, `pending`, `future`, `auto-draft`, or what a plugin adds: not for sale yet.
+        _ => ProductStatus::Draft,
+    }
+}
+
+fn only_variant(product: &wire::Product, settings: &Settings, errors: &mut Vec<FieldError>) -> Variant {
+    Variant {
+        attributes: Vec::new(),
+        sku: Some(product.sku.clone()),
+        barcode: Some(product.global_unique_id.clone()),
+        price: price_of(&product.regular_price, settings, 0, errors),
+        weight_kg: weight_of(&product.weight, settings, 0, errors),
+    }
+}
+
+/// A variation without an SKU of its own answers with its parent's, which no variation can have for itself
+/// (facts/mapping-woocommerce.md §1). An inherited weight is what one unit weighs all the same, so it stays.
+fn variant_of(
+    variation: &wire::Variation,
+    product: &wire::Product,
+    position: usize,
+    settings: &Settings,
+    errors: &mut Vec<FieldError>,
+) -> Variant {
+    let is_inherited = variation.sku.eq_ignore_ascii_case(&product.sku);
+    Variant {
+        attributes: attributes_of(variation),
+        sku: Some(variation.sku.clone()).filter(|_| !is_inherited),
+        barcode: Some(variation.global_unique_id.clone()),
+        price: price_of(&variation.regular_price, settings, position, errors),
+        weight_kg: weight_of(&variation.weight, settings, position, errors),
+    }
+}
+
+/// An attribute without an option stands for any option: it doesn't tell the variation apart. Names and options are
+/// stored encoded (facts/mapping-woocommerce.md §1).
+fn attributes_of(variation: &wire::Variation) -> Vec<Attribute> {
+    let set = variation
+        .attributes
+        .iter()
+        .filter(|attribute| !attribute.option.trim().is_empty());
+    set.map(|attribute| Attribute {
+        name: text::settled(&attribute.name),
+        option: text::settled(&attribute.option),
+    })
+    .collect()
+}
+
+pub(super) fn key_of(variation: &wire::Variation) -> VariantKey {
+    let clean = |attribute: Attribute| Attribute {
+        name: lockstep_shared::entity::clean_line(&attribute.name),
+        option: lockstep_shared::entity::clean_line(&attribute.option),
+    };
+    VariantKey::of(
+        &attributes_of(variation)
+            .into_iter()
+            .map(clean)
+            .collect::<Vec<_>>(),
+    )
+}
+
+fn price_of(text: &str, settings: &Settings, position: usize, errors: &mut Vec<FieldError>) -> Option<Money> {
+    let amount = decimal(text, &format!("variants/{position}/price"), errors)?;
+    Some(Money::new(amount, settings.currency))
+}
+
+fn weight_of(
+    text: &str,
+    settings: &Settings,
+    position: usize,
+    errors: &mut Vec<FieldError>,
+) -> Option<Decimal> {
+    let path = format!("variants/{position}/weight_kg");
+    let weight = decimal(text, &path, errors)?;
+    let kilograms = to_kilograms(weight, settings.weight_unit);
+    if kilograms.is_none() {
+        errors.push(FieldError::new(
+            path,
+            format!("must be a weight that can be counted, not `{text}`"),
+        ));
+    }
+    kilograms
+}
+
+fn decimal(text: &str, path: &str, errors: &mut Vec<FieldError>) -> Option<Decimal> {
+    let text = text.trim();
+    if text.is_empty() {
+        return None;
+    }
+    let number = text.parse().ok();
+    if number.is_none() {
+        errors.push(FieldError::new(
+            path,
+            format!("must be a plain number, not `{text}`"),
+        ));
+    }
+    number
+}
+
+/// Returns a product as the connector hands it out.
+pub(super) fn theirs(product: &wire::Product, variations: &[wire::Variation], settings: &Settings) -> Theirs {
+    let parts: Parts = if product.is_variable() {
+        let live = variations.iter().filter(|variation| is_live(variation, product));
+        live.map(|variation| (key_of(variation), variation.id.to_string()))
+            .collect()
+    } else {
+        Parts::new()
+    };
+    Theirs {
+        external_id: product.id.to_string(),
+        content: read(product, variations, settings).map(Content::Product),
+        parts,
+        marker: product.marker(),
+    }
+}
+
+// What WooCommerce can hold
+
+/// Returns a product as WooCommerce gives it back after a write of ours.
+pub(super) fn project(product: &Product, settings: &Settings) -> Product {
+    let variants = product.variants.iter().map(|variant| Variant {
+        attributes: variant
+            .attributes
+            .iter()
+            .map(|attribute| Attribute {
+                name: text::settled(&attribute.name),
+                option: text::settled(&attribute.option),
+            })
+            .collect(),
+        sku: variant.sku.clone(),
+        barcode: variant.barcode.clone().filter(|code| is_barcode(code)),
+        price: variant.price,
+        weight_kg: variant.weight_kg.and_then(|weight| {
+            to_kilograms(
+                from_kilograms(weight, settings.weight_unit)?,
+                settings.weight_unit,
+            )
+        }),
+    });
+    let projected = Product {
+        name: text::settled(&product.name),
+        // There is no archive, and the trash is emptied by itself; a draft can still be named by orders
+        // (facts/mapping-woocommerce.md §1, «Status»).
+        status: match product.status {
+            ProductStatus::Archived => ProductStatus::Draft,
+            status @ (ProductStatus::Published | ProductStatus::Private | ProductStatus::Draft) => status,
+        },
+        // A service is what is virtual and not counted (facts/mapping-odoo.md §9).
+        kind: if product.tracks_stock {
+            ProductKind::Goods
+        } else {
+            product.kind
+        },
+        tracks_stock: product.tracks_stock,
+        description: product.description.as_deref().map(text::stored_html),
+        summary: product.summary.clone(),
+        variants: variants.collect(),
+    };
+    // What is left of a name can be nothing; then the write is refused, not the comparison.
+    projected.canonical().unwrap_or_else(|_| product.clone())
+}
+
+/// Only digits and hyphens are kept of a GTIN: `ABC123` would become `123` (facts/mapping-woocommerce.md §1).
+fn is_barcode(code: &str) -> bool {
+    code.bytes().all(|b| b.is_ascii_digit() || b == b'-')
+}
+
+fn kilograms_per(unit: WeightUnit) -> Decimal {
+    match unit {
+        WeightUnit::Kg => Decimal::ONE,
+        WeightUnit::G => Decimal::new(1, 3),
+        // The international pound and its sixteenth, exact by definition.
+        WeightUnit::Lbs => Decimal::new(45_359_237, 8),
+        WeightUnit::Oz => Decimal::new(28_349_523_125, 12),
+    }
+}
+
+fn to_kilograms(weight: Decimal, unit: WeightUnit) -> Option<Decimal> {
+    weight
+        .round_dp(WEIGHT_DIGITS)
+        .checked_mul(kilograms_per(unit))
+        .map(|weight| weight.normalize())
+}
+
+/// Returns a weight in the shop's unit, as it is written; `None` where it is out of all bounds.
+fn from_kilograms(weight: Decimal, unit: WeightUnit) -> Option<Decimal> {
+    let weight = weight.checked_div(kilograms_per(unit))?;
+    Some(weight.round_dp(WEIGHT_DIGITS).normalize())
+}
+
+// Refusing
+
+/// Says why a product can't be written.
+pub(super) fn refuses(product: &Product, settings: &Settings) -> Option<Refusal> {
+    let refusal = |code: &str, message: String| {
+        Some(Refusal {
+            code: code.to_owned(),
+            message,
+        })
+    };
+    if text::settled(&product.name).trim().is_empty() {
+        return refusal("no_name", "the product has no name".to_owned());
+    }
+    for variant in &product.variants {
+        if let Some(price) = variant.price
+            && price.currency != settings.currency
+        {
+            let message = format!(
+                "the price is in {}, and this store sells in {}",
+                price.currency, settings.currency
+            );
+            return refusal("wrong_currency", message);
+        }
+        if let Some(sku) = variant.sku.as_deref().filter(|sku| is_altered(sku)) {
+            let message = format!("the SKU `{sku}` has parts that WooCommerce takes for markup and drops");
+            return refusal("unfit_sku", message);
+        }
+    }
+    None
+}
+
+/// Tags and encoded bytes are stripped from an SKU (facts/mapping-woocommerce.md §1, «SKU»).
+fn is_altered(sku: &str) -> bool {
+    let has_encoded_byte = sku
+        .as_bytes()
+        .windows(3)
+        .any(|bytes| bytes[0] == b'%' && bytes[1].is_ascii_hexdigit() && bytes[2].is_ascii_hexdigit());
+    has_encoded_byte || sku.contains('<')
+}
+
+// Writing
+
+/// Returns the body that creates a product; a variable one gets its variations by calls of their own.
+pub(super) fn create_body(product: &Product, record: RecordId, settings: &Settings) -> Body {
+    let mut body = text_fields(product, Fields::All);
+    if let (true, Some(variant)) = (product.is_simple(), product.variants.first()) {
+        body.insert("type".to_owned(), json!("simple"));
+        body.append(&mut variant_fields(variant, Fields::All, settings));
+        body.append(&mut stock_fields(product, Fields::All));
+    } else {
+        body.insert("type".to_owned(), json!("variable"));
+        body.insert("attributes".to_owned(), Value::Array(with_options(&[], product)));
+    }
+    body.retain(|_, value| value != "");
+    let marker = json!([{"key": wire::PRODUCT_MARKER, "value": record.to_string()}]);
+    body.insert("meta_data".to_owned(), marker);
+    body
+}
+
+/// Returns the fields that a product has whatever its type.
+pub(super) fn text_fields(product: &Product, fields: Fields<'_>) -> Body {
+    let mut body = Body::new();
+    let mut put = |path: &str, name: &str, value: &str| {
+        if fields.has(path) {
+            body.insert(name.to_owned(), json!(value));
+        }
+    };
+    put("name", "name", &product.name);
+    put("status", "status", status_name(product.status));
+    put(
+        "description",
+        "description",
+        product.description.as_deref().unwrap_or_default(),
+    );
+    let summary = text::html(product.summary.as_deref().unwrap_or_default());
+    put("summary", "short_description", &summary);
+    body
+}
+
+fn status_name(status: ProductStatus) -> &'static str {
+    match status {
+        ProductStatus::Published => "publish",
+        ProductStatus::Private => "private",
+        ProductStatus::Draft | ProductStatus::Archived => "draft",
+    }
+}
+
+/// Returns the fields that make a thing a service, or one that is counted. `virtual` is left alone where it need not
+/// change: a download is virtual and may be counted. The number in stock is never written.
+pub(super) fn stock_fields(product: &Product, fields: Fields<'_>) -> Body {
+    let mut body = Body::new();
+    let stops_counting = fields.has("tracks_stock") && !product.tracks_stock;
+    if fields.has("kind") || stops_counting {
+        body.insert("virtual".to_owned(), json!(product.kind == ProductKind::Service));
+    }
+    if fields.has("tracks_stock") {
+        body.insert("manage_stock".to_owned(), json!(product.tracks_stock));
+    }
+    body
+}
+
+/// Returns the fields of what can be put into a basket. All are strings: a batch takes numbers and `abc` without a
+/// word and stores something else (facts/systems.md A6, A9).
+pub(super) fn variant_fields(variant: &Variant, fields: Fields<'_>, settings: &Settings) -> Body {
+    let key = variant.key();
+    let mut body = Body::new();
+    let mut put = |path: &str, name: &str, value: Option<String>| {
+        if fields.has_of(&key, path) {
+            body.insert(name.to_owned(), json!(value.unwrap_or_default()));
+        }
+    };
+    put("sku", "sku", variant.sku.clone());
+    put("barcode", "global_unique_id", variant.barcode.clone());
+    put(
+        "price",
+        "regular_price",
+        variant.price.map(|price| price.amount.to_string()),
+    );
+    let weight = variant
+        .weight_kg
+        .and_then(|weight| from_kilograms(weight, settings.weight_unit))
+        .filter(|weight| !weight.is_zero());
+    put("weight_kg", "weight", weight.map(|weight| weight.to_string()));
+    body
+}
+
+/// Returns the fields of a variation as it holds them, to compare with what would be written.
+pub(super) fn variation_fields(
+    variation: &wire::Variation,
+    parent: &wire::Product,
+    settings: &Settings,
+) -> Body {
+    let mut errors = Vec::new();
+    let held = Variant {
+        attributes: Vec::new(),
+        ..variant_of(variation, parent, 0, settings, &mut errors)
+    };
+    let mut body = variant_fields(&held, Fields::All, settings);
+    // What can't be read is not what it should be.
+    for error in errors {
+        let name = if error.field.ends_with("price") {
+            "regular_price"
+        } else {
+            "weight"
+        };
+        body.remove(name);
+    }
+    body
+}
+
+/// Returns a parent's attributes with every option that the product's variants need.
+///
+/// The list replaces the one that is there, so it starts from that: attributes and options of others stay, and a
+/// global attribute keeps its id. What is missing becomes an attribute of this product alone
+/// (facts/mapping-woocommerce.md §1).
+pub(super) fn with_options(present: &[wire::Attribute], product: &Product) -> Vec<Value> {
+    let mut attributes: Vec<wire::Attribute> = present.iter().map(unescaped).collect();
+    let wanted = product.variants.iter().flat_map(|variant| &variant.attributes);
+    for attribute in wanted {
+        let known = attributes
+            .iter_mut()
+            .find(|known| is_same(&known.name, &attribute.name));
+        let entry = match known {
+            Some(entry) => entry,
+            None => {
+                attributes.push(wire::Attribute {
+                    name: attribute.name.clone(),
+                    position: attributes.len() as u64,
+                    visible: true,
+                    ..wire::Attribute::default()
+                });
+                attributes.last_mut().expect("it was pushed just now")
+            }
+        };
+        entry.variation = true;
+        if !entry
+            .options
+            .iter()
+            .any(|option| is_same(option, &attribute.option))
+        {
+            entry.options.push(attribute.option.clone());
+        }
+    }
+    attributes.iter().map(attribute_json).collect()
+}
+
+/// Says whether a parent has every option that the product's variants need.
+pub(super) fn has_options(present: &[wire::Attribute], product: &Product) -> bool {
+    let mut wanted = product.variants.iter().flat_map(|variant| &variant.attributes);
+    wanted.all(|attribute| {
+        present.iter().any(|known| {
+            known.variation
+                && is_same(&known.name, &attribute.name)
+                && known
+                    .options
+                    .iter()
+                    .any(|option| is_same(option, &attribute.option))
+        })
+    })
+}
+
+fn unescaped(attribute: &wire::Attribute) -> wire::Attribute {
+    wire::Attribute {
+        name: text::settled(&attribute.name),
+        options: attribute
+            .options
+            .iter()
+            .map(|option| text::settled(option))
+            .collect(),
+        ..attribute.clone()
+    }
+}
+
+fn attribute_json(attribute: &wire::Attribute) -> Value {
+    let mut body = json!({
+        "name": attribute.name,
+        "position": attribute.position,
+        "visible": attribute.visible,
+        "variation": attribute.variation,
+        "options": attribute.options,
+    });
+    if attribute.id > 0 {
+        body["id"] = json!(attribute.id);
+    }
+    body
+}
+
+/// Names and options are the same whatever their case: that is how [`VariantKey`] tells variants apart.
+fn is_same(stored: &str, ours: &str) -> bool {
+    text::settled(stored).trim().to_lowercase() == ours.to_lowercase()
+}
+
+/// Returns the attributes of a variation as they are written: a global one goes by its id, by its name it would be
+/// dropped without a word (facts/mapping-woocommerce.md §1).
+pub(super) fn variation_attributes(parent: &[wire::Attribute], variant: &Variant) -> Value {
+    let named = variant.attributes.iter().map(|attribute| {
+        let known = parent.iter().find(|known| is_same(&known.name, &attribute.name));
+        let option = known
+            .and_then(|known| {
+                known
+                    .options
+                    .iter()
+                    .find(|option| is_same(option, &attribute.option))
+            })
+            .map_or_else(|| attribute.option.clone(), |option| text::settled(option));
+        match known.filter(|known| known.id > 0) {
+            Some(known) => json!({"id": known.id, "option": option}),
+            None => json!({"name": attribute.name, "option": option}),
+        }
+    });
+    Value::Array(named.collect())
+}
+
+#[cfg(test)]
+mod tests;

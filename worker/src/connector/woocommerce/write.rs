@@ -1,0 +1,849 @@
+//! Writing: which request carries what, and what its answer means for each write.
+//!
+//! Products and customers go into batches of any. A variable product takes further calls: its variations have a batch
+//! of their own, one per parent (facts/mapping-woocommerce.md §1).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use lockstep_shared::connection::Settings;
+use lockstep_shared::entity::{Content, Customer, Product, VariantKey};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::customer::Copied;
+use super::error::{self, ItemError, Kind};
+use super::product::{Body, Fields};
+use super::{BATCH_LIMIT, SYSTEM, WooCommerce, customer, product, wire};
+use crate::connector::{Action, CallError, Gate, Outcome, Parts, Refusal, Request, Step, Write};
+
+/// What [`WooCommerce::send_call`] needs to send a request and to read its answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Call {
+    /// `None` where nothing is to be sent: every outcome is known.
+    path: Option<String>,
+    body: Value,
+    /// One per write, in their order.
+    slots: Vec<Slot>,
+}
+
+/// Where a write stands in a batch, and what it comes to when it is done.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Slot {
+    /// Not sent: it can't be done.
+    Refused(Refusal),
+    /// Not sent: it is so already.
+    Done { external_id: String, parts: Parts },
+    /// The next of `create`.
+    Created { next: Option<Step> },
+    /// The next of `update`.
+    Updated {
+        external_id: String,
+        parts: Parts,
+        next: Option<Step>,
+    },
+    /// The next of `update`, which puts it into the trash.
+    Trashed { external_id: String },
+    /// The next of `delete`.
+    Deleted { external_id: String },
+    /// All of `create` and `update`: one product's variations.
+    Varied {
+        external_id: String,
+        /// Those that need no answer to be known.
+        parts: Parts,
+        created: Vec<VariantKey>,
+        updated: usize,
+        next: Option<Step>,
+    },
+}
+
+/// What one write needs.
+#[derive(Clone, Debug)]
+enum Job {
+    Nothing(Slot),
+    Create(Body, Slot),
+    Update(Body, Slot),
+    Delete(u64, Slot),
+    /// A request of its own.
+    Own {
+        path: String,
+        body: Value,
+        slot: Slot,
+    },
+}
+
+impl Job {
+    fn refused(code: &str, message: &str) -> Self {
+        Self::Nothing(Slot::Refused(Refusal {
+            code: code.to_owned(),
+            message: message.to_owned(),
+        }))
+    }
+
+    /// As WooCommerce says it of a product that is not there (facts/systems.md A2).
+    fn missing() -> Self {
+        Self::refused("woocommerce_rest_product_invalid_id", "Invalid ID.")
+    }
+}
+
+/// A product as it is before it is changed.
+#[derive(Clone, Debug)]
+struct Current {
+    product: wire::Product,
+    variations: Vec<wire::Variation>,
+}
+
+impl WooCommerce {
+    pub(super) async fn plan_products(
+        &self,
+        gate: &dyn Gate,
+        writes: Vec<Write>,
+    ) -> Result<Vec<Request>, CallError> {
+        let current = self.current(gate, &writes).await?;
+        let jobs = writes.into_iter().map(|write| {
+            let job = product_job(&write, &current, &self.settings);
+            (write, job)
+        });
+        Ok(requests("products/batch", jobs))
+    }
+
+    pub(super) async fn plan_customers(
+        &self,
+        gate: &dyn Gate,
+        writes: Vec<Write>,
+    ) -> Result<Vec<Request>, CallError> {
+        let ids: Vec<String> = writes.iter().filter_map(account_to_read).collect();
+        let accounts = self.customers_by_id(gate, &ids).await?;
+        let jobs = writes.into_iter().map(|write| {
+            let job = customer_job(&write, &accounts);
+            (write, job)
+        });
+        Ok(requests("customers/batch", jobs))
+    }
+
+    /// Reads the products whose variations or attributes are to change, with their variations, also those that are out
+    /// of use: they are used again before new ones are made. Nothing but us keeps two variations from being the same
+    /// (facts/mapping-woocommerce.md §1).
+    async fn current(&self, gate: &dyn Gate, writes: &[Write]) -> Result<BTreeMap<u64, Current>, CallError> {
+        let needed: Vec<(&Product, &String, &Parts)> = writes.iter().filter_map(needs_current).collect();
+        let ids: Vec<String> = needed.iter().map(|(_, id, _)| (*id).clone()).collect();
+        let products = self.products_by_id(gate, &ids).await?;
+        let complete = self
+            .with_variations(gate, products.into_values().collect())
+            .await?;
+        let mut current: BTreeMap<u64, Current> = complete
+            .into_iter()
+            .map(|(product, variations)| (product.id, Current { product, variations }))
+            .collect();
+        let lost: Vec<String> = needed
+            .iter()
+            .flat_map(|(_, _, parts)| parts.values())
+            .filter(|id| {
+                let mut known = current.values().flat_map(|current| &current.variations);
+                !known.any(|variation| variation.id.to_string() == **id)
+            })
+            .cloned()
+            .collect();
+        // The trash takes a parent's variations with it; a parent that came back is without them.
+        for variation in self
+            .variations_by_id(gate, &lost, "trash")
+            .await?
+            .unwrap_or_default()
+        {
+            if let Some(current) = current.get_mut(&variation.parent_id) {
+                current.variations.push(variation);
+            }
+        }
+        for (product, id, _) in needed {
+            let Some(current) = id.parse().ok().and_then(|id: u64| current.get_mut(&id)) else {
+                continue;
+            };
+            let is_new = current.product.variations.is_empty() && current.variations.is_empty();
+            if current.product.is_variable() && !is_new && !has_all(product, current) {
+                let listed = self.variations_of(gate, current.product.id, "any").await?;
+                let known: BTreeSet<u64> = current.variations.iter().map(|variation| variation.id).collect();
+                current.variations.extend(
+                    listed
+                        .into_iter()
+                        .filter(|variation| !known.contains(&variation.id)),
+                );
+            }
+        }
+        Ok(current)
+    }
+
+    pub(super) async fn send_call(
+        &self,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Vec<Outcome>, CallError> {
+        let call: Call = serde_json::from_value(request.call.clone())
+            .map_err(|_| error::refused("the call is not one of this connector"))?;
+        let Some(path) = &call.path else {
+            return outcomes(&call.slots, &Value::Null);
+        };
+        let builder = self.request("POST", path, Vec::new()).json(&call.body);
+        let answer = self.http.write(SYSTEM, builder, deadline).await?;
+        outcomes(&call.slots, &error::body(&answer, Kind::Write)?)
+    }
+}
+
+// Planning: products
+
+/// Returns the product that an update can't be planned for without a look at it.
+fn needs_current(write: &Write) -> Option<(&Product, &String, &Parts)> {
+    let (
+        Content::Product(product),
+        Action::Update {
+            external_id,
+            parts,
+            changed,
+        },
+    ) = (&write.content, &write.action)
+    else {
+        return None;
+    };
+    let has_variations = !product.is_simple() || !parts.is_empty();
+    let touches_them = changed.iter().any(|path| {
+        path.starts_with("variants/") || matches!(path.as_str(), "kind" | "tracks_stock" | "status")
+    });
+    (has_variations && (touches_them || write.step > Step::default())).then_some((
+        product,
+        external_id,
+        parts,
+    ))
+}
+
+fn has_all(product: &Product, current: &Current) -> bool {
+    let keys: BTreeSet<VariantKey> = current.variations.iter().map(product::key_of).collect();
+    product
+        .variants
+        .iter()
+        .all(|variant| keys.contains(&variant.key()))
+}
+
+fn product_job(write: &Write, current: &BTreeMap<u64, Current>, settings: &Settings) -> Job {
+    let Content::Product(product) = &write.content else {
+        return Job::refused("wrong_type", "this is no product");
+    };
+    match &write.action {
+        Action::Create if write.step == Step::default() => {
+            let next = (!product.is_simple()).then_some(Step(1));
+            Job::Create(
+                product::create_body(product, write.record, settings),
+                Slot::Created { next },
+            )
+        }
+        Action::Create => Job::refused(
+            "no_parent",
+            "variations can only be added to a product that is known",
+        ),
+        Action::Delete { external_id } => trash(external_id),
+        Action::Update {
+            external_id,
+            parts,
+            changed,
+        } => {
+            let Ok(id) = external_id.parse::<u64>() else {
+                return Job::missing();
+            };
+            let update = Update {
+                product,
+                id,
+                fields: Fields::Only(changed),
+                step: write.step,
+                settings,
+            };
+            if needs_current(write).is_some() {
+                current
+                    .get(&id)
+                    .map_or_else(Job::missing, |current| update.with_current(current, changed))
+            } else {
+                update.alone(parts)
+            }
+        }
+    }
+}
+
+/// A `delete` in a batch is for good; the status `trash` is not (facts/mapping-woocommerce.md §1, «Status»).
+fn trash(external_id: &str) -> Job {
+    let Ok(id) = external_id.parse::<u64>() else {
+        return Job::missing();
+    };
+    let mut body = Body::new();
+    body.insert("id".to_owned(), json!(id));
+    body.insert("status".to_owned(), json!("trash"));
+    Job::Update(
+        body,
+        Slot::Trashed {
+            external_id: external_id.to_owned(),
+        },
+    )
+}
+
+/// An update of one product.
+#[derive(Clone, Copy, Debug)]
+struct Update<'a> {
+    product: &'a Product,
+    id: u64,
+    fields: Fields<'a>,
+    step: Step,
+    settings: &'a Settings,
+}
+
+impl Update<'_> {
+    /// Plans what needs no look at the product: all of a simple one, the texts of a variable one.
+    fn alone(self, parts: &Parts) -> Job {
+        let mut body = product::text_fields(self.product, self.fields);
+        let only = self
+            .product
+            .variants
+            .first()
+            .filter(|_| self.product.is_simple() && parts.is_empty());
+        if let Some(variant) = only {
+            body.append(&mut product::variant_fields(variant, self.fields, self.settings));
+            body.append(&mut product::stock_fields(self.product, self.fields));
+        }
+        self.update(body, parts.clone(), None)
+    }
+
+    fn with_current(self, current: &Current, changed: &BTreeSet<String>) -> Job {
+        let is_variable = current.product.is_variable();
+        match (self.product.is_simple(), is_variable) {
+            (true, false) => return self.alone(&Parts::new()),
+            (true, true) if !has_all(self.product, current) => {
+                let message =
+                    "it has variations in the store and none here: WooCommerce can't take them away from it";
+                return Job::refused("variable_to_simple", message);
+            }
+            // The types of plugins too: what they would lose is not ours to know.
+            (false, false) if current.product.type_name != "simple" => {
+                let message = format!(
+                    "it is of the type `{}`, which has no variations",
+                    current.product.type_name
+                );
+                return Job::refused("unfit_type", &message);
+            }
+            (true | false, _) => {}
+        }
+        let changes = self.variations(current, changed);
+        if self.step == Step::default() {
+            let body = self.parent(current);
+            // What comes back from the trash comes without its variations.
+            let is_followed = !is_variable || current.product.is_trashed() || !changes.is_empty();
+            if !body.is_empty() {
+                return self.update(body, changes.parts, is_followed.then_some(Step(1)));
+            }
+        }
+        changes.into_job(self)
+    }
+
+    /// Returns what changes in the parent of variations.
+    fn parent(self, current: &Current) -> Body {
+        let mut body = product::text_fields(self.product, self.fields);
+        let present = &current.product.attributes;
+        if !product::has_options(present, self.product) {
+            let attributes = product::with_options(present, self.product);
+            body.insert("attributes".to_owned(), Value::Array(attributes));
+        }
+        if !current.product.is_variable() {
+            // What it was known by goes to a variation, which could not have the same SKU (facts/mapping-woocommerce.md
+            // §1); the price goes by itself, and a weight would be inherited.
+            body.insert("type".to_owned(), json!("variable"));
+            for field in ["sku", "global_unique_id", "weight"] {
+                body.insert(field.to_owned(), json!(""));
+            }
+            body.insert("manage_stock".to_owned(), json!(false));
+        } else if self.fields.has("tracks_stock")
+            && !self.product.tracks_stock
+            && current.product.manage_stock
+        {
+            body.insert("manage_stock".to_owned(), json!(false));
+        }
+        body
+    }
+
+    fn update(self, mut body: Body, parts: Parts, next: Option<Step>) -> Job {
+        let external_id = self.id.to_string();
+        if body.is_empty() {
+            return Job::Nothing(Slot::Done { external_id, parts });
+        }
+        body.insert("id".to_owned(), json!(self.id));
+        Job::Update(
+            body,
+            Slot::Updated {
+                external_id,
+                parts,
+                next,
+            },
+        )
+    }
+
+    /// Compares the variations with the variants they should be.
+    fn variations(self, current: &Current, changed: &BTreeSet<String>) -> Changes {
+        let mut changes = Changes::default();
+        let (matches, rest) = matched(self.product, current);
+        for (variant, variation) in self.product.variants.iter().zip(matches) {
+            let key = variant.key();
+            let Some(variation) = variation else {
+                let mut body = self.whole_variation(variant, current);
+                body.retain(|_, value| value != "");
+                changes.create.push((key, Value::Object(body)));
+                continue;
+            };
+            changes.parts.insert(key.clone(), variation.id.to_string());
+            let is_same = product::is_live(variation, &current.product) && product::key_of(variation) == key;
+            let body = if is_same {
+                self.difference(variant, variation, current)
+            } else {
+                self.whole_variation(variant, current)
+            };
+            changes.change(variation.id, body);
+        }
+        let gone = gone_keys(self.product, changed);
+        for variation in rest
+            .into_iter()
+            .filter(|variation| product::is_live(variation, &current.product))
+        {
+            let key = product::key_of(variation);
+            if gone.contains(key.as_str()) {
+                changes.change(
+                    variation.id,
+                    Body::from_iter([("status".to_owned(), json!("private"))]),
+                );
+            } else {
+                changes
+                    .parts
+                    .entry(key)
+                    .or_insert_with(|| variation.id.to_string());
+            }
+        }
+        changes
+    }
+
+    fn whole_variation(self, variant: &lockstep_shared::entity::Variant, current: &Current) -> Body {
+        let mut body = product::variant_fields(variant, Fields::All, self.settings);
+        body.append(&mut product::stock_fields(self.product, Fields::All));
+        let attributes = product::variation_attributes(&current.product.attributes, variant);
+        body.insert("attributes".to_owned(), attributes);
+        body.insert("status".to_owned(), json!("publish"));
+        body
+    }
+
+    /// Returns the changed fields in which a variation is not yet what it should be.
+    fn difference(
+        self,
+        variant: &lockstep_shared::entity::Variant,
+        variation: &wire::Variation,
+        current: &Current,
+    ) -> Body {
+        let mut body = product::variant_fields(variant, self.fields, self.settings);
+        let held = product::variation_fields(variation, &current.product, self.settings);
+        body.retain(|name, value| held.get(name) != Some(value));
+        let mut stock = product::stock_fields(self.product, self.fields);
+        let (is_virtual, manages) = (json!(variation.is_virtual), json!(variation.manage_stock));
+        stock.retain(|name, value| *value != if name == "virtual" { &is_virtual } else { &manages }.clone());
+        body.append(&mut stock);
+        body
+    }
+}
+
+/// Finds each variant's variation: the one with its attributes, in use if there is one, or else the one with its SKU,
+/// which keeps it when it is out of use. Also returns the variations that are no variant's.
+fn matched<'a>(
+    product: &Product,
+    current: &'a Current,
+) -> (Vec<Option<&'a wire::Variation>>, Vec<&'a wire::Variation>) {
+    let mut rest: Vec<&wire::Variation> = current.variations.iter().collect();
+    rest.sort_by_key(|variation| (!product::is_live(variation, &current.product), variation.id));
+    let mut take = |is_it: &dyn Fn(&wire::Variation) -> bool| {
+        let position = rest.iter().position(|variation| is_it(variation))?;
+        Some(rest.remove(position))
+    };
+    let mut matches: Vec<Option<&wire::Variation>> = product
+        .variants
+        .iter()
+        .map(|variant| {
+            let key = variant.key();
+            take(&|variation| product::key_of(variation) == key)
+        })
+        .collect();
+    for (variant, found) in product.variants.iter().zip(&mut matches) {
+        if let (None, Some(sku)) = (&found, &variant.sku) {
+            let sku = sku.to_lowercase();
+            *found = take(&|variation| variation.sku.to_lowercase() == sku);
+        }
+    }
+    (matches, rest)
+}
+
+/// Returns the keys of variants that the product had and is to lose.
+fn gone_keys<'a>(product: &Product, changed: &'a BTreeSet<String>) -> BTreeSet<&'a str> {
+    let kept: BTreeSet<VariantKey> = product
+        .variants
+        .iter()
+        .map(lockstep_shared::entity::Variant::key)
+        .collect();
+    let named = changed
+        .iter()
+        .filter_map(|path| path.strip_prefix("variants/")?.rsplit_once('/'));
+    named
+        .map(|(key, _)| key)
+        .filter(|key| !kept.iter().any(|kept| kept.as_str() == *key))
+        .collect()
+}
+
+/// What has to happen to one product's variations.
+#[derive(Clone, Debug, Default)]
+struct Changes {
+    create: Vec<(VariantKey, Value)>,
+    update: Vec<Value>,
+    parts: Parts,
+}
+
+impl Changes {
+    fn is_empty(&self) -> bool {
+        self.create.is_empty() && self.update.is_empty()
+    }
+
+    fn change(&mut self, id: u64, mut body: Body) {
+        if !body.is_empty() {
+            body.insert("id".to_owned(), json!(id));
+            self.update.push(Value::Object(body));
+        }
+    }
+
+    /// Takes as much as one call carries; what is left is found again by the next step's look.
+    fn into_job(mut self, update: Update<'_>) -> Job {
+        let external_id = update.id.to_string();
+        if self.is_empty() {
+            return Job::Nothing(Slot::Done {
+                external_id,
+                parts: self.parts,
+            });
+        }
+        let is_more = self.create.len() + self.update.len() > BATCH_LIMIT;
+        self.create.truncate(BATCH_LIMIT);
+        self.update.truncate(BATCH_LIMIT - self.create.len());
+        let (created, create): (Vec<VariantKey>, Vec<Value>) = self.create.into_iter().unzip();
+        let slot = Slot::Varied {
+            parts: self.parts,
+            created,
+            updated: self.update.len(),
+            next: is_more.then_some(Step(update.step.0.saturating_add(1))),
+            external_id,
+        };
+        Job::Own {
+            path: format!("products/{}/variations/batch", update.id),
+            body: batch_body(create, self.update, Vec::new()),
+            slot,
+        }
+    }
+}
+
+// Planning: customers
+
+/// Returns the id of an account that has to be read before it is written.
+fn account_to_read(write: &Write) -> Option<String> {
+    let Content::Customer(customer) = &write.content else {
+        return None;
+    };
+    match &write.action {
+        Action::Create => None,
+        Action::Update {
+            external_id, changed, ..
+        } => customer::may_leave_copy(customer, Fields::Only(changed)).then(|| external_id.clone()),
+        Action::Delete { external_id } => Some(external_id.clone()),
+    }
+}
+
+fn customer_job(write: &Write, accounts: &BTreeMap<String, wire::Customer>) -> Job {
+    let Content::Customer(customer) = &write.content else {
+        return Job::refused("wrong_type", "this is no customer");
+    };
+    match &write.action {
+        Action::Create => Job::Create(
+            customer::create_body(customer, write.record),
+            Slot::Created { next: None },
+        ),
+        Action::Update {
+            external_id, changed, ..
+        } => {
+            let account = accounts.get(external_id);
+            update_customer(write, customer, external_id, changed, account)
+        }
+        Action::Delete { external_id } => delete_customer(external_id, accounts.get(external_id)),
+    }
+}
+
+fn update_customer(
+    write: &Write,
+    customer: &Customer,
+    external_id: &str,
+    changed: &BTreeSet<String>,
+    account: Option<&wire::Customer>,
+) -> Job {
+    let Ok(id) = external_id.parse::<u64>() else {
+        return Job::refused("wc_user_invalid_id", "Invalid user ID.");
+    };
+    let copied = account.map_or(Copied::No, customer::copied);
+    let mut body = customer::update_body(customer, write.record, Fields::Only(changed), copied);
+    let external_id = external_id.to_owned();
+    let parts = Parts::new();
+    if body.is_empty() {
+        return Job::Nothing(Slot::Done { external_id, parts });
+    }
+    body.insert("id".to_owned(), json!(id));
+    Job::Update(
+        body,
+        Slot::Updated {
+            external_id,
+            parts,
+            next: None,
+        },
+    )
+}
+
+/// Accounts have no trash, so one that is taken out of use is gone (facts/systems.md A5). Whoever can do more than buy
+/// in the store stays.
+fn delete_customer(external_id: &str, account: Option<&wire::Customer>) -> Job {
+    let Ok(id) = external_id.parse::<u64>() else {
+        return Job::refused("wc_user_invalid_id", "Invalid user ID.");
+    };
+    match account.map(|account| account.role.as_str()) {
+        None | Some("customer" | "subscriber") => Job::Delete(
+            id,
+            Slot::Deleted {
+                external_id: external_id.to_owned(),
+            },
+        ),
+        Some(role) => {
+            let message = format!("the account has the role `{role}` and is not deleted");
+            Job::refused("not_a_customer", &message)
+        }
+    }
+}
+
+// Grouping
+
+/// A batch that is being filled.
+#[derive(Debug, Default)]
+struct Batch {
+    writes: Vec<Write>,
+    slots: Vec<Slot>,
+    create: Vec<Value>,
+    update: Vec<Value>,
+    delete: Vec<Value>,
+}
+
+impl Batch {
+    fn push(&mut self, write: Write, slot: Slot) {
+        self.writes.push(write);
+        self.slots.push(slot);
+    }
+
+    fn into_request(self, path: &str) -> Request {
+        let body = batch_body(self.create, self.update, self.delete);
+        request(self.writes, Some(path.to_owned()), body, self.slots)
+    }
+}
+
+/// Puts every write into exactly one request. What need not be sent shares one that is not.
+fn requests(path: &str, jobs: impl Iterator<Item = (Write, Job)>) -> Vec<Request> {
+    let (mut requests, mut own) = (Vec::new(), Vec::new());
+    let (mut batch, mut unsent) = (Batch::default(), Batch::default());
+    for (write, job) in jobs {
+        if batch.writes.len() == BATCH_LIMIT {
+            requests.push(std::mem::take(&mut batch).into_request(path));
+        }
+        match job {
+            Job::Nothing(slot) => unsent.push(write, slot),
+            Job::Create(body, slot) => {
+                batch.create.push(Value::Object(body));
+                batch.push(write, slot);
+            }
+            Job::Update(body, slot) => {
+                batch.update.push(Value::Object(body));
+                batch.push(write, slot);
+            }
+            Job::Delete(id, slot) => {
+                batch.delete.push(json!(id));
+                batch.push(write, slot);
+            }
+            Job::Own { path, body, slot } => own.push(request(vec![write], Some(path), body, vec![slot])),
+        }
+    }
+    if !batch.writes.is_empty() {
+        requests.push(batch.into_request(path));
+    }
+    requests.append(&mut own);
+    if !unsent.writes.is_empty() {
+        requests.push(request(unsent.writes, None, Value::Null, unsent.slots));
+    }
+    requests
+}
+
+fn request(writes: Vec<Write>, path: Option<String>, body: Value, slots: Vec<Slot>) -> Request {
+    let call = Call { path, body, slots };
+    Request {
+        writes,
+        call: serde_json::to_value(call).expect("a call has string keys and no floats"),
+    }
+}
+
+fn batch_body(create: Vec<Value>, update: Vec<Value>, delete: Vec<Value>) -> Value {
+    let lists = [("create", create), ("update", update), ("delete", delete)];
+    let filled = lists.into_iter().filter(|(_, items)| !items.is_empty());
+    Value::Object(
+        filled
+            .map(|(name, items)| (name.to_owned(), Value::Array(items)))
+            .collect(),
+    )
+}
+
+// Answers
+
+/// Reads what became of each write. Answers stand in the order of the request, list by list (facts/systems.md A9); one
+/// that has more or fewer says nothing for sure.
+fn outcomes(slots: &[Slot], answer: &Value) -> Result<Vec<Outcome>, CallError> {
+    let mut lists = Lists::of(answer);
+    let outcomes = slots
+        .iter()
+        .map(|slot| outcome(slot, &mut lists))
+        .collect::<Option<Vec<_>>>();
+    match outcomes {
+        Some(outcomes) if lists.are_read() => Ok(outcomes),
+        Some(_) | None => Err(error::unwell(
+            "its answer does not match the request",
+            Kind::Write,
+        )),
+    }
+}
+
+/// The lists of an answer, as far as they are not read.
+struct Lists<'a> {
+    create: std::slice::Iter<'a, Value>,
+    update: std::slice::Iter<'a, Value>,
+    delete: std::slice::Iter<'a, Value>,
+}
+
+impl<'a> Lists<'a> {
+    fn of(answer: &'a Value) -> Self {
+        let list = |name: &str| {
+            let items = answer.get(name).and_then(Value::as_array);
+            items.map(Vec::as_slice).unwrap_or_default().iter()
+        };
+        Self {
+            create: list("create"),
+            update: list("update"),
+            delete: list("delete"),
+        }
+    }
+
+    fn are_read(&self) -> bool {
+        self.create.len() + self.update.len() + self.delete.len() == 0
+    }
+}
+
+/// Reads the outcome of one write; `None` where the answer has none.
+fn outcome(slot: &Slot, lists: &mut Lists<'_>) -> Option<Outcome> {
+    let applied = |external_id: &str, parts: &Parts, next: Option<Step>| Outcome::Applied {
+        external_id: external_id.to_owned(),
+        parts: parts.clone(),
+        next,
+    };
+    Some(match slot {
+        Slot::Refused(refusal) => Outcome::Rejected(refusal.clone()),
+        Slot::Done { external_id, parts } => applied(external_id, parts, None),
+        Slot::Created { next } => match written(lists.create.next()?)? {
+            Ok(id) => applied(&id, &Parts::new(), *next),
+            Err(error) => error.outcome(),
+        },
+        Slot::Updated {
+            external_id,
+            parts,
+            next,
+        } => match written(lists.update.next()?)? {
+            Ok(_) => applied(external_id, parts, *next),
+            Err(error) => error.outcome(),
+        },
+        Slot::Trashed { external_id } => gone(external_id, written(lists.update.next()?)?),
+        Slot::Deleted { external_id } => gone(external_id, written(lists.delete.next()?)?),
+        Slot::Varied {
+            external_id,
+            parts,
+            created,
+            updated,
+            next,
+        } => {
+            let mut parts = parts.clone();
+            let mut errors = Vec::new();
+            for key in created {
+                match written(lists.create.next()?)? {
+                    Ok(id) => {
+                        parts.insert(key.clone(), id);
+                    }
+                    Err(error) => errors.push((key.to_string(), error)),
+                }
+            }
+            for _ in 0..*updated {
+                let item = lists.update.next()?;
+                if let Err(error) = written(item)? {
+                    errors.push((format!("id {}", item.get("id").unwrap_or(&Value::Null)), error));
+                }
+            }
+            match varied(errors) {
+                None => applied(external_id, &parts, *next),
+                Some(failure) => failure,
+            }
+        }
+    })
+}
+
+/// Reads the id of a written item, or why it was not written; `None` where the answer says neither.
+fn written(item: &Value) -> Option<Result<String, ItemError>> {
+    if let Some(error) = error::of_item(item) {
+        return Some(Err(error));
+    }
+    let id = item.get("id").and_then(Value::as_u64).filter(|id| *id > 0)?;
+    Some(Ok(id.to_string()))
+}
+
+/// What is not there any more is gone already.
+fn gone(external_id: &str, written: Result<String, ItemError>) -> Outcome {
+    match written {
+        Err(error) if !error.is_missing() => error.outcome(),
+        Ok(_) | Err(_) => Outcome::Applied {
+            external_id: external_id.to_owned(),
+            parts: Parts::new(),
+            next: None,
+        },
+    }
+}
+
+/// Puts the failures of a product's variations together. The product itself is there, so a value in use is no reason to
+/// look for another product: it is refused. The ones that were written stay, and are found by the next try.
+fn varied(errors: Vec<(String, ItemError)>) -> Option<Outcome> {
+    let mut transient = None;
+    for (variant, error) in errors {
+        match error.outcome() {
+            Outcome::Transient(refusal) => transient = Some(Outcome::Transient(named(&variant, refusal))),
+            Outcome::Rejected(refusal) | Outcome::Taken { refusal, .. } => {
+                return Some(Outcome::Rejected(named(&variant, refusal)));
+            }
+            Outcome::Applied { .. } => {}
+        }
+    }
+    transient
+}
+
+fn named(variant: &str, refusal: Refusal) -> Refusal {
+    Refusal {
+        message: format!("variant `{variant}`: {}", refusal.message),
+        code: refusal.code,
+    }
+}
+
+#[cfg(test)]
+mod tests;
