@@ -1,1 +1,324 @@
 //! Odoo.
+//!
+//! Reads by `search_read`, writes by `load`: one call writes records and the external ids by which they are known
+//! again, all or nothing. Customers are partners, known by their database id; products are templates, known by the
+//! template's database id, with the ids of their variants as parts.
+
+mod cursor;
+mod error;
+mod load;
+mod lookup;
+mod name;
+mod partner;
+mod partner_write;
+mod place;
+mod price;
+mod product;
+mod product_write;
+mod pull;
+mod rpc;
+mod wire;
+mod write;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use lockstep_shared::connection::Settings;
+use lockstep_shared::entity::Content;
+use lockstep_shared::system::{EntityType, System};
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::OnceCell;
+use url::Url;
+
+use super::http::Client;
+use super::{
+    Action, CallError, Checked, Connector, Cursor, Gate, Outcome, Page, Parts, Reach, Refusal, Request,
+    Sighting, Wanted, Write,
+};
+use error::{Failure, unwell};
+use load::{Planned, Settled};
+use place::Places;
+use product_write::Known;
+use rpc::{Call, Rpc};
+use write::Found;
+
+/// Odoo's name in errors.
+const SYSTEM: &str = "Odoo";
+
+/// How long Odoo may go on with a request after we stopped waiting: it retries conflicts by itself for 16 to 25 s
+/// (facts/systems.md B5).
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Most writes in one request. A load of 500 products took 4.7 s, one of 1500 partners 4.3 s (facts/systems.md B8), and
+/// the longer a load, the more transactions it meets.
+const REQUEST_LIMIT: usize = 200;
+
+/// One Odoo database, seen as one user.
+pub struct Odoo {
+    rpc: Rpc,
+    settings: Settings,
+    places: OnceCell<Places>,
+    grace: Duration,
+}
+
+/// What a user of Odoo proves itself by, and where.
+#[derive(Clone, Debug)]
+struct Login {
+    database: String,
+    user: String,
+    api_key: SecretString,
+}
+
+impl fmt::Debug for Odoo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Odoo")
+            .field("settings", &self.settings)
+            .field("grace", &self.grace)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Odoo {
+    /// Makes no call yet: version and user are learnt by the first one that needs them.
+    pub fn new(
+        http: Client,
+        base_url: Url,
+        database: String,
+        login: String,
+        api_key: SecretString,
+        settings: &Settings,
+    ) -> Self {
+        let login = Login {
+            database,
+            user: login,
+            api_key,
+        };
+        Self {
+            rpc: Rpc::new(http, base_url, login),
+            settings: settings.clone(),
+            places: OnceCell::new(),
+            grace: GRACE,
+        }
+    }
+
+    /// Changes how long a request is taken to go on after its caller has gone.
+    #[must_use]
+    pub fn with_grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Reads the tables of countries and states, once.
+    async fn places(&self, gate: &dyn Gate) -> Result<&Places, Failure> {
+        self.places
+            .get_or_try_init(|| Places::read(&self.rpc, gate))
+            .await
+    }
+
+    async fn find_drafts(
+        &self,
+        gate: &dyn Gate,
+        entity: EntityType,
+        writes: Vec<Write>,
+    ) -> Result<Vec<(Write, Found)>, Failure> {
+        // Sending must not ask for anything: learn now what it needs.
+        self.rpc.backend(gate).await?;
+        match entity {
+            EntityType::Customers => self.customer_drafts(gate, writes).await,
+            EntityType::Products => self.product_drafts(gate, writes).await,
+        }
+    }
+
+    async fn customer_drafts(
+        &self,
+        gate: &dyn Gate,
+        writes: Vec<Write>,
+    ) -> Result<Vec<(Write, Found)>, Failure> {
+        let places = self.places(gate).await?;
+        let parents: Vec<i64> = writes.iter().filter_map(partner_write::needs_delivery).collect();
+        let children = self.children(gate, &parents).await?;
+        let deliveries = partner::deliveries(&children)
+            .into_iter()
+            .map(|(parent, child)| (parent, child.id))
+            .collect();
+        let found = writes.into_iter().map(|write| {
+            let found = match &write.content {
+                Content::Customer(customer) => {
+                    let draft = partner_write::draft(&write, customer, places, &deliveries);
+                    draft.map_or_else(|| done(&write, Parts::new()), Found::Call)
+                }
+                Content::Product(_) => refused(wrong_type()),
+            };
+            (write, found)
+        });
+        Ok(found.collect())
+    }
+
+    async fn product_drafts(
+        &self,
+        gate: &dyn Gate,
+        writes: Vec<Write>,
+    ) -> Result<Vec<(Write, Found)>, Failure> {
+        let known = self.known(gate, &writes).await?;
+        let found = writes.into_iter().map(|write| {
+            let found = match &write.content {
+                Content::Product(product) => {
+                    match product_write::draft(&write, product, &known, &self.settings) {
+                        Ok(Some(draft)) => Found::Call(draft),
+                        Ok(None) => done(&write, product_write::parts_after(&write, product)),
+                        Err(refusal) => refused(refusal),
+                    }
+                }
+                Content::Customer(_) => refused(wrong_type()),
+            };
+            (write, found)
+        });
+        Ok(found.collect())
+    }
+
+    /// Reads what products with variants need to know of their templates: at most two calls for all of them.
+    async fn known(&self, gate: &dyn Gate, writes: &[Write]) -> Result<Known, Failure> {
+        let products: Vec<_> = writes
+            .iter()
+            .filter_map(|write| match &write.content {
+                Content::Product(product) => Some((write, product)),
+                Content::Customer(_) => None,
+            })
+            .collect();
+        let templates: BTreeSet<i64> = products
+            .iter()
+            .filter_map(|(write, product)| product_write::needs_values(write, product))
+            .collect();
+        let mut known = Known {
+            values: self.values(gate, &templates).await?,
+            ours: BTreeSet::new(),
+        };
+        let claimed: BTreeMap<i64, String> = products
+            .iter()
+            .filter_map(|(write, product)| {
+                let template = product_write::needs_ownership(write, product, &known)?;
+                Some((template, name::template(write.record)))
+            })
+            .collect();
+        let asked = claimed.keys().copied().collect();
+        let named = self.external_ids(gate, EntityType::Products, &asked).await?;
+        known.ours = claimed
+            .into_iter()
+            .filter(|(template, name)| named.get(template) == Some(name))
+            .map(|(template, _)| template)
+            .collect();
+        Ok(known)
+    }
+
+    async fn prove(&self, gate: &dyn Gate) -> Result<Checked, Failure> {
+        let version = self.rpc.backend(gate).await?.version.clone();
+        let call = Call::new("res.partner", "search_count").arg("domain", json!([["id", "=", 1]]));
+        self.rpc.read(gate, &call).await?;
+        Ok(Checked { version })
+    }
+}
+
+fn done(write: &Write, parts: Parts) -> Found {
+    let external_id = match &write.action {
+        Action::Create => String::new(),
+        Action::Update { external_id, .. } | Action::Delete { external_id } => external_id.clone(),
+    };
+    Found::Settled(Settled::Done { external_id, parts })
+}
+
+fn refused(refusal: Refusal) -> Found {
+    Found::Settled(Settled::Refused(refusal))
+}
+
+fn wrong_type() -> Refusal {
+    Refusal {
+        code: "wrong_type".to_owned(),
+        message: "the record is of another type than the request".to_owned(),
+    }
+}
+
+#[async_trait]
+impl Connector for Odoo {
+    fn system(&self) -> System {
+        System::Odoo
+    }
+
+    /// Countries and states are compared as this Odoo spells them as soon as its tables are known: every pull, look-up
+    /// and plan of customers reads them first.
+    fn project(&self, content: &Content) -> Content {
+        let projected = match content {
+            Content::Customer(customer) => Content::Customer(partner::project(customer, self.places.get())),
+            Content::Product(product) => Content::Product(product::project(product, &self.settings)),
+        };
+        // What is left out can leave an address empty, or two addresses equal.
+        projected.clone().canonical().unwrap_or(projected)
+    }
+
+    fn refuses(&self, content: &Content) -> Option<Refusal> {
+        match content {
+            Content::Customer(customer) => customer.name.is_empty().then(|| Refusal {
+                code: "name_missing".to_owned(),
+                message: "a contact needs a name".to_owned(),
+            }),
+            Content::Product(product) => product::refuses(product, &self.settings),
+        }
+    }
+
+    fn request_limit(&self, _entity: EntityType) -> usize {
+        REQUEST_LIMIT
+    }
+
+    fn grace(&self) -> Duration {
+        self.grace
+    }
+
+    async fn check(&self, gate: &dyn Gate) -> Result<Checked, CallError> {
+        Ok(self.prove(gate).await?)
+    }
+
+    async fn pull(
+        &self,
+        gate: &dyn Gate,
+        entity: EntityType,
+        cursor: &Cursor,
+        limit: usize,
+    ) -> Result<Page, CallError> {
+        Ok(self.page(gate, entity, cursor, limit).await?)
+    }
+
+    async fn look_up(
+        &self,
+        gate: &dyn Gate,
+        entity: EntityType,
+        wanted: &[Wanted],
+    ) -> Result<Vec<Sighting>, CallError> {
+        Ok(self.sightings(gate, entity, wanted).await?)
+    }
+
+    async fn plan(
+        &self,
+        gate: &dyn Gate,
+        entity: EntityType,
+        writes: Vec<Write>,
+    ) -> Result<Vec<Request>, CallError> {
+        let found = self.find_drafts(gate, entity, writes).await?;
+        Ok(write::requests(found, REQUEST_LIMIT))
+    }
+
+    /// A request whose plan found that nothing is to be done, or that nothing can be, is answered without a call.
+    async fn send(&self, request: &Request, deadline: Instant) -> Result<Vec<Outcome>, CallError> {
+        let planned = Planned::deserialize(&request.call)
+            .map_err(|_| unwell("the request is of another version of ours", Reach::NoEffect))?;
+        match planned {
+            Planned::Settled(settled) => Ok(settled.iter().map(Settled::outcome).collect()),
+            Planned::Load(load) => match self.rpc.write(&load.call(), deadline).await {
+                Ok(answer) => load.outcomes(answer),
+                Err(failure) => load.failed(failure),
+            },
+        }
+    }
+}

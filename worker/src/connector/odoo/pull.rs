@@ -1,0 +1,347 @@
+//! Reading: pages of what changed, and whole things from their rows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lockstep_shared::system::EntityType;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::super::{Cursor, Gate, Page, Parts, Theirs};
+use super::Odoo;
+use super::cursor::{Position, Second, Stamp, Step};
+use super::error::Failure;
+use super::partner::{self, PartnerRow, deliveries};
+use super::product::{
+    Catalogue, TEMPLATE_FIELDS, TemplateRow, VALUE_FIELDS, VARIANT_FIELDS, ValueRow, VariantRow,
+};
+use super::rpc::Call;
+use super::wire::{falsy, rows};
+
+pub(super) const PARTNER: &str = "res.partner";
+pub(super) const TEMPLATE: &str = "product.template";
+pub(super) const VARIANT: &str = "product.product";
+const VALUE: &str = "product.template.attribute.value";
+
+/// A row's place in the order of changes.
+#[derive(Clone, Debug, Deserialize)]
+struct Dated {
+    id: i64,
+    #[serde(deserialize_with = "falsy")]
+    write_date: Option<Second>,
+}
+
+impl From<Dated> for Stamp {
+    fn from(row: Dated) -> Self {
+        Self {
+            id: row.id,
+            at: row.write_date,
+        }
+    }
+}
+
+/// What a pull reads: whose changes, and which of them.
+struct Feed {
+    model: &'static str,
+    terms: Vec<Value>,
+    fields: &'static [&'static str],
+}
+
+impl Feed {
+    /// A changed delivery address is a change of its partner, whose own `write_date` it leaves alone.
+    fn of(entity: EntityType) -> Self {
+        match entity {
+            EntityType::Customers => Self {
+                model: PARTNER,
+                terms: vec![json!(["type", "in", ["contact", "delivery"]])],
+                fields: &partner::FIELDS,
+            },
+            // Writing a variant touches its template (facts/systems.md B6).
+            EntityType::Products => Self {
+                model: TEMPLATE,
+                terms: Vec::new(),
+                fields: &TEMPLATE_FIELDS,
+            },
+        }
+    }
+
+    fn page(&self, position: &Position, limit: usize) -> Call {
+        let terms: Vec<Value> = self.terms.iter().cloned().chain(position.terms()).collect();
+        Call::search_read(self.model, json!(terms), self.fields)
+            .option("limit", json!(limit))
+            .option("order", json!(position.order()))
+    }
+
+    fn newest(&self) -> Call {
+        Call::search_read(self.model, json!(self.terms), &["write_date"])
+            .option("limit", json!(1))
+            .option("order", json!("write_date desc,id desc"))
+    }
+}
+
+impl Odoo {
+    pub(super) async fn page(
+        &self,
+        gate: &dyn Gate,
+        entity: EntityType,
+        cursor: &Cursor,
+        limit: usize,
+    ) -> Result<Page, Failure> {
+        let feed = Feed::of(entity);
+        let limit = limit.max(1);
+        let mut position = Position::read(cursor);
+        if position.needs_newest() {
+            position = position.with_newest(self.newest(gate, &feed).await?);
+        }
+        loop {
+            let found: Vec<Value> = rows(self.rpc.read(gate, &feed.page(&position, limit)).await?)?;
+            match position.step(&stamps(&found)?, limit) {
+                Step::AskNewest => {
+                    position = position.with_newest(self.newest(gate, &feed).await?);
+                }
+                // The whole page is one second that goes on: read that one by ids.
+                Step::Page {
+                    taken: 0,
+                    next,
+                    is_last: false,
+                } if !found.is_empty() => position = next,
+                Step::Page { taken, next, is_last } => {
+                    let found = found.into_iter().take(taken).collect();
+                    return Ok(Page {
+                        seen: self.seen(gate, entity, found).await?,
+                        next: next.into_cursor(),
+                        is_last,
+                    });
+                }
+            }
+        }
+    }
+
+    async fn newest(&self, gate: &dyn Gate, feed: &Feed) -> Result<Option<Second>, Failure> {
+        let found: Vec<Dated> = rows(self.rpc.read(gate, &feed.newest()).await?)?;
+        Ok(found.into_iter().find_map(|row| row.write_date))
+    }
+
+    async fn seen(
+        &self,
+        gate: &dyn Gate,
+        entity: EntityType,
+        found: Vec<Value>,
+    ) -> Result<Vec<Theirs>, Failure> {
+        match entity {
+            EntityType::Products => self.products(gate, rows(Value::Array(found))?).await,
+            EntityType::Customers => {
+                let found = rows(Value::Array(found))?;
+                let partners = self.with_parents(gate, found).await?;
+                self.customers(gate, partners).await
+            }
+        }
+    }
+
+    /// Puts the partner in the place of its delivery address, each partner once.
+    async fn with_parents(
+        &self,
+        gate: &dyn Gate,
+        found: Vec<PartnerRow>,
+    ) -> Result<Vec<PartnerRow>, Failure> {
+        let (mut partners, children): (Vec<_>, Vec<_>) = found.into_iter().partition(PartnerRow::is_contact);
+        let there: BTreeSet<i64> = partners.iter().map(|row| row.id).collect();
+        let parents: BTreeSet<i64> = children.iter().filter_map(PartnerRow::delivers_for).collect();
+        let missing: Vec<i64> = parents.difference(&there).copied().collect();
+        let read = self
+            .partners(gate, json!([["id", "in", missing]]), &missing)
+            .await?;
+        partners.extend(read.into_iter().filter(PartnerRow::is_contact));
+        Ok(partners)
+    }
+
+    /// Reads partners; nothing is asked where there is nothing to find.
+    pub(super) async fn partners(
+        &self,
+        gate: &dyn Gate,
+        domain: Value,
+        wanted: &[i64],
+    ) -> Result<Vec<PartnerRow>, Failure> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let call = Call::search_read(PARTNER, domain, &partner::FIELDS).option("order", json!("id"));
+        rows(self.rpc.read(gate, &call).await?)
+    }
+
+    /// Reads the delivery addresses of partners.
+    pub(super) async fn children(
+        &self,
+        gate: &dyn Gate,
+        parents: &[i64],
+    ) -> Result<Vec<PartnerRow>, Failure> {
+        let domain = json!([["parent_id", "in", parents], ["type", "=", "delivery"]]);
+        self.partners(gate, domain, parents).await
+    }
+
+    pub(super) async fn customers(
+        &self,
+        gate: &dyn Gate,
+        partners: Vec<PartnerRow>,
+    ) -> Result<Vec<Theirs>, Failure> {
+        let places = self.places(gate).await?;
+        let ids: Vec<i64> = partners.iter().map(|row| row.id).collect();
+        let children = self.children(gate, &ids).await?;
+        let deliveries = deliveries(&children);
+        let theirs = partners.iter().map(|row| Theirs {
+            external_id: row.id.to_string(),
+            content: row.content(deliveries.get(&row.id).copied(), places),
+            parts: Parts::new(),
+            marker: None,
+        });
+        Ok(theirs.collect())
+    }
+
+    pub(super) async fn products(
+        &self,
+        gate: &dyn Gate,
+        templates: Vec<TemplateRow>,
+    ) -> Result<Vec<Theirs>, Failure> {
+        let ids: Vec<i64> = templates.iter().map(|row| row.id).collect();
+        let catalogue = self.catalogue(gate, &ids).await?;
+        let theirs = templates.iter().map(|row| {
+            let (content, parts) = catalogue.content(row, &self.settings);
+            Theirs {
+                external_id: row.id.to_string(),
+                content,
+                parts,
+                marker: None,
+            }
+        });
+        Ok(theirs.collect())
+    }
+
+    async fn catalogue(&self, gate: &dyn Gate, templates: &[i64]) -> Result<Catalogue, Failure> {
+        if templates.is_empty() {
+            return Ok(Catalogue::default());
+        }
+        let domain = json!([["product_tmpl_id", "in", templates]]);
+        let call = Call::search_read(VARIANT, domain, &VARIANT_FIELDS).option("order", json!("id"));
+        let variants: Vec<VariantRow> = rows(self.rpc.read(gate, &call).await?)?;
+        let values: BTreeSet<i64> = variants
+            .iter()
+            .flat_map(|row| row.values.iter().copied())
+            .collect();
+        let values = if values.is_empty() {
+            Vec::new()
+        } else {
+            let call = Call::search_read(VALUE, json!([["id", "in", values]]), &VALUE_FIELDS);
+            rows(self.rpc.read(gate, &call).await?)?
+        };
+        Ok(Catalogue::new(variants, values))
+    }
+
+    /// Reads the attribute values of templates, whether a variant has them or not.
+    pub(super) async fn values(
+        &self,
+        gate: &dyn Gate,
+        templates: &BTreeSet<i64>,
+    ) -> Result<BTreeMap<i64, Vec<ValueRow>>, Failure> {
+        if templates.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let domain = json!([["product_tmpl_id", "in", templates]]);
+        let call = Call::search_read(VALUE, domain, &VALUE_FIELDS).option("order", json!("id"));
+        let found: Vec<ValueRow> = rows(self.rpc.read(gate, &call).await?)?;
+        let mut values: BTreeMap<i64, Vec<ValueRow>> = BTreeMap::new();
+        for row in found {
+            values.entry(row.product_tmpl_id.0).or_default().push(row);
+        }
+        Ok(values)
+    }
+}
+
+fn stamps(found: &[Value]) -> Result<Vec<Stamp>, Failure> {
+    found
+        .iter()
+        .map(|row| Dated::deserialize(row).map(Stamp::from))
+        .collect::<Result<_, _>>()
+        .map_err(|error| Failure::unreadable(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use lockstep_shared::connection::Settings;
+    use lockstep_shared::entity::Content;
+
+    use super::super::place::Places;
+    use super::*;
+
+    /// What a real Odoo 19 answered, where it lies beside the project.
+    fn recorded() -> Option<Value> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/recorded/odoo.json");
+        let Ok(text) = std::fs::read_to_string(path) else {
+            println!("note: there is no recording, so nothing was compared with one");
+            return None;
+        };
+        Some(serde_json::from_str(&text).unwrap())
+    }
+
+    fn table<T: serde::de::DeserializeOwned>(recorded: &Value, model: &str) -> Vec<T> {
+        serde_json::from_value(recorded[model].clone()).unwrap()
+    }
+
+    #[test]
+    fn every_recorded_product_is_a_record() {
+        let Some(recorded) = recorded() else { return };
+        let mut variants = recorded[VARIANT].clone();
+        for row in variants.as_array_mut().unwrap() {
+            // The recording has the weight on the template alone.
+            row["weight"] = json!(0.01);
+        }
+        let variants: Vec<VariantRow> = serde_json::from_value(variants).unwrap();
+        let prices: BTreeMap<i64, Value> = recorded[VARIANT]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| (row["id"].as_i64().unwrap(), row["lst_price"].clone()))
+            .collect();
+        let catalogue = Catalogue::new(variants, table(&recorded, VALUE));
+        let templates: Vec<TemplateRow> = table(&recorded, TEMPLATE);
+        let settings = Settings::default();
+
+        let mut several = 0;
+        for template in &templates {
+            let (content, parts) = catalogue.content(template, &settings);
+            let Content::Product(product) = content.unwrap() else {
+                panic!("a product")
+            };
+            assert_eq!(super::super::product::project(&product, &settings), product);
+            assert!(super::super::product::refuses(&product, &settings).is_none());
+            several += usize::from(!product.is_simple());
+            for variant in &product.variants {
+                if let Some(id) = parts.get(&variant.key()) {
+                    let listed =
+                        super::super::wire::decimal(prices[&id.parse().unwrap()].as_number().unwrap());
+                    assert_eq!(variant.price.unwrap().amount, listed);
+                }
+            }
+        }
+        assert_eq!(templates.len(), 37);
+        assert_eq!(several, 5);
+    }
+
+    #[test]
+    fn every_recorded_partner_is_a_record() {
+        let Some(recorded) = recorded() else { return };
+        let places = Places::new(
+            table(&recorded, "res.country"),
+            table(&recorded, "res.country.state"),
+        );
+        let partners: Vec<PartnerRow> = table(&recorded, PARTNER);
+
+        for partner in &partners {
+            let Content::Customer(customer) = partner.content(None, &places).unwrap() else {
+                panic!("a customer")
+            };
+            assert_eq!(partner::project(&customer, Some(&places)), customer);
+        }
+        assert_eq!(partners.len(), 41);
+    }
+}
