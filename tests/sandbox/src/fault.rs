@@ -14,7 +14,11 @@ pub enum Fault {
     /// The server thinks for a while first; the effect happens even when the client has left by then.
     Latency(Duration),
     /// An answer without effect.
-    Status { code: u16, retry_after: Option<String>, body: Option<String> },
+    Status {
+        code: u16,
+        retry_after: Option<String>,
+        body: Option<String>,
+    },
     /// The effect happens, and the connection is cut before the reply.
     LostReply,
     /// The connection is cut before any effect.
@@ -52,7 +56,10 @@ pub struct Rule {
 
 impl fmt::Debug for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rule").field("fault", &self.fault).field("times", &self.times).finish_non_exhaustive()
+        f.debug_struct("Rule")
+            .field("fault", &self.fault)
+            .field("times", &self.times)
+            .finish_non_exhaustive()
     }
 }
 
@@ -101,7 +108,11 @@ impl FaultPlan {
     /// Adds a rule for every path that contains `part`.
     pub fn on_path(&self, part: &str, fault: Fault, times: Option<u32>) {
         let part = part.to_owned();
-        self.add(Rule { matches: Box::new(move |request| request.path.contains(&part)), fault, times });
+        self.add(Rule {
+            matches: Box::new(move |request| request.path.contains(&part)),
+            fault,
+            times,
+        });
     }
 
     /// Removes every rule, the latency and the random plan; the arrivals stay.
@@ -120,7 +131,11 @@ impl FaultPlan {
     /// Strikes a share of all requests with one of the faults, the same way for the same seed and order of arrival.
     pub fn random(&self, seed: u64, probability: f64, faults: Vec<Fault>) {
         let random = StdRng::seed_from_u64(seed);
-        self.lock().chance = Some(Chance { random, probability, faults });
+        self.lock().chance = Some(Chance {
+            random,
+            probability,
+            faults,
+        });
     }
 
     /// Counts the requests that came in.
@@ -136,16 +151,24 @@ impl FaultPlan {
     /// Notes an arrival and returns its index.
     pub(crate) fn arrive(&self, method: &str, path: &str) -> u64 {
         let mut plan = self.lock();
-        plan.arrivals.push(Arrival { at: Instant::now(), method: method.to_owned(), path: path.to_owned() });
+        plan.arrivals.push(Arrival {
+            at: Instant::now(),
+            method: method.to_owned(),
+            path: path.to_owned(),
+        });
         plan.arrivals.len() as u64 - 1
     }
 
     pub(crate) fn decide(&self, request: &RequestInfo) -> Decision {
         let mut plan = self.lock();
-        let mut decision = Decision { latency: plan.latency.unwrap_or_default(), fault: None };
+        let mut decision = Decision {
+            latency: plan.latency.unwrap_or_default(),
+            fault: None,
+        };
         for rule in &mut plan.rules {
             let is_latency = matches!(rule.fault, Fault::Latency(_));
-            if rule.times == Some(0) || (!is_latency && decision.fault.is_some()) || !(rule.matches)(request) {
+            if rule.times == Some(0) || (!is_latency && decision.fault.is_some()) || !(rule.matches)(request)
+            {
                 continue;
             }
             rule.times = rule.times.map(|times| times - 1);

@@ -26,7 +26,9 @@ pub(crate) struct State {
 /// Great Britain has none there although Odoo has some; the Pacific islands of the United States are Odoo's alone.
 pub(crate) fn shop_states(country: &str) -> impl Iterator<Item = &'static State> {
     let country = country.to_owned();
-    STATES.iter().filter(move |state| state.country == country && country != "GB" && !is_erp_only(state))
+    STATES
+        .iter()
+        .filter(move |state| state.country == country && country != "GB" && !is_erp_only(state))
 }
 
 fn is_erp_only(state: &State) -> bool {
@@ -40,7 +42,9 @@ pub(crate) fn country(code: &str) -> Option<&'static Country> {
 
 /// Finds a state by the code of its country and its own.
 pub(crate) fn state(country: &str, code: &str) -> Option<&'static State> {
-    STATES.iter().find(|state| state.country == country && state.code == code)
+    STATES
+        .iter()
+        .find(|state| state.country == country && state.code == code)
 }
 
 const fn land(id: i64, code: &'static str, name: &'static str) -> Country {
@@ -48,7 +52,12 @@ const fn land(id: i64, code: &'static str, name: &'static str) -> Country {
 }
 
 const fn part(id: i64, country: &'static str, code: &'static str, name: &'static str) -> State {
-    State { id, country, code, name }
+    State {
+        id,
+        country,
+        code,
+        name,
+    }
 }
 
 #[rustfmt::skip]

@@ -81,7 +81,10 @@ impl Ledger {
     /// Counts the effects of one kind on an entity.
     pub fn count(&self, entity: &str, operation: Operation) -> usize {
         let book = self.lock();
-        book.effects.iter().filter(|effect| effect.entity == entity && effect.operation == operation).count()
+        book.effects
+            .iter()
+            .filter(|effect| effect.entity == entity && effect.operation == operation)
+            .count()
     }
 
     /// Lists what exists twice because of the API.
@@ -95,7 +98,9 @@ impl Ledger {
                 holder.1 |= live.origin == Origin::Api;
             }
         }
-        let twice = holders.into_iter().filter(|(_, (ids, through_api))| ids.len() > 1 && *through_api);
+        let twice = holders
+            .into_iter()
+            .filter(|(_, (ids, through_api))| ids.len() > 1 && *through_api);
         twice
             .map(|((entity, key), (ids, _))| Duplicate {
                 entity,
@@ -121,7 +126,10 @@ impl Ledger {
     /// Notes the present keys of a live record; the origin counts only the first time.
     pub(crate) fn lives(&self, entity: &'static str, id: u64, keys: Vec<String>, origin: Origin) {
         let mut book = self.lock();
-        let live = book.live.entry((entity, id)).or_insert(Live { keys: Vec::new(), origin });
+        let live = book.live.entry((entity, id)).or_insert(Live {
+            keys: Vec::new(),
+            origin,
+        });
         live.keys = keys;
     }
 

@@ -41,7 +41,8 @@ impl Request {
 
     /// Whether the body claims to be JSON; neither server looks into any other.
     pub(crate) fn claims_json(&self) -> bool {
-        self.header("content-type").is_some_and(|kind| kind.contains("application/json"))
+        self.header("content-type")
+            .is_some_and(|kind| kind.contains("application/json"))
     }
 }
 
@@ -56,12 +57,20 @@ pub(crate) struct Reply {
 impl Reply {
     pub(crate) fn json(status: u16, body: &Value) -> Self {
         let kind = ("content-type", "application/json; charset=UTF-8".to_owned());
-        Self { status, headers: vec![kind], body: body.to_string() }
+        Self {
+            status,
+            headers: vec![kind],
+            body: body.to_string(),
+        }
     }
 
     pub(crate) fn html(status: u16, body: &str) -> Self {
         let kind = ("content-type", "text/html; charset=utf-8".to_owned());
-        Self { status, headers: vec![kind], body: body.to_owned() }
+        Self {
+            status,
+            headers: vec![kind],
+            body: body.to_owned(),
+        }
     }
 
     pub(crate) fn with_header(mut self, name: &'static str, value: String) -> Self {
@@ -124,7 +133,11 @@ impl Server {
             }
         };
         let listening = tokio::spawn(listen(system, listener, acceptor)).abort_handle();
-        Ok(Self { address, certificate, listening })
+        Ok(Self {
+            address,
+            certificate,
+            listening,
+        })
     }
 }
 
@@ -145,7 +158,9 @@ fn self_signed() -> std::io::Result<(TlsAcceptor, String)> {
 async fn listen<S: System>(system: Arc<S>, listener: TcpListener, acceptor: Option<TlsAcceptor>) {
     let mut connections = JoinSet::new();
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
         let _ = stream.set_nodelay(true);
         while connections.try_join_next().is_some() {}
         let system = Arc::clone(&system);
@@ -163,7 +178,9 @@ async fn listen<S: System>(system: Arc<S>, listener: TcpListener, acceptor: Opti
 async fn serve<S: System, I: hyper::rt::Read + hyper::rt::Write + Unpin + 'static>(system: Arc<S>, io: I) {
     let service = service_fn(move |request| exchange(Arc::clone(&system), request));
     // An error here is a client that left or a connection that was cut on purpose.
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
+    let _ = hyper::server::conn::http1::Builder::new()
+        .serve_connection(io, service)
+        .await;
 }
 
 /// The connection ends without an answer.
@@ -200,7 +217,11 @@ async fn exchange<S: System>(
             tokio::time::sleep(decision.latency).await;
             return Err(Cut);
         }
-        Some(Fault::Status { code, retry_after, body }) => {
+        Some(Fault::Status {
+            code,
+            retry_after,
+            body,
+        }) => {
             tokio::time::sleep(decision.latency).await;
             return Ok(respond(&refusal(*code, retry_after.clone(), body.clone())));
         }
@@ -227,22 +248,42 @@ async fn exchange<S: System>(
 
 fn refusal(code: u16, retry_after: Option<String>, body: Option<String>) -> Reply {
     let body = body.unwrap_or_else(|| format!("<html><body><h1>{code}</h1></body></html>"));
-    let kind = if body.starts_with(['{', '[']) { "application/json; charset=UTF-8" } else { "text/html" };
+    let kind = if body.starts_with(['{', '[']) {
+        "application/json; charset=UTF-8"
+    } else {
+        "text/html"
+    };
     let mut headers = vec![("content-type", kind.to_owned())];
     headers.extend(retry_after.map(|value| ("retry-after", value)));
-    Reply { status: code, headers, body }
+    Reply {
+        status: code,
+        headers,
+        body,
+    }
 }
 
 fn respond(reply: &Reply) -> hyper::Response<Payload> {
     let body = Bytes::from(reply.body.clone());
     let length = body.len() as u64;
-    assemble(reply, Payload { rest: Some(body), announced: length })
+    assemble(
+        reply,
+        Payload {
+            rest: Some(body),
+            announced: length,
+        },
+    )
 }
 
 fn truncated(reply: &Reply) -> hyper::Response<Payload> {
     let whole = reply.body.as_bytes();
     let half = Bytes::copy_from_slice(&whole[..whole.len() / 2]);
-    assemble(reply, Payload { rest: Some(half), announced: whole.len() as u64 })
+    assemble(
+        reply,
+        Payload {
+            rest: Some(half),
+            announced: whole.len() as u64,
+        },
+    )
 }
 
 fn assemble(reply: &Reply, payload: Payload) -> hyper::Response<Payload> {
@@ -250,7 +291,9 @@ fn assemble(reply: &Reply, payload: Payload) -> hyper::Response<Payload> {
     *response.status_mut() = hyper::StatusCode::from_u16(reply.status).unwrap_or_default();
     for (name, value) in &reply.headers {
         if let Ok(value) = HeaderValue::from_str(value) {
-            response.headers_mut().append(HeaderName::from_static(name), value);
+            response
+                .headers_mut()
+                .append(HeaderName::from_static(name), value);
         }
     }
     response

@@ -16,8 +16,17 @@ pub(super) fn fresh() -> Database {
     }
     let mut session = Session::new(&mut db, now_micros());
     for country in geography::COUNTRIES {
-        put(&mut session, "res.country", country.id, &json!({"name": country.name, "code": country.code}));
-        session.name_record(&format!("base.{}", country.code.to_lowercase()), "res.country", country.id);
+        put(
+            &mut session,
+            "res.country",
+            country.id,
+            &json!({"name": country.name, "code": country.code}),
+        );
+        session.name_record(
+            &format!("base.{}", country.code.to_lowercase()),
+            "res.country",
+            country.id,
+        );
     }
     for state in geography::STATES {
         let country = geography::country(state.country).map(|country| country.id);
@@ -25,20 +34,48 @@ pub(super) fn fresh() -> Database {
         put(&mut session, "res.country.state", state.id, &vals);
     }
     let rows = [
-        ("res.users", 1, json!({"name": "OdooBot", "login": "__system__", "active": false})),
-        ("res.users", ADMIN, json!({"name": "Administrator", "login": "admin"})),
+        (
+            "res.users",
+            1,
+            json!({"name": "OdooBot", "login": "__system__", "active": false}),
+        ),
+        (
+            "res.users",
+            ADMIN,
+            json!({"name": "Administrator", "login": "admin"}),
+        ),
         ("res.currency", 1, json!({"name": "USD"})),
         ("uom.uom", 1, json!({"name": "Units"})),
         ("res.lang", 1, json!({"name": "English (US)", "code": "en_US"})),
         ("account.tax", 1, json!({"name": "15%", "amount": 15.0})),
         ("product.category", 1, json!({"name": "Goods"})),
         ("product.category", 2, json!({"name": "Expenses"})),
-        ("decimal.precision", 1, json!({"name": "Product Price", "digits": 2})),
-        ("decimal.precision", 2, json!({"name": "Stock Weight", "digits": 2})),
+        (
+            "decimal.precision",
+            1,
+            json!({"name": "Product Price", "digits": 2}),
+        ),
+        (
+            "decimal.precision",
+            2,
+            json!({"name": "Stock Weight", "digits": 2}),
+        ),
         ("decimal.precision", 3, json!({"name": "Volume", "digits": 2})),
-        ("decimal.precision", 4, json!({"name": "Product Unit", "digits": 2})),
-        ("ir.config_parameter", 1, json!({"key": "product.weight_in_lbs", "value": "0"})),
-        ("res.partner", 1, json!({"name": "My Company", "is_company": true})),
+        (
+            "decimal.precision",
+            4,
+            json!({"name": "Product Unit", "digits": 2}),
+        ),
+        (
+            "ir.config_parameter",
+            1,
+            json!({"key": "product.weight_in_lbs", "value": "0"}),
+        ),
+        (
+            "res.partner",
+            1,
+            json!({"name": "My Company", "is_company": true}),
+        ),
         ("res.partner", 2, json!({"name": "OdooBot", "active": false})),
         ("res.partner", 3, json!({"name": "Administrator"})),
     ];
@@ -60,7 +97,9 @@ fn row_of(session: &Session<'_>, model: &str, view: &Value) -> Row {
     let mut row = session.blank(model);
     let table = &session.db.table(model).model;
     for (at, field) in table.fields.iter().enumerate() {
-        let Some(value) = view.get(&field.name).filter(|_| Session::is_stored(field)) else { continue };
+        let Some(value) = view.get(&field.name).filter(|_| Session::is_stored(field)) else {
+            continue;
+        };
         row.values[at] = match (&field.kind, value) {
             (_, Value::Null) => Value::Bool(false),
             (Kind::Many2one(_), Value::Array(pair)) => pair.first().cloned().unwrap_or_default(),
@@ -106,7 +145,11 @@ fn restore_external_id(session: &mut Session<'_>, view: &Value) {
     match session.resolve(&external) {
         Some((row, _, _)) => {
             let target = format!("{},{record}", text("model"));
-            session.set("ir.model.data", row, &[("res_id", json!(record)), ("target", json!(target))]);
+            session.set(
+                "ir.model.data",
+                row,
+                &[("res_id", json!(record)), ("target", json!(target))],
+            );
         }
         None => session.name_record(&external, text("model"), record),
     }
@@ -115,7 +158,7 @@ fn restore_external_id(session: &mut Session<'_>, view: &Value) {
 /// A recording names the values of templates but does not say which line and value they stand for.
 fn relate_values(db: &mut Database) {
     const VALUE: &str = "product.template.attribute.value";
-    let mut session = Session::new(db, now_micros());
+    let session = Session::new(db, now_micros());
     let unrelated: Vec<i64> = session.db.table(VALUE).rows.keys().copied().collect();
     for id in unrelated {
         if session.db.link(VALUE, id, "attribute_line_id").is_some() {
@@ -123,9 +166,14 @@ fn relate_values(db: &mut Database) {
         }
         let template = session.db.link(VALUE, id, "product_tmpl_id").unwrap_or_default();
         let attribute = session.db.link(VALUE, id, "attribute_id").unwrap_or_default();
-        let lines = session.db.with("product.template.attribute.line", "product_tmpl_id", template);
+        let lines = session
+            .db
+            .with("product.template.attribute.line", "product_tmpl_id", template);
         let line = lines.into_iter().find(|line| {
-            session.db.link("product.template.attribute.line", *line, "attribute_id") == Some(attribute)
+            session
+                .db
+                .link("product.template.attribute.line", *line, "attribute_id")
+                == Some(attribute)
         });
         let Some(line) = line else { continue };
         // The values of a line were made in the order of the attribute's values.
@@ -134,11 +182,18 @@ fn relate_values(db: &mut Database) {
             .into_iter()
             .filter(|other| *other < id && session.db.link(VALUE, *other, "attribute_id") == Some(attribute))
             .count();
-        let values = session.db.links("product.template.attribute.line", line, "value_ids");
+        let values = session
+            .db
+            .links("product.template.attribute.line", line, "value_ids");
         let Some(value) = values.get(rank) else { continue };
-        let Some(mut row) = session.db.row(VALUE, id).cloned() else { continue };
+        let Some(mut row) = session.db.row(VALUE, id).cloned() else {
+            continue;
+        };
         let table = &session.db.table(VALUE).model;
-        for (name, target) in [("attribute_line_id", line), ("product_attribute_value_id", *value)] {
+        for (name, target) in [
+            ("attribute_line_id", line),
+            ("product_attribute_value_id", *value),
+        ] {
             if let Some(at) = table.position(name) {
                 row.values[at] = json!(target);
             }
@@ -152,10 +207,16 @@ fn inferred(name: &str, rows: &[Value]) -> Model {
     let mut fields: Vec<Field> = Vec::new();
     let first = rows.first().and_then(Value::as_object);
     for field in first.into_iter().flat_map(Map::keys) {
-        if matches!(field.as_str(), "id" | "write_date" | "create_date" | "display_name") {
+        if matches!(
+            field.as_str(),
+            "id" | "write_date" | "create_date" | "display_name"
+        ) {
             continue;
         }
-        let sample = rows.iter().map(|row| &row[field]).find(|value| !matches!(value, Value::Bool(false)));
+        let sample = rows
+            .iter()
+            .map(|row| &row[field])
+            .find(|value| !matches!(value, Value::Bool(false)));
         let kind = match sample {
             Some(Value::Array(pair)) if pair.len() == 2 && pair[1].is_string() => {
                 Kind::Many2one(related(field).to_owned())

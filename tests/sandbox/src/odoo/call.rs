@@ -13,7 +13,11 @@ pub(super) type Arguments = Map<String, Value>;
 /// What the methods take by position after `ids`, in order; those marked with `!` must be there.
 const METHODS: &[(&str, bool, &[&str])] = &[
     ("search", false, &["domain!", "offset", "limit", "order"]),
-    ("search_read", false, &["domain", "fields", "offset", "limit", "order", "load"]),
+    (
+        "search_read",
+        false,
+        &["domain", "fields", "offset", "limit", "order", "load"],
+    ),
     ("search_count", false, &["domain!", "limit"]),
     ("read", true, &["fields", "load"]),
     ("create", false, &["vals_list!"]),
@@ -22,31 +26,58 @@ const METHODS: &[(&str, bool, &[&str])] = &[
     ("load", false, &["fields!", "data!"]),
     ("fields_get", false, &["allfields", "attributes"]),
     ("get_external_id", true, &[]),
-    ("formatted_read_group", false, &["domain!", "groupby", "aggregates", "having", "offset", "limit", "order"]),
-    ("check_object_reference", false, &["module!", "xml_id!", "raise_on_access_error"]),
+    (
+        "formatted_read_group",
+        false,
+        &[
+            "domain!",
+            "groupby",
+            "aggregates",
+            "having",
+            "offset",
+            "limit",
+            "order",
+        ],
+    ),
+    (
+        "check_object_reference",
+        false,
+        &["module!", "xml_id!", "raise_on_access_error"],
+    ),
 ];
 
 /// Puts positional arguments under their names.
-pub(super) fn named(model: &str, method: &str, positional: Vec<Value>, keywords: Arguments) -> Result<Arguments, Exception> {
+pub(super) fn named(
+    model: &str,
+    method: &str,
+    positional: Vec<Value>,
+    keywords: Arguments,
+) -> Result<Arguments, Exception> {
     let (_, takes_ids, parameters) = signature(model, method)?;
     let mut arguments = keywords;
-    let names = takes_ids.then_some("ids").into_iter().chain(parameters.iter().map(|name| name.trim_end_matches('!')));
+    let names = takes_ids
+        .then_some("ids")
+        .into_iter()
+        .chain(parameters.iter().map(|name| name.trim_end_matches('!')));
     for (name, value) in names.zip(positional) {
         arguments.insert(name.to_owned(), value);
     }
     Ok(arguments)
 }
 
-fn signature(model: &str, method: &str) -> Result<&'static (&'static str, bool, &'static [&'static str]), Exception> {
+fn signature(
+    model: &str,
+    method: &str,
+) -> Result<&'static (&'static str, bool, &'static [&'static str]), Exception> {
     let private = method.starts_with('_') || matches!(method, "exists" | "init" | "browse" | "sudo");
     if private {
         let message = format!("Private methods (such as '{model}.{method}') cannot be called remotely.");
         return Err(Exception::access(message));
     }
     let known = METHODS.iter().find(|(name, _, _)| *name == method);
-    known.filter(|_| method != "check_object_reference" || model == "ir.model.data").ok_or_else(|| {
-        Exception::attribute(format!("The method '{model}.{method}' does not exist"))
-    })
+    known
+        .filter(|_| method != "check_object_reference" || model == "ir.model.data")
+        .ok_or_else(|| Exception::attribute(format!("The method '{model}.{method}' does not exist")))
 }
 
 /// Whether a method works on records; the others refuse `ids` in JSON-2.
@@ -56,7 +87,12 @@ pub(super) fn takes_ids(model: &str, method: &str) -> Result<bool, Exception> {
 
 impl Session<'_> {
     /// Calls a method. Unknown keywords and missing arguments are refused (facts: systems B2).
-    pub(super) fn call(&mut self, model: &str, method: &str, arguments: &Arguments) -> Result<Value, Exception> {
+    pub(super) fn call(
+        &mut self,
+        model: &str,
+        method: &str,
+        arguments: &Arguments,
+    ) -> Result<Value, Exception> {
         let (_, _, parameters) = signature(model, method)?;
         check_arguments(method, parameters, arguments)?;
         let context = arguments.get("context").and_then(Value::as_object);
@@ -66,7 +102,9 @@ impl Session<'_> {
         let argument = |name: &str| arguments.get(name).unwrap_or(&none);
         let window = Window {
             offset: usize::try_from(argument("offset").as_u64().unwrap_or_default()).unwrap_or_default(),
-            limit: argument("limit").as_u64().and_then(|limit| usize::try_from(limit).ok()),
+            limit: argument("limit")
+                .as_u64()
+                .and_then(|limit| usize::try_from(limit).ok()),
             order: argument("order").as_str().map(str::to_owned),
         };
         let links = match arguments.get("load") {
@@ -78,13 +116,26 @@ impl Session<'_> {
             "search" => Ok(json!(self.search(model, argument("domain"), &window)?)),
             "search_read" => {
                 let found = self.search(model, argument("domain"), &window)?;
-                Ok(Value::Array(self.read(model, &found, &texts(argument("fields")), links)?))
+                Ok(Value::Array(self.read(
+                    model,
+                    &found,
+                    &texts(argument("fields")),
+                    links,
+                )?))
             }
             "search_count" => {
-                let unsorted = Window { order: Some("id".to_owned()), ..window };
+                let unsorted = Window {
+                    order: Some("id".to_owned()),
+                    ..window
+                };
                 Ok(json!(self.search(model, argument("domain"), &unsorted)?.len()))
             }
-            "read" => Ok(Value::Array(self.read(model, &ids, &texts(argument("fields")), links)?)),
+            "read" => Ok(Value::Array(self.read(
+                model,
+                &ids,
+                &texts(argument("fields")),
+                links,
+            )?)),
             "create" => self.create_all(model, argument("vals_list")),
             "write" => {
                 let vals = argument("vals").as_object().cloned().unwrap_or_default();
@@ -98,7 +149,10 @@ impl Session<'_> {
             "fields_get" => Ok(self.fields_get(model, &texts(argument("allfields")), argument("attributes"))),
             "get_external_id" => {
                 let names = ids.iter().map(|id| {
-                    (id.to_string(), json!(self.external_id(model, *id).unwrap_or_default()))
+                    (
+                        id.to_string(),
+                        json!(self.external_id(model, *id).unwrap_or_default()),
+                    )
                 });
                 Ok(Value::Object(names.collect()))
             }
@@ -131,7 +185,14 @@ impl Session<'_> {
     fn fields_get(&self, model: &str, wanted: &[String], attributes: &Value) -> Value {
         let attributes = texts(attributes);
         let mut answer = Map::new();
-        for field in self.db.table(model).model.fields.iter().filter(|field| field.name != "target") {
+        for field in self
+            .db
+            .table(model)
+            .model
+            .fields
+            .iter()
+            .filter(|field| field.name != "target")
+        {
             if !wanted.is_empty() && !wanted.contains(&field.name) {
                 continue;
             }
@@ -139,7 +200,10 @@ impl Session<'_> {
                 ("type".to_owned(), json!(field.type_name())),
                 ("string".to_owned(), json!(field.label)),
                 ("required".to_owned(), json!(field.is_required)),
-                ("readonly".to_owned(), json!(field.name == "id" || field.name == "display_name")),
+                (
+                    "readonly".to_owned(),
+                    json!(field.name == "id" || field.name == "display_name"),
+                ),
                 ("store".to_owned(), json!(Session::is_stored(field))),
             ]);
             about.extend(field.comodel().map(|to| ("relation".to_owned(), json!(to))));
@@ -160,7 +224,14 @@ impl Session<'_> {
     /// Sums up; grouping by nothing or by one plain field.
     fn formatted_read_group(&self, model: &str, arguments: &Arguments) -> Result<Value, Exception> {
         let domain = arguments.get("domain").cloned().unwrap_or_default();
-        let found = self.search(model, &domain, &Window { order: Some("id".to_owned()), ..Window::default() })?;
+        let found = self.search(
+            model,
+            &domain,
+            &Window {
+                order: Some("id".to_owned()),
+                ..Window::default()
+            },
+        )?;
         let groupby = texts(arguments.get("groupby").unwrap_or(&Value::Null));
         let aggregates = texts(arguments.get("aggregates").unwrap_or(&Value::Null));
         let mut groups: Vec<(Value, Vec<i64>)> = Vec::new();
@@ -200,17 +271,28 @@ impl Session<'_> {
         let (name, function) = aggregate.split_once(':').unwrap_or((aggregate, "sum"));
         self.field(model, name)?;
         let numbers = ids.iter().filter_map(|id| self.raw(model, *id, name).as_f64());
-        let extreme = |best: fn(f64, f64) -> f64| ids.iter().filter_map(|id| self.raw(model, *id, name).as_f64()).reduce(best);
+        let extreme = |best: fn(f64, f64) -> f64| {
+            ids.iter()
+                .filter_map(|id| self.raw(model, *id, name).as_f64())
+                .reduce(best)
+        };
         let number = match function {
             "max" => extreme(f64::max),
             "min" => extreme(f64::min),
             "sum" => Some(numbers.sum()),
             "array_agg" => return Ok(ids.iter().map(|id| self.raw(model, *id, name)).collect()),
-            _ => return Err(Exception::value(format!("Invalid aggregate method '{function}' for '{aggregate}'."))),
+            _ => {
+                return Err(Exception::value(format!(
+                    "Invalid aggregate method '{function}' for '{aggregate}'."
+                )));
+            }
         };
         let is_time = matches!(name, "write_date" | "create_date");
         let is_whole = matches!(name, "id" | "res_id");
-        #[expect(clippy::cast_possible_truncation, reason = "microseconds and ids are whole and below 2^53")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "microseconds and ids are whole and below 2^53"
+        )]
         Ok(match number {
             None => Value::Bool(false),
             Some(number) if is_time => json!(super::read::stamp(number as i64)),
@@ -221,9 +303,19 @@ impl Session<'_> {
 }
 
 fn check_arguments(method: &str, parameters: &[&str], arguments: &Arguments) -> Result<(), Exception> {
-    let implementation = if method == "search_read" { "_read_format" } else { method };
-    for name in arguments.keys().filter(|name| !matches!(name.as_str(), "ids" | "context")) {
-        if !parameters.iter().any(|parameter| parameter.trim_end_matches('!') == name) {
+    let implementation = if method == "search_read" {
+        "_read_format"
+    } else {
+        method
+    };
+    for name in arguments
+        .keys()
+        .filter(|name| !matches!(name.as_str(), "ids" | "context"))
+    {
+        if !parameters
+            .iter()
+            .any(|parameter| parameter.trim_end_matches('!') == name)
+        {
             let message = format!("BaseModel.{implementation}() got an unexpected keyword argument '{name}'");
             return Err(Exception::wrong_type(message));
         }
@@ -231,7 +323,10 @@ fn check_arguments(method: &str, parameters: &[&str], arguments: &Arguments) -> 
     let missing = parameters.iter().filter_map(|name| name.strip_suffix('!'));
     for name in missing.filter(|name| !arguments.contains_key(*name)) {
         let message = format!("BaseModel.{method}() missing 1 required positional argument: '{name}'");
-        return Err(Exception { status: 422, ..Exception::wrong_type(message) });
+        return Err(Exception {
+            status: 422,
+            ..Exception::wrong_type(message)
+        });
     }
     Ok(())
 }
@@ -245,5 +340,10 @@ fn ids(value: &Value) -> Vec<i64> {
 }
 
 fn texts(value: &Value) -> Vec<String> {
-    value.as_array().into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()
+    value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|text| text.as_str().map(str::to_owned))
+        .collect()
 }

@@ -35,9 +35,16 @@ pub(super) struct Database {
 
 impl Table {
     pub(super) fn new(model: Model) -> Self {
-        let is_indexed = |(at, field): (usize, &Field)| (field.place == Place::Indexed).then_some((at, HashMap::new()));
+        let is_indexed =
+            |(at, field): (usize, &Field)| (field.place == Place::Indexed).then_some((at, HashMap::new()));
         let indexes = model.fields.iter().enumerate().filter_map(is_indexed).collect();
-        Self { model, rows: BTreeMap::new(), by_written: BTreeSet::new(), indexes, next_id: 1 }
+        Self {
+            model,
+            rows: BTreeMap::new(),
+            by_written: BTreeSet::new(),
+            indexes,
+            next_id: 1,
+        }
     }
 
     pub(super) fn value(&self, id: i64, field: &str) -> Option<&Value> {
@@ -48,7 +55,13 @@ impl Table {
     /// Finds rows by the value of an indexed field; `None` when there is no index.
     pub(super) fn with(&self, field: &str, value: &Value) -> Option<impl Iterator<Item = i64> + '_> {
         let index = self.indexes.get(&self.model.position(field)?)?;
-        Some(index_key(value).and_then(|key| index.get(&key)).into_iter().flatten().copied())
+        Some(
+            index_key(value)
+                .and_then(|key| index.get(&key))
+                .into_iter()
+                .flatten()
+                .copied(),
+        )
     }
 
     fn put(&mut self, id: i64, row: Row) -> Option<Row> {
@@ -67,7 +80,9 @@ impl Table {
     fn take(&mut self, id: i64) -> Option<Row> {
         let row = self.rows.remove(&id)?;
         for (at, index) in &mut self.indexes {
-            let Some(key) = index_key(&row.values[*at]) else { continue };
+            let Some(key) = index_key(&row.values[*at]) else {
+                continue;
+            };
             if let Some(ids) = index.get_mut(&key) {
                 ids.remove(&id);
                 if ids.is_empty() {
@@ -113,7 +128,10 @@ impl Database {
     }
 
     pub(super) fn text(&self, model: &str, id: i64, field: &str) -> String {
-        self.value(model, id, field).as_str().unwrap_or_default().to_owned()
+        self.value(model, id, field)
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 
     pub(super) fn link(&self, model: &str, id: i64, field: &str) -> Option<i64> {
@@ -121,7 +139,12 @@ impl Database {
     }
 
     pub(super) fn links(&self, model: &str, id: i64, field: &str) -> Vec<i64> {
-        self.value(model, id, field).as_array().into_iter().flatten().filter_map(Value::as_i64).collect()
+        self.value(model, id, field)
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_i64)
+            .collect()
     }
 
     pub(super) fn flag(&self, model: &str, id: i64, field: &str) -> bool {
@@ -131,8 +154,13 @@ impl Database {
     /// Finds rows by an indexed field.
     pub(super) fn with(&self, model: &str, field: &str, value: impl Into<Value>) -> Vec<i64> {
         let value = value.into();
-        let Some(table) = self.tables.get(model) else { return Vec::new() };
-        table.with(field, &value).map(Iterator::collect).unwrap_or_default()
+        let Some(table) = self.tables.get(model) else {
+            return Vec::new();
+        };
+        table
+            .with(field, &value)
+            .map(Iterator::collect)
+            .unwrap_or_default()
     }
 
     /// Takes the next id; a rolled back transaction leaves a gap, as sequences do.
@@ -143,7 +171,11 @@ impl Database {
     }
 
     pub(super) fn put(&mut self, model: &str, id: i64, row: Row) {
-        let before = self.tables.get_mut(model).expect("callers check the model first").put(id, row);
+        let before = self
+            .tables
+            .get_mut(model)
+            .expect("callers check the model first")
+            .put(id, row);
         self.undo.push((model.to_owned(), id, before));
     }
 
@@ -161,8 +193,12 @@ impl Database {
 
     pub(super) fn roll_back(&mut self, savepoint: usize) {
         while self.undo.len() > savepoint {
-            let Some((model, id, before)) = self.undo.pop() else { return };
-            let Some(table) = self.tables.get_mut(&model) else { continue };
+            let Some((model, id, before)) = self.undo.pop() else {
+                return;
+            };
+            let Some(table) = self.tables.get_mut(&model) else {
+                continue;
+            };
             match before {
                 Some(row) => {
                     table.put(id, row);
@@ -182,7 +218,9 @@ impl Database {
     pub(super) fn touched(&self) -> BTreeMap<(String, i64), Option<Row>> {
         let mut first = BTreeMap::new();
         for (model, id, before) in &self.undo {
-            first.entry((model.clone(), *id)).or_insert_with(|| before.clone());
+            first
+                .entry((model.clone(), *id))
+                .or_insert_with(|| before.clone());
         }
         first
     }

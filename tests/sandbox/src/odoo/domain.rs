@@ -16,7 +16,11 @@ enum Domain {
     All(Vec<Domain>),
     Any(Vec<Domain>),
     Not(Box<Domain>),
-    Leaf { path: String, operator: String, value: Value },
+    Leaf {
+        path: String,
+        operator: String,
+        value: Value,
+    },
 }
 
 /// The part of a result that is wanted.
@@ -63,7 +67,11 @@ impl Session<'_> {
                 Some(each?.into_iter().flatten().collect())
             }
             Domain::Any(_) | Domain::Not(_) => None,
-            Domain::Leaf { path, operator, value } => self.indexed(model, path, operator, value),
+            Domain::Leaf {
+                path,
+                operator,
+                value,
+            } => self.indexed(model, path, operator, value),
         }
     }
 
@@ -80,7 +88,10 @@ impl Session<'_> {
             }
             _ => return None,
         };
-        if values.iter().any(|value| matches!(value, Value::Bool(_) | Value::Null)) {
+        if values
+            .iter()
+            .any(|value| matches!(value, Value::Bool(_) | Value::Null))
+        {
             return None;
         }
         if path == "id" {
@@ -99,18 +110,30 @@ impl Session<'_> {
 
     fn check(&self, model: &str, domain: &Domain) -> Result<(), Exception> {
         match domain {
-            Domain::All(parts) | Domain::Any(parts) => parts.iter().try_for_each(|part| self.check(model, part)),
+            Domain::All(parts) | Domain::Any(parts) => {
+                parts.iter().try_for_each(|part| self.check(model, part))
+            }
             Domain::Not(part) => self.check(model, part),
-            Domain::Leaf { path, operator, value } => {
-                let (head, rest) = path.split_once('.').map_or((path.as_str(), None), |(h, r)| (h, Some(r)));
+            Domain::Leaf {
+                path,
+                operator,
+                value,
+            } => {
+                let (head, rest) = path
+                    .split_once('.')
+                    .map_or((path.as_str(), None), |(h, r)| (h, Some(r)));
                 let Some(field) = self.db.table(model).model.field(head) else {
                     let (path, value) = (python(&Value::from(path.as_str())), python(value));
                     let condition = format!("({path}, '{operator}', {value})");
-                    return Err(Exception::value(format!("Invalid field {model}.{head} in condition {condition}")));
+                    return Err(Exception::value(format!(
+                        "Invalid field {model}.{head} in condition {condition}"
+                    )));
                 };
                 if !OPERATORS.contains(&operator.as_str()) {
                     let condition = format!("('{path}', '{operator}', {})", python(value));
-                    return Err(Exception::value(format!("Invalid operator in condition {condition}")));
+                    return Err(Exception::value(format!(
+                        "Invalid operator in condition {condition}"
+                    )));
                 }
                 let Some(rest) = rest else {
                     return match (&field.kind, value) {
@@ -118,11 +141,15 @@ impl Session<'_> {
                         _ => Ok(()),
                     };
                 };
-                let to = field.comodel().filter(|to| self.db.has(to)).ok_or_else(|| {
-                    Exception::value(format!("Invalid field {model}.{path} in condition"))
-                })?;
-                let inner =
-                    Domain::Leaf { path: rest.to_owned(), operator: operator.clone(), value: value.clone() };
+                let to = field
+                    .comodel()
+                    .filter(|to| self.db.has(to))
+                    .ok_or_else(|| Exception::value(format!("Invalid field {model}.{path} in condition")))?;
+                let inner = Domain::Leaf {
+                    path: rest.to_owned(),
+                    operator: operator.clone(),
+                    value: value.clone(),
+                };
                 self.check(to, &inner)
             }
         }
@@ -147,11 +174,22 @@ impl Session<'_> {
                 Ok(false)
             }
             Domain::Not(part) => Ok(!self.holds(model, id, part)?),
-            Domain::Leaf { path, operator, value } => self.leaf(model, id, path, operator, value),
+            Domain::Leaf {
+                path,
+                operator,
+                value,
+            } => self.leaf(model, id, path, operator, value),
         }
     }
 
-    fn leaf(&self, model: &str, id: i64, path: &str, operator: &str, value: &Value) -> Result<bool, Exception> {
+    fn leaf(
+        &self,
+        model: &str,
+        id: i64,
+        path: &str,
+        operator: &str,
+        value: &Value,
+    ) -> Result<bool, Exception> {
         let negated = match operator {
             "!=" => Some("="),
             "not in" => Some("in"),
@@ -178,12 +216,17 @@ impl Session<'_> {
             (Kind::Datetime, _) => compare_times(&own, operator, value)?,
             (_, "in") => {
                 let values = value.as_array().map_or_else(|| vec![value.clone()], Clone::clone);
-                values.iter().any(|value| self.equals(field.comodel(), &own, value))
+                values
+                    .iter()
+                    .any(|value| self.equals(field.comodel(), &own, value))
             }
             (_, "=") => self.equals(field.comodel(), &own, value),
             (_, "like" | "ilike" | "=like" | "=ilike") => {
                 let texts: Vec<String> = match field.comodel() {
-                    Some(to) => as_ids(&own).into_iter().map(|target| self.display_name(to, target)).collect(),
+                    Some(to) => as_ids(&own)
+                        .into_iter()
+                        .map(|target| self.display_name(to, target))
+                        .collect(),
                     None => own.as_str().map(str::to_owned).into_iter().collect(),
                 };
                 let pattern = value.as_str().unwrap_or_default();
@@ -202,23 +245,30 @@ impl Session<'_> {
         };
         match (comodel, value) {
             (_, Value::Bool(false) | Value::Null) => is_unset(own),
-            (Some(to), Value::String(name)) => {
-                as_ids(own).into_iter().any(|target| self.display_name(to, target) == *name)
-            }
-            (Some(_), _) => as_ids(own).into_iter().any(|target| as_ids(value).contains(&target)),
+            (Some(to), Value::String(name)) => as_ids(own)
+                .into_iter()
+                .any(|target| self.display_name(to, target) == *name),
+            (Some(_), _) => as_ids(own)
+                .into_iter()
+                .any(|target| as_ids(value).contains(&target)),
             (None, Value::Number(number)) => own.as_f64().is_some_and(|own| Some(own) == number.as_f64()),
             (None, _) => own == value,
         }
     }
 
     fn sort(&self, model: &str, ids: &mut [i64], order: Option<&str>) -> Result<(), Exception> {
-        let order = order.filter(|order| !order.trim().is_empty()).unwrap_or(self.db.table(model).model.order);
+        let order = order
+            .filter(|order| !order.trim().is_empty())
+            .unwrap_or(self.db.table(model).model.order);
         let mut keys = Vec::new();
         for part in order.split(',') {
             let mut words = part.split_whitespace();
             let name = words.next().unwrap_or("id");
             self.field(model, name)?;
-            keys.push((name, words.next().is_some_and(|word| word.eq_ignore_ascii_case("desc"))));
+            keys.push((
+                name,
+                words.next().is_some_and(|word| word.eq_ignore_ascii_case("desc")),
+            ));
         }
         if keys.first() == Some(&("id", false)) {
             ids.sort_unstable();
@@ -231,7 +281,10 @@ impl Session<'_> {
                     Value::Number(number) => SortKey::Number(number.as_f64().unwrap_or_default()),
                     _ => SortKey::Nothing,
                 };
-                Directed { value, descends: *descends }
+                Directed {
+                    value,
+                    descends: *descends,
+                }
             });
             (values.collect::<Vec<_>>(), *id)
         });
@@ -240,7 +293,20 @@ impl Session<'_> {
 }
 
 const OPERATORS: &[&str] = &[
-    "=", "!=", ">", ">=", "<", "<=", "in", "not in", "like", "not like", "ilike", "not ilike", "=like", "=ilike",
+    "=",
+    "!=",
+    ">",
+    ">=",
+    "<",
+    "<=",
+    "in",
+    "not in",
+    "like",
+    "not like",
+    "ilike",
+    "not ilike",
+    "=like",
+    "=ilike",
 ];
 
 #[derive(Debug, PartialEq)]
@@ -297,7 +363,9 @@ fn compare_times(own: &Value, operator: &str, value: &Value) -> Result<bool, Exc
     let parsed = |value: &Value| value.as_str().map(seconds).transpose();
     if operator == "in" {
         let values = value.as_array().cloned().unwrap_or_default();
-        return Ok(values.iter().any(|value| matches!(parsed(value), Ok(Some(at)) if at == own)));
+        return Ok(values
+            .iter()
+            .any(|value| matches!(parsed(value), Ok(Some(at)) if at == own)));
     }
     Ok(parsed(value)?.is_some_and(|value| ordered(own.cmp(&value), operator)))
 }
@@ -305,7 +373,10 @@ fn compare_times(own: &Value, operator: &str, value: &Value) -> Result<bool, Exc
 fn compare(own: &Value, operator: &str, value: &Value) -> bool {
     match (own, value) {
         (Value::Number(own), Value::Number(value)) => {
-            let (own, value) = (own.as_f64().unwrap_or_default(), value.as_f64().unwrap_or_default());
+            let (own, value) = (
+                own.as_f64().unwrap_or_default(),
+                value.as_f64().unwrap_or_default(),
+            );
             ordered(own.total_cmp(&value), operator)
         }
         (Value::String(own), Value::String(value)) => ordered(own.cmp(value), operator),
@@ -330,8 +401,15 @@ fn matches_pattern(text: &str, operator: &str, pattern: &str) -> bool {
     } else {
         (text.to_owned(), pattern.to_owned())
     };
-    let pattern = if operator.starts_with('=') { pattern } else { format!("%{pattern}%") };
-    wildcard(&text.chars().collect::<Vec<_>>(), &pattern.chars().collect::<Vec<_>>())
+    let pattern = if operator.starts_with('=') {
+        pattern
+    } else {
+        format!("%{pattern}%")
+    };
+    wildcard(
+        &text.chars().collect::<Vec<_>>(),
+        &pattern.chars().collect::<Vec<_>>(),
+    )
 }
 
 fn wildcard(text: &[char], pattern: &[char]) -> bool {
@@ -347,14 +425,18 @@ fn wildcard(text: &[char], pattern: &[char]) -> bool {
 /// Reads a time without a zone; fractions are dropped (facts: systems B6).
 pub(super) fn seconds(text: &str) -> Result<i64, Exception> {
     let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f"];
-    let at = formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
+    let at = formats
+        .iter()
+        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
     let day = || NaiveDateTime::parse_from_str(&format!("{text} 00:00:00"), formats[0]).ok();
     match at.or_else(day) {
         Some(at) => Ok(at.and_utc().timestamp()),
-        None if text.ends_with('Z') || text.contains('+') => {
-            Err(Exception::value(format!("expecting only datetimes with no timezone: '{text}'")))
-        }
-        None => Err(Exception::value(format!("time data '{text}' does not match format '%Y-%m-%d %H:%M:%S'"))),
+        None if text.ends_with('Z') || text.contains('+') => Err(Exception::value(format!(
+            "expecting only datetimes with no timezone: '{text}'"
+        ))),
+        None => Err(Exception::value(format!(
+            "time data '{text}' does not match format '%Y-%m-%d %H:%M:%S'"
+        ))),
     }
 }
 
@@ -370,7 +452,12 @@ fn parse(domain: &Value) -> Result<Domain, Exception> {
     let items = match domain {
         Value::Array(items) => items.as_slice(),
         Value::Null | Value::Bool(false) => &[],
-        other => return Err(Exception::value(format!("Domain() invalid item in domain: {}", python(other)))),
+        other => {
+            return Err(Exception::value(format!(
+                "Domain() invalid item in domain: {}",
+                python(other)
+            )));
+        }
     };
     let mut rest = items.iter();
     let mut parts = Vec::new();
@@ -381,8 +468,11 @@ fn parse(domain: &Value) -> Result<Domain, Exception> {
 }
 
 fn parse_one<'v>(rest: &mut impl Iterator<Item = &'v Value>) -> Result<Domain, Exception> {
-    let malformed = |item: &Value| Exception::value(format!("Domain() invalid item in domain: {}", python(item)));
-    let Some(item) = rest.next() else { return Err(Exception::value("Domain() is malformed")) };
+    let malformed =
+        |item: &Value| Exception::value(format!("Domain() invalid item in domain: {}", python(item)));
+    let Some(item) = rest.next() else {
+        return Err(Exception::value("Domain() is malformed"));
+    };
     match item {
         Value::String(operator) => match operator.as_str() {
             "&" => Ok(Domain::All(vec![parse_one(rest)?, parse_one(rest)?])),
@@ -391,13 +481,19 @@ fn parse_one<'v>(rest: &mut impl Iterator<Item = &'v Value>) -> Result<Domain, E
             _ => Err(malformed(item)),
         },
         Value::Array(leaf) => match leaf.as_slice() {
-            [Value::String(path), Value::String(operator), value] => {
-                Ok(Domain::Leaf { path: path.clone(), operator: operator.clone(), value: value.clone() })
-            }
+            [Value::String(path), Value::String(operator), value] => Ok(Domain::Leaf {
+                path: path.clone(),
+                operator: operator.clone(),
+                value: value.clone(),
+            }),
             // The constants (1, '=', 1) and (0, '=', 1).
             [Value::Number(one), _, Value::Number(two)] => {
                 let parts = Vec::new();
-                Ok(if one == two { Domain::All(parts) } else { Domain::Any(parts) })
+                Ok(if one == two {
+                    Domain::All(parts)
+                } else {
+                    Domain::Any(parts)
+                })
             }
             _ => Err(malformed(item)),
         },

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 /// An exception of a call.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Exception {
+pub(crate) struct Exception {
     pub(super) name: &'static str,
     pub(super) message: String,
     /// The status of JSON-2; JSON-RPC always answers 200.
@@ -13,7 +13,11 @@ pub(super) struct Exception {
 
 impl Exception {
     fn new(name: &'static str, status: u16, message: impl Into<String>) -> Self {
-        Self { name, status, message: message.into() }
+        Self {
+            name,
+            status,
+            message: message.into(),
+        }
     }
 
     pub(super) fn validation(message: impl Into<String>) -> Self {

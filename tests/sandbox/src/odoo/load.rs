@@ -33,16 +33,26 @@ enum Failure {
 
 impl Session<'_> {
     /// Loads rows of text under the names of columns.
-    pub(super) fn load(&mut self, model: &str, fields: &[String], data: &[Value]) -> Result<Value, Exception> {
-        let columns: Vec<Column> =
-            fields.iter().map(|field| field.split('/').map(str::to_owned).collect()).collect();
+    pub(super) fn load(
+        &mut self,
+        model: &str,
+        fields: &[String],
+        data: &[Value],
+    ) -> Result<Value, Exception> {
+        let columns: Vec<Column> = fields
+            .iter()
+            .map(|field| field.split('/').map(str::to_owned).collect())
+            .collect();
         for column in &columns {
             let name = &column[0];
             if !matches!(name.as_str(), "id" | ".id") && self.db.table(model).model.field(name).is_none() {
                 return Err(Exception::value(format!("Invalid field name '{name}'")));
             }
         }
-        let rows: Vec<Vec<Value>> = data.iter().map(|row| row.as_array().cloned().unwrap_or_default()).collect();
+        let rows: Vec<Vec<Value>> = data
+            .iter()
+            .map(|row| row.as_array().cloned().unwrap_or_default())
+            .collect();
         let spans = self.spans(model, &columns, &rows);
         let start = (self.db.savepoint(), self.felt_len());
         let (mut ids, mut conversions, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
@@ -82,7 +92,11 @@ impl Session<'_> {
         }
         self.db.roll_back(start.0);
         self.forget_after(start.1);
-        let messages: Vec<Value> = conversions.into_iter().chain(refusals).map(|message| message.0).collect();
+        let messages: Vec<Value> = conversions
+            .into_iter()
+            .chain(refusals)
+            .map(|message| message.0)
+            .collect();
         Ok(json!({"ids": false, "messages": messages, "nextrow": 0}))
     }
 
@@ -101,7 +115,11 @@ impl Session<'_> {
             };
             match spans.last_mut() {
                 Some(last) if has_lines && !filled(false) && filled(true) => last.to = at,
-                _ => spans.push(Span { record: spans.len(), from: at, to: at }),
+                _ => spans.push(Span {
+                    record: spans.len(),
+                    from: at,
+                    to: at,
+                }),
             }
         }
         spans
@@ -130,7 +148,9 @@ impl Session<'_> {
                         continue;
                     }
                     if column.len() == 1
-                        && columns.iter().any(|other| other.len() > 1 && other[0] == column[0])
+                        && columns
+                            .iter()
+                            .any(|other| other.len() > 1 && other[0] == column[0])
                         || columns.iter().filter(|other| other[0] == column[0]).count() > 1
                     {
                         let text = format!(
@@ -154,7 +174,11 @@ impl Session<'_> {
             }
         }
         if let Some(text) = database_id.as_ref().filter(|_| external.is_empty())
-            && text.parse().ok().and_then(|id: i64| self.db.row(model, id)).is_none()
+            && text
+                .parse()
+                .ok()
+                .and_then(|id: i64| self.db.row(model, id))
+                .is_none()
         {
             let message = json!({
                 "rows": {"from": span.from, "to": span.to}, "type": "error", "record": span.record, "field": ".id",
@@ -166,7 +190,9 @@ impl Session<'_> {
         if !problems.is_empty() {
             return Err(Failure::Conversion(problems));
         }
-        let target = database_id.and_then(|id| id.parse().ok()).filter(|_| external.is_empty());
+        let target = database_id
+            .and_then(|id| id.parse().ok())
+            .filter(|_| external.is_empty());
         let written = self.upsert(model, &external, target, &vals, &lines);
         written.map_err(|exception| writing(span, &exception))
     }
@@ -185,14 +211,21 @@ impl Session<'_> {
         } else {
             format!("__import__.{external}")
         };
-        let known = if external.is_empty() { None } else { self.resolve(&external) };
+        let known = if external.is_empty() {
+            None
+        } else {
+            self.resolve(&external)
+        };
         if let Some((row, other, _)) = known.as_ref().filter(|(_, other, _)| other != model) {
             return Err(Exception::user(format!(
                 "For external id {external} when trying to create/update a record of model {model} found record of \
                  different model {other} ({row})"
             )));
         }
-        let existing = known.map(|(_, _, id)| id).filter(|id| self.db.row(model, *id).is_some()).or(target);
+        let existing = known
+            .map(|(_, _, id)| id)
+            .filter(|id| self.db.row(model, *id).is_some())
+            .or(target);
         let mut vals = vals.clone();
         let commands = self.commands(lines);
         for (field, commands) in commands {
@@ -250,15 +283,26 @@ impl Session<'_> {
         for row in rows {
             let mut of_row: Vec<Line> = Vec::new();
             for (column, value) in columns.iter().zip(row) {
-                let Some(field) = self.db.table(model).model.field(&column[0]) else { continue };
-                let Kind::One2many(to, _) = &field.kind else { continue };
+                let Some(field) = self.db.table(model).model.field(&column[0]) else {
+                    continue;
+                };
+                let Kind::One2many(to, _) = &field.kind else {
+                    continue;
+                };
                 if is_blank(value) && column.get(1).is_none_or(|part| part != "id") {
                     continue;
                 }
-                let at = of_row.iter().position(|line| line.field == field.name).unwrap_or_else(|| {
-                    of_row.push(Line { field: field.name.clone(), to: to.clone(), ..Line::default() });
-                    of_row.len() - 1
-                });
+                let at = of_row
+                    .iter()
+                    .position(|line| line.field == field.name)
+                    .unwrap_or_else(|| {
+                        of_row.push(Line {
+                            field: field.name.clone(),
+                            to: to.clone(),
+                            ..Line::default()
+                        });
+                        of_row.len() - 1
+                    });
                 let name = column.get(1).map_or("name", String::as_str);
                 if name == "id" {
                     of_row[at].external = as_text(value);
@@ -275,7 +319,11 @@ impl Session<'_> {
                     }
                 }
             }
-            lines.extend(of_row.into_iter().filter(|line| !line.vals.is_empty() || !line.external.is_empty()));
+            lines.extend(
+                of_row
+                    .into_iter()
+                    .filter(|line| !line.vals.is_empty() || !line.external.is_empty()),
+            );
         }
         Ok(lines)
     }
@@ -283,7 +331,9 @@ impl Session<'_> {
     fn commands(&self, lines: &[Line]) -> Vec<(String, Vec<Value>)> {
         let mut commands: Vec<(String, Vec<Value>)> = Vec::new();
         for line in lines {
-            let known = self.resolve(&line.external).filter(|(_, model, _)| *model == line.to);
+            let known = self
+                .resolve(&line.external)
+                .filter(|(_, model, _)| *model == line.to);
             let command = match known {
                 Some((_, _, id)) if self.db.row(&line.to, id).is_some() => json!([1, id, line.vals]),
                 _ => json!([0, 0, line.vals]),
@@ -301,9 +351,13 @@ impl Session<'_> {
         let mut fields: Vec<&str> = lines.iter().map(|line| line.field.as_str()).collect();
         fields.dedup();
         for name in fields {
-            let unnamed: Vec<&Line> =
-                lines.iter().filter(|line| line.field == name && self.resolve(&line.external).is_none()).collect();
-            let Some(field) = self.db.table(model).model.field(name).cloned() else { continue };
+            let unnamed: Vec<&Line> = lines
+                .iter()
+                .filter(|line| line.field == name && self.resolve(&line.external).is_none())
+                .collect();
+            let Some(field) = self.db.table(model).model.field(name).cloned() else {
+                continue;
+            };
             let mut present = self.db.lines(&field, id);
             present.sort_unstable();
             let new = present.split_off(present.len().saturating_sub(unnamed.len()));
@@ -332,17 +386,27 @@ impl Session<'_> {
         }
         let text = as_text(value);
         match &field.kind {
-            Kind::Boolean => Ok(json!(matches!(text.to_lowercase().as_str(), "1" | "true" | "yes"))),
+            Kind::Boolean => Ok(json!(matches!(
+                text.to_lowercase().as_str(),
+                "1" | "true" | "yes"
+            ))),
             Kind::Integer => match text.trim().parse::<i64>() {
                 Ok(number) => Ok(json!(number)),
-                Err(_) => say(format!("'{text}' does not seem to be an integer for field '{label}'")),
+                Err(_) => say(format!(
+                    "'{text}' does not seem to be an integer for field '{label}'"
+                )),
             },
             Kind::Float | Kind::Measure(_) => match text.trim().parse::<f64>() {
                 Ok(number) => Ok(json!(number)),
-                Err(_) => say(format!("'{text}' does not seem to be a number for field '{label}'")),
+                Err(_) => say(format!(
+                    "'{text}' does not seem to be a number for field '{label}'"
+                )),
             },
             Kind::Selection(options) => {
-                match options.iter().find(|(key, name)| *key == text || name.eq_ignore_ascii_case(&text)) {
+                match options
+                    .iter()
+                    .find(|(key, name)| *key == text || name.eq_ignore_ascii_case(&text))
+                {
                     Some((key, _)) => Ok(json!(key)),
                     None => say(format!("Value '{text}' not found in selection field '{label}'")),
                 }
@@ -351,18 +415,24 @@ impl Session<'_> {
                 let is_known = self.db.table("res.lang").rows.keys().any(|id| {
                     self.db.text("res.lang", *id, "code") == text && self.db.flag("res.lang", *id, "active")
                 });
-                if is_known { Ok(json!(text)) } else {
+                if is_known {
+                    Ok(json!(text))
+                } else {
                     say(format!("Value '{text}' not found in selection field '{label}'"))
                 }
             }
             Kind::Datetime => match super::domain::seconds(&text) {
                 Ok(_) if !text.contains('T') => Ok(json!(text)),
-                _ => say(format!("'{text}' does not seem to be a valid datetime for field '{label}'")),
+                _ => say(format!(
+                    "'{text}' does not seem to be a valid datetime for field '{label}'"
+                )),
             },
             Kind::Many2one(to) => self.reference(field, to, part, &text).map(|id| json!(id)),
             Kind::Many2many(to) => {
-                let ids: Result<Vec<i64>, CellError> =
-                    text.split(',').map(|one| self.reference(field, to, part, one.trim())).collect();
+                let ids: Result<Vec<i64>, CellError> = text
+                    .split(',')
+                    .map(|one| self.reference(field, to, part, one.trim()))
+                    .collect();
                 Ok(json!([[6, 0, ids?]]))
             }
             Kind::Char | Kind::Text | Kind::Html | Kind::One2many(..) => Ok(json!(text)),
@@ -373,17 +443,28 @@ impl Session<'_> {
     fn reference(&self, field: &Field, to: &str, part: &[String], text: &str) -> Result<i64, CellError> {
         let (kind, found) = match part.first().map(String::as_str) {
             Some("id") => {
-                let external =
-                    if text.contains('.') { text.to_owned() } else { format!("__import__.{text}") };
+                let external = if text.contains('.') {
+                    text.to_owned()
+                } else {
+                    format!("__import__.{text}")
+                };
                 let resolved = self.resolve(&external).filter(|(_, model, _)| model == to);
                 ("external id", resolved.map(|(_, _, id)| id))
             }
             Some(_) => {
-                let id = text.parse::<i64>().ok().filter(|id| !self.db.has(to) || self.db.row(to, *id).is_some());
+                let id = text
+                    .parse::<i64>()
+                    .ok()
+                    .filter(|id| !self.db.has(to) || self.db.row(to, *id).is_some());
                 ("database id", id)
             }
             None => {
-                let mut rows = self.db.has(to).then(|| self.db.table(to).rows.keys()).into_iter().flatten();
+                let mut rows = self
+                    .db
+                    .has(to)
+                    .then(|| self.db.table(to).rows.keys())
+                    .into_iter()
+                    .flatten();
                 let found = rows.find(|id| {
                     self.db.text(to, **id, "name") == text
                         || self.display_name(to, **id) == text
@@ -451,7 +532,9 @@ fn writing(span: Span, exception: &Exception) -> Failure {
     if exception.status == 500 || exception.status == 403 {
         return Failure::Exception(exception.clone());
     }
-    let inner = exception.message.strip_prefix("The operation cannot be completed: ");
+    let inner = exception
+        .message
+        .strip_prefix("The operation cannot be completed: ");
     let text = match inner {
         Some(inner) if inner.starts_with("Missing required value") => {
             inner.lines().next().unwrap_or(inner).trim_end_matches('.')
@@ -463,13 +546,18 @@ fn writing(span: Span, exception: &Exception) -> Failure {
         "rows": {"from": span.from, "to": span.to}, "record": span.record, "type": "error", "message": text,
     });
     let is_foreign = text.contains("found record of different model");
-    Failure::Writing { message: Message(message), is_refusal: inner.is_none() && !is_foreign }
+    Failure::Writing {
+        message: Message(message),
+        is_refusal: inner.is_none() && !is_foreign,
+    }
 }
 
 /// The answer when another transaction was faster: a message for every row (facts: systems B4).
 pub(super) fn conflict(rows: usize) -> Value {
-    let message = |row: usize| json!({
-        "rows": {"from": row, "to": row}, "record": row, "type": "error", "message": CONFLICT,
-    });
+    let message = |row: usize| {
+        json!({
+            "rows": {"from": row, "to": row}, "record": row, "type": "error", "message": CONFLICT,
+        })
+    };
     json!({"ids": false, "messages": (0..rows.clamp(1, 10)).map(message).collect::<Vec<_>>(), "nextrow": 0})
 }

@@ -115,7 +115,13 @@ impl Erp {
         let mut users = self.office.users.lock().expect("no holder of the users panics");
         let id = users.iter().map(|user| user.id).max().unwrap_or(ADMIN).max(4) + 1;
         let (login, api_key) = (login.to_owned(), key.to_owned());
-        users.push(User { id, login, password: api_key.clone(), api_key, may_create: can_create });
+        users.push(User {
+            id,
+            login,
+            password: api_key.clone(),
+            api_key,
+            may_create: can_create,
+        });
         id
     }
 
@@ -150,7 +156,11 @@ impl Erp {
     /// When Odoo would refuse it.
     pub fn update(&self, model: &str, id: i64, vals: Value) {
         let vals = object(vals);
-        self.as_person(|session| session.write(model, &[id], &vals).expect("the record can be changed"));
+        self.as_person(|session| {
+            session
+                .write(model, &[id], &vals)
+                .expect("the record can be changed")
+        });
     }
 
     /// Deletes a record as a person would.

@@ -54,7 +54,14 @@ impl Field {
             _ => Value::Bool(false),
         };
         let (name, label) = (name.to_owned(), label.to_owned());
-        Self { name, label, kind, place, is_required: false, default }
+        Self {
+            name,
+            label,
+            kind,
+            place,
+            is_required: false,
+            default,
+        }
     }
 
     pub(super) fn required(mut self) -> Self {
@@ -107,13 +114,43 @@ impl Model {
     pub(super) fn new(name: &str, label: &str, order: &'static str, mut fields: Vec<Field>) -> Self {
         fields.push(Field::new("id", "ID", Kind::Integer, Place::Computed));
         for (name, label) in [("create_uid", "Created by"), ("write_uid", "Last Updated by")] {
-            fields.push(Field::new(name, label, Kind::Many2one("res.users".to_owned()), Place::Computed));
+            fields.push(Field::new(
+                name,
+                label,
+                Kind::Many2one("res.users".to_owned()),
+                Place::Computed,
+            ));
         }
-        fields.push(Field::new("display_name", "Display Name", Kind::Char, Place::Computed));
-        fields.push(Field::new("create_date", "Created on", Kind::Datetime, Place::Computed));
-        fields.push(Field::new("write_date", "Last Updated on", Kind::Datetime, Place::Computed));
-        let by_name = fields.iter().enumerate().map(|(at, field)| (field.name.clone(), at)).collect();
-        Self { name: name.to_owned(), label: label.to_owned(), order, fields, by_name }
+        fields.push(Field::new(
+            "display_name",
+            "Display Name",
+            Kind::Char,
+            Place::Computed,
+        ));
+        fields.push(Field::new(
+            "create_date",
+            "Created on",
+            Kind::Datetime,
+            Place::Computed,
+        ));
+        fields.push(Field::new(
+            "write_date",
+            "Last Updated on",
+            Kind::Datetime,
+            Place::Computed,
+        ));
+        let by_name = fields
+            .iter()
+            .enumerate()
+            .map(|(at, field)| (field.name.clone(), at))
+            .collect();
+        Self {
+            name: name.to_owned(),
+            label: label.to_owned(),
+            order,
+            fields,
+            by_name,
+        }
     }
 
     pub(super) fn field(&self, name: &str) -> Option<&Field> {

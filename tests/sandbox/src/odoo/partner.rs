@@ -10,7 +10,9 @@ const ADDRESS: [&str; 6] = ["street", "street2", "zip", "city", "state_id", "cou
 impl Session<'_> {
     /// A new contact takes its parent's address, whatever it brought; the first one lends its own to a parent without.
     pub(super) fn settle_new_partner(&mut self, id: i64) {
-        let Some(parent) = self.parent_of_contact(id) else { return };
+        let Some(parent) = self.parent_of_contact(id) else {
+            return;
+        };
         let siblings = self.db.with(PARTNER, "parent_id", parent).len();
         if self.has_address(parent) {
             let address = self.address(parent);

@@ -19,11 +19,16 @@ impl Session<'_> {
         stored: &mut Vec<(String, Value)>,
         inherited: Map<String, Value>,
     ) -> Result<(), Exception> {
-        let named = stored.iter().find(|(name, _)| name == "product_tmpl_id").and_then(|(_, value)| value.as_i64());
+        let named = stored
+            .iter()
+            .find(|(name, _)| name == "product_tmpl_id")
+            .and_then(|(_, value)| value.as_i64());
         if let Some(template) = named {
             if !inherited.is_empty() {
-                let own: Vec<(&str, Value)> =
-                    inherited.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+                let own: Vec<(&str, Value)> = inherited
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.clone()))
+                    .collect();
                 self.set(TEMPLATE, template, &own);
             }
             return Ok(());
@@ -41,13 +46,21 @@ impl Session<'_> {
     pub(super) fn settle_new_variant(&mut self, id: i64) -> Result<(), Exception> {
         let mut values = self.db.links(VARIANT, id, "product_template_attribute_value_ids");
         values.sort_unstable();
-        let indices = values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let indices = values
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(",");
         let template = self.db.link(VARIANT, id, "product_tmpl_id").unwrap_or_default();
-        let is_taken = self.db.with(VARIANT, "product_tmpl_id", template).into_iter().any(|other| {
-            other != id
-                && self.db.flag(VARIANT, other, "active")
-                && self.db.text(VARIANT, other, "combination_indices") == indices
-        });
+        let is_taken = self
+            .db
+            .with(VARIANT, "product_tmpl_id", template)
+            .into_iter()
+            .any(|other| {
+                other != id
+                    && self.db.flag(VARIANT, other, "active")
+                    && self.db.text(VARIANT, other, "combination_indices") == indices
+            });
         if is_taken && self.db.flag(VARIANT, id, "active") {
             return Err(Exception::validation(format!(
                 "The operation cannot be completed: duplicate key value violates unique constraint \
@@ -70,7 +83,10 @@ impl Session<'_> {
         if holders.len() < 2 {
             return Ok(());
         }
-        let names: Vec<String> = holders.iter().map(|holder| self.display_name(VARIANT, *holder)).collect();
+        let names: Vec<String> = holders
+            .iter()
+            .map(|holder| self.display_name(VARIANT, *holder))
+            .collect();
         Err(Exception::validation(format!(
             "Barcode(s) already assigned:\n\n- Barcode \"{barcode}\" already assigned to product(s): {}\n\nNote: \
              products that you don't have access to will not be shown above.",
@@ -86,7 +102,11 @@ impl Session<'_> {
         for line in &lines {
             let values = self.sync_values(template, *line)?;
             let attribute = self.db.link(LINE, *line, "attribute_id").unwrap_or_default();
-            match self.db.text("product.attribute", attribute, "create_variant").as_str() {
+            match self
+                .db
+                .text("product.attribute", attribute, "create_variant")
+                .as_str()
+            {
                 "no_variant" => continue,
                 "dynamic" => is_dynamic = true,
                 _ => {}
@@ -98,7 +118,9 @@ impl Session<'_> {
         let wanted: BTreeSet<Vec<i64>> = combinations(&axes).into_iter().collect();
         let mut present = BTreeSet::new();
         for variant in self.db.with(VARIANT, "product_tmpl_id", template) {
-            let mut values = self.db.links(VARIANT, variant, "product_template_attribute_value_ids");
+            let mut values = self
+                .db
+                .links(VARIANT, variant, "product_template_attribute_value_ids");
             // A line with one value joins the variants that exist.
             for axis in axes.iter().filter(|axis| axis.len() == 1) {
                 if !values.contains(&axis[0]) {
@@ -123,17 +145,26 @@ impl Session<'_> {
     }
 
     fn place_variant(&mut self, variant: i64, values: &[i64]) {
-        let indices = values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let indices = values
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(",");
         if self.db.text(VARIANT, variant, "combination_indices") != indices {
-            let fields =
-                [("combination_indices", json!(indices)), ("product_template_attribute_value_ids", json!(values))];
+            let fields = [
+                ("combination_indices", json!(indices)),
+                ("product_template_attribute_value_ids", json!(values)),
+            ];
             self.set(VARIANT, variant, &fields);
         }
     }
 
     /// An unused variant goes, its external id too (facts: mapping-odoo 1).
     fn forget_variant(&mut self, variant: i64) {
-        for external in self.db.with("ir.model.data", "target", format!("{VARIANT},{variant}")) {
+        for external in self
+            .db
+            .with("ir.model.data", "target", format!("{VARIANT},{variant}"))
+        {
             self.db.remove("ir.model.data", external);
         }
         self.db.remove(VARIANT, variant);
@@ -145,7 +176,10 @@ impl Session<'_> {
         let attribute = self.db.link(LINE, line, "attribute_id").unwrap_or_default();
         let mut kept = Vec::new();
         for row in self.db.with(VALUE, "attribute_line_id", line) {
-            let value = self.db.link(VALUE, row, "product_attribute_value_id").unwrap_or_default();
+            let value = self
+                .db
+                .link(VALUE, row, "product_attribute_value_id")
+                .unwrap_or_default();
             if wanted.contains(&value) {
                 kept.push((value, row));
             } else {
@@ -162,7 +196,10 @@ impl Session<'_> {
                 ("attribute_id", attribute),
                 ("product_tmpl_id", template),
             ];
-            let vals = fields.iter().map(|(name, id)| ((*name).to_owned(), json!(id))).collect();
+            let vals = fields
+                .iter()
+                .map(|(name, id)| ((*name).to_owned(), json!(id)))
+                .collect();
             kept.push((value, self.create_quietly(VALUE, &vals)?));
         }
         kept.sort_unstable();
@@ -172,10 +209,14 @@ impl Session<'_> {
     /// The last variant takes its template along, unless variants are made on demand.
     pub(super) fn drop_empty_template(&mut self, template: i64) {
         let has_variants = !self.db.with(VARIANT, "product_tmpl_id", template).is_empty();
-        let is_dynamic = self.db.with(LINE, "product_tmpl_id", template).into_iter().any(|line| {
-            let attribute = self.db.link(LINE, line, "attribute_id").unwrap_or_default();
-            self.db.text("product.attribute", attribute, "create_variant") == "dynamic"
-        });
+        let is_dynamic = self
+            .db
+            .with(LINE, "product_tmpl_id", template)
+            .into_iter()
+            .any(|line| {
+                let attribute = self.db.link(LINE, line, "attribute_id").unwrap_or_default();
+                self.db.text("product.attribute", attribute, "create_variant") == "dynamic"
+            });
         if !has_variants && !is_dynamic && self.db.row(TEMPLATE, template).is_some() {
             self.erase(TEMPLATE, template);
         }
@@ -188,11 +229,43 @@ fn combinations(axes: &[Vec<i64>]) -> Vec<Vec<i64>> {
     for axis in axes {
         found = found
             .iter()
-            .flat_map(|start: &Vec<i64>| axis.iter().map(move |value| [start.as_slice(), &[*value]].concat()))
+            .flat_map(|start: &Vec<i64>| {
+                axis.iter()
+                    .map(move |value| [start.as_slice(), &[*value]].concat())
+            })
             .collect();
     }
     for one in &mut found {
         one.sort_unstable();
     }
     found
+}
+
+impl Session<'_> {
+    /// Gives the variants of a template their codes, extra prices and weights, by the name of their value.
+    pub(crate) fn dress_variants(&mut self, template: i64, variants: &[(&'static str, String, f64, f64)]) {
+        for variant in self.db.with(VARIANT, "product_tmpl_id", template) {
+            let values = self
+                .db
+                .links(VARIANT, variant, "product_template_attribute_value_ids");
+            for value in values {
+                let name = self.raw(VALUE, value, "name");
+                let Some((_, code, extra, weight)) = variants.iter().find(|(known, ..)| name == *known)
+                else {
+                    continue;
+                };
+                let code = if code.is_empty() {
+                    Value::Bool(false)
+                } else {
+                    json!(code)
+                };
+                self.set(
+                    VARIANT,
+                    variant,
+                    &[("default_code", code), ("weight", json!(weight))],
+                );
+                self.set(VALUE, value, &[("price_extra", json!(extra))]);
+            }
+        }
+    }
 }

@@ -25,7 +25,12 @@ impl Session<'_> {
     ) -> Result<Vec<Value>, Exception> {
         let table = &self.db.table(model).model;
         let names: Vec<&str> = if fields.is_empty() {
-            table.fields.iter().map(|field| field.name.as_str()).filter(|name| *name != "target").collect()
+            table
+                .fields
+                .iter()
+                .map(|field| field.name.as_str())
+                .filter(|name| *name != "target")
+                .collect()
         } else {
             fields.iter().map(String::as_str).collect()
         };
@@ -47,7 +52,9 @@ impl Session<'_> {
     /// Returns one value as the API shows it.
     fn shown(&self, model: &str, id: i64, name: &str, links: Links) -> Value {
         let value = self.raw(model, id, name);
-        let Some(field) = self.db.table(model).model.field(name) else { return value };
+        let Some(field) = self.db.table(model).model.field(name) else {
+            return value;
+        };
         match (&field.kind, &value) {
             (Kind::Many2one(to), Value::Number(number)) if links == Links::Named => {
                 let target = number.as_i64().unwrap_or_default();
@@ -60,7 +67,9 @@ impl Session<'_> {
 
     /// Returns one value as the database has it: ids for relations, microseconds for the two times.
     pub(super) fn raw(&self, model: &str, id: i64, name: &str) -> Value {
-        let Some(row) = self.db.row(model, id) else { return Value::Bool(false) };
+        let Some(row) = self.db.row(model, id) else {
+            return Value::Bool(false);
+        };
         match name {
             "id" => return json!(id),
             "create_date" => return json!(row.created),
@@ -71,7 +80,9 @@ impl Session<'_> {
             _ => {}
         }
         let table = &self.db.table(model).model;
-        let Some(at) = table.position(name) else { return Value::Bool(false) };
+        let Some(at) = table.position(name) else {
+            return Value::Bool(false);
+        };
         let field = &table.fields[at];
         match field.place {
             Place::Inherited => match self.db.link(model, id, "product_tmpl_id") {
@@ -81,7 +92,11 @@ impl Session<'_> {
             Place::Computed if matches!(field.kind, Kind::One2many(..)) => {
                 let to = field.comodel().unwrap_or_default();
                 let ids = self.db.lines(field, id);
-                json!(ids.into_iter().filter(|id| self.is_visible(to, *id)).collect::<Vec<_>>())
+                json!(
+                    ids.into_iter()
+                        .filter(|id| self.is_visible(to, *id))
+                        .collect::<Vec<_>>()
+                )
             }
             Place::Computed => self.computed(model, id, name),
             Place::Stored | Place::Indexed => row.values[at].clone(),
@@ -96,13 +111,19 @@ impl Session<'_> {
 
     fn computed(&self, model: &str, id: i64, name: &str) -> Value {
         match (model, name) {
-            ("product.template", "product_variant_id") => {
-                self.shown_variants(id).first().map_or(json!(false), |id| json!(id))
-            }
+            ("product.template", "product_variant_id") => self
+                .shown_variants(id)
+                .first()
+                .map_or(json!(false), |id| json!(id)),
             ("product.template", "product_variant_count") => json!(self.shown_variants(id).len()),
             ("product.template", "qty_available") => {
                 let variants = self.shown_variants(id);
-                let quantity = |id: &i64| self.db.value("product.product", *id, name).as_f64().unwrap_or_default();
+                let quantity = |id: &i64| {
+                    self.db
+                        .value("product.product", *id, name)
+                        .as_f64()
+                        .unwrap_or_default()
+                };
                 json!(variants.iter().map(quantity).sum::<f64>())
             }
             ("product.template", _) => match self.only_variant(id) {
@@ -116,14 +137,21 @@ impl Session<'_> {
                 json!(list + self.price_extra(id))
             }
             ("product.template.attribute.value", "name") => {
-                let value = self.db.link(model, id, "product_attribute_value_id").unwrap_or_default();
+                let value = self
+                    .db
+                    .link(model, id, "product_attribute_value_id")
+                    .unwrap_or_default();
                 self.db.value("product.attribute.value", value, "name")
             }
             ("product.category", "complete_name") => json!(self.category_path(id)),
             ("res.partner", "complete_name") => json!(self.partner_name(id)),
             ("res.partner", "email_normalized") => {
                 let email = self.db.text(model, id, "email").trim().to_lowercase();
-                if email.is_empty() { Value::Bool(false) } else { json!(email) }
+                if email.is_empty() {
+                    Value::Bool(false)
+                } else {
+                    json!(email)
+                }
             }
             ("res.partner", "commercial_partner_id") => json!(self.commercial_partner(id)),
             _ => Value::Bool(false),
@@ -133,14 +161,20 @@ impl Session<'_> {
     /// Lists the variants of a template, those that are in use unless all are wanted.
     fn shown_variants(&self, template: i64) -> Vec<i64> {
         let variants = self.db.with("product.product", "product_tmpl_id", template);
-        variants.into_iter().filter(|id| self.is_visible("product.product", *id)).collect()
+        variants
+            .into_iter()
+            .filter(|id| self.is_visible("product.product", *id))
+            .collect()
     }
 
     /// Returns the variant of a template that has exactly one; an archived one counts when there is no other.
     pub(super) fn only_variant(&self, template: i64) -> Option<i64> {
         let all = self.db.with("product.product", "product_tmpl_id", template);
-        let active: Vec<i64> =
-            all.iter().copied().filter(|id| self.db.flag("product.product", *id, "active")).collect();
+        let active: Vec<i64> = all
+            .iter()
+            .copied()
+            .filter(|id| self.db.flag("product.product", *id, "active"))
+            .collect();
         match (active.as_slice(), all.as_slice()) {
             ([one], _) | ([], [one]) => Some(*one),
             _ => None,
@@ -148,8 +182,14 @@ impl Session<'_> {
     }
 
     pub(super) fn price_extra(&self, variant: i64) -> f64 {
-        let values = self.db.links("product.product", variant, "product_template_attribute_value_ids");
-        let extra = |id: &i64| self.db.value("product.template.attribute.value", *id, "price_extra").as_f64();
+        let values = self
+            .db
+            .links("product.product", variant, "product_template_attribute_value_ids");
+        let extra = |id: &i64| {
+            self.db
+                .value("product.template.attribute.value", *id, "price_extra")
+                .as_f64()
+        };
         values.iter().filter_map(extra).sum()
     }
 
@@ -182,7 +222,11 @@ impl Session<'_> {
             _ => name,
         };
         let is_company = self.db.flag("res.partner", id, "is_company");
-        if company.is_empty() || is_company { name } else { format!("{company}, {name}") }
+        if company.is_empty() || is_company {
+            name
+        } else {
+            format!("{company}, {name}")
+        }
     }
 
     pub(super) fn display_name(&self, model: &str, id: i64) -> String {
@@ -199,18 +243,29 @@ impl Session<'_> {
                 let template = self.db.link(model, id, "product_tmpl_id").unwrap_or_default();
                 let title = self.db.text("product.template", template, "name");
                 let values = self.distinguishing_values(model, id);
-                let title = if values.is_empty() { title } else { format!("{title} ({})", values.join(", ")) };
+                let title = if values.is_empty() {
+                    title
+                } else {
+                    format!("{title} ({})", values.join(", "))
+                };
                 with_code(&self.db.value(model, id, "default_code"), title)
             }
             "product.attribute.value" => {
                 let attribute = self.db.link(model, id, "attribute_id").unwrap_or_default();
-                format!("{}: {}", self.db.text("product.attribute", attribute, "name"), name())
+                format!(
+                    "{}: {}",
+                    self.db.text("product.attribute", attribute, "name"),
+                    name()
+                )
             }
             "product.template.attribute.value" => {
                 let attribute = self.db.link(model, id, "attribute_id").unwrap_or_default();
                 let value = self.raw(model, id, "name");
                 let value = value.as_str().unwrap_or_default();
-                format!("{}: {value}", self.db.text("product.attribute", attribute, "name"))
+                format!(
+                    "{}: {value}",
+                    self.db.text("product.attribute", attribute, "name")
+                )
             }
             "product.template.attribute.line" => {
                 let attribute = self.db.link(model, id, "attribute_id").unwrap_or_default();
@@ -220,7 +275,8 @@ impl Session<'_> {
             "ir.config_parameter" => self.db.text(model, id, "key"),
             _ => {
                 let name = self.db.value(model, id, "name");
-                name.as_str().map_or_else(|| format!("{model},{id}"), str::to_owned)
+                name.as_str()
+                    .map_or_else(|| format!("{model},{id}"), str::to_owned)
             }
         }
     }
@@ -229,11 +285,21 @@ impl Session<'_> {
     fn distinguishing_values(&self, model: &str, id: i64) -> Vec<String> {
         let values = self.db.links(model, id, "product_template_attribute_value_ids");
         let tells = values.iter().filter(|value| {
-            let line = self.db.link("product.template.attribute.value", **value, "attribute_line_id");
-            line.is_some_and(|line| self.db.links("product.template.attribute.line", line, "value_ids").len() > 1)
+            let line = self
+                .db
+                .link("product.template.attribute.value", **value, "attribute_line_id");
+            line.is_some_and(|line| {
+                self.db
+                    .links("product.template.attribute.line", line, "value_ids")
+                    .len()
+                    > 1
+            })
         });
         let name = |value: &i64| self.raw("product.template.attribute.value", *value, "name");
-        tells.map(name).filter_map(|name| name.as_str().map(str::to_owned)).collect()
+        tells
+            .map(name)
+            .filter_map(|name| name.as_str().map(str::to_owned))
+            .collect()
     }
 }
 
@@ -247,5 +313,6 @@ fn with_code(code: &Value, name: String) -> String {
 /// Formats a time: UTC, whole seconds, no zone (facts: systems B6).
 pub(super) fn stamp(micros: i64) -> String {
     let at = DateTime::from_timestamp(micros.div_euclid(1_000_000), 0);
-    at.map(|at| at.format("%Y-%m-%d %H:%M:%S").to_string()).unwrap_or_default()
+    at.map(|at| at.format("%Y-%m-%d %H:%M:%S").to_string())
+        .unwrap_or_default()
 }

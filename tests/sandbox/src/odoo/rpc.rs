@@ -64,7 +64,10 @@ impl System for Office {
 }
 
 fn not_found() -> Reply {
-    Reply::html(404, "<!DOCTYPE html>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n")
+    Reply::html(
+        404,
+        "<!DOCTYPE html>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n",
+    )
 }
 
 impl Office {
@@ -74,22 +77,36 @@ impl Office {
     }
 
     fn find_user(&self, is_the_one: impl Fn(&User) -> bool) -> Option<User> {
-        self.users.lock().expect("no holder of the users panics").iter().find(|user| is_the_one(user)).cloned()
+        self.users
+            .lock()
+            .expect("no holder of the users panics")
+            .iter()
+            .find(|user| is_the_one(user))
+            .cloned()
     }
 
     async fn json_2(&self, request: &Request, rest: &str, course: Course) -> Reply {
         let refused = |exception: &Exception| Reply::json(exception.status, &exception.body());
-        if request.header("x-odoo-database").is_some_and(|name| name != self.database) {
+        if request
+            .header("x-odoo-database")
+            .is_some_and(|name| name != self.database)
+        {
             let text = "<p>No database is selected and the requested URL was not found in the server-wide \
                         controllers.</p>\n";
-            return Reply::html(404, &format!("<!DOCTYPE html>\n<title>404 Not Found</title>\n{text}"));
+            return Reply::html(
+                404,
+                &format!("<!DOCTYPE html>\n<title>404 Not Found</title>\n{text}"),
+            );
         }
         if request.method != "POST" {
             let message = "Did you mean POST /json/2/<model>/<method>?";
             return refused(&Exception::web("werkzeug.exceptions.NotFound", 404, message));
         }
         if !request.claims_json() {
-            return Reply::html(415, "<!doctype html>\n<html lang=en>\n<title>415 Unsupported Media Type</title>\n");
+            return Reply::html(
+                415,
+                "<!doctype html>\n<html lang=en>\n<title>415 Unsupported Media Type</title>\n",
+            );
         }
         let key = request.header("authorization").and_then(bearer);
         let user = match key {
@@ -98,18 +115,28 @@ impl Office {
         };
         let user = match user {
             Ok(user) => user,
-            Err(message) => return refused(&Exception::web("werkzeug.exceptions.Unauthorized", 401, message)),
+            Err(message) => {
+                return refused(&Exception::web("werkzeug.exceptions.Unauthorized", 401, message));
+            }
         };
         let Ok(body) = serde_json::from_slice::<Value>(&request.body) else {
             let message = "could not parse the body as json: Expecting value: line 1 column 1 (char 0)";
             return refused(&Exception::web("werkzeug.exceptions.BadRequest", 400, message));
         };
-        let Some((model, method)) = rest.split_once('/') else { return not_found() };
+        let Some((model, method)) = rest.split_once('/') else {
+            return not_found();
+        };
         let arguments = body.as_object().cloned().unwrap_or_default();
         if let Err(exception) = self.check_json_2(model, method, &arguments) {
             return refused(&exception);
         }
-        let call = Call { model, method, arguments, user, request: request.index };
+        let call = Call {
+            model,
+            method,
+            arguments,
+            user,
+            request: request.index,
+        };
         match self.run(call, course).await {
             Ok(result) => Reply::json(200, &result),
             Err(exception) => refused(&exception),
@@ -117,7 +144,12 @@ impl Office {
     }
 
     fn check_json_2(&self, model: &str, method: &str, arguments: &call::Arguments) -> Result<(), Exception> {
-        if !self.db.lock().expect("no holder of the database panics").has(model) {
+        if !self
+            .db
+            .lock()
+            .expect("no holder of the database panics")
+            .has(model)
+        {
             let message = format!("the model '{model}' does not exist");
             return Err(Exception::web("werkzeug.exceptions.NotFound", 404, message));
         }
@@ -129,7 +161,11 @@ impl Office {
         })?;
         if !takes_ids && arguments.contains_key("ids") {
             let message = format!("cannot call {model}.{method} with ids");
-            return Err(Exception::web("werkzeug.exceptions.UnprocessableEntity", 422, message));
+            return Err(Exception::web(
+                "werkzeug.exceptions.UnprocessableEntity",
+                422,
+                message,
+            ));
         }
         Ok(())
     }
@@ -154,10 +190,20 @@ impl Office {
         Reply::json(200, &answer)
     }
 
-    async fn rpc_result(&self, request: &Request, params: &Value, course: Course) -> Result<Value, Exception> {
-        let parts = (params["service"].as_str(), params["method"].as_str(), params["args"].as_array());
+    async fn rpc_result(
+        &self,
+        request: &Request,
+        params: &Value,
+        course: Course,
+    ) -> Result<Value, Exception> {
+        let parts = (
+            params["service"].as_str(),
+            params["method"].as_str(),
+            params["args"].as_array(),
+        );
         let (Some(service), Some(method), Some(args)) = parts else {
-            let message = "JSONRPC.jsonrpc() missing 3 required positional arguments: 'service', 'method', and 'args'";
+            let message =
+                "JSONRPC.jsonrpc() missing 3 required positional arguments: 'service', 'method', and 'args'";
             return Err(Exception::wrong_type(message));
         };
         match (service, method) {
@@ -191,24 +237,43 @@ impl Office {
         self.check_database(args)?;
         let uid = args.get(1).and_then(Value::as_i64).unwrap_or_default();
         let secret = args.get(2).and_then(Value::as_str).unwrap_or_default();
-        let user = self.find_user(|user| user.id == uid).ok_or_else(|| Exception::missing("res.users", uid, uid))?;
+        let user = self
+            .find_user(|user| user.id == uid)
+            .ok_or_else(|| Exception::missing("res.users", uid, uid))?;
         if user.password != secret && user.api_key != secret {
             return Err(Exception::denied());
         }
         let model = args.get(3).and_then(Value::as_str).unwrap_or_default();
         let method = args.get(4).and_then(Value::as_str).unwrap_or_default();
-        if !self.db.lock().expect("no holder of the database panics").has(model) {
+        if !self
+            .db
+            .lock()
+            .expect("no holder of the database panics")
+            .has(model)
+        {
             return Err(Exception::user(format!("Object {model} doesn't exist")));
         }
         let (positional, keywords) = if how == "execute_kw" {
             let list = args.get(5).and_then(Value::as_array).cloned().unwrap_or_default();
-            (list, args.get(6).and_then(Value::as_object).cloned().unwrap_or_default())
+            (
+                list,
+                args.get(6)
+                    .and_then(Value::as_object)
+                    .cloned()
+                    .unwrap_or_default(),
+            )
         } else {
             (args.get(5..).unwrap_or_default().to_vec(), Map::new())
         };
         let is_single = method == "create" && positional.first().is_some_and(Value::is_object);
         let arguments = call::named(model, method, positional, keywords)?;
-        let call = Call { model, method, arguments, user, request: request.index };
+        let call = Call {
+            model,
+            method,
+            arguments,
+            user,
+            request: request.index,
+        };
         let result = self.run(call, course).await?;
         Ok(if is_single { result[0].clone() } else { result })
     }
@@ -228,11 +293,23 @@ impl Office {
     async fn run(&self, call: Call<'_>, course: Course) -> Result<Value, Exception> {
         let start = now_micros();
         if course.conflicts {
-            let rows = call.arguments.get("data").and_then(Value::as_array).map_or(1, Vec::len);
-            return if call.method == "load" { Ok(load::conflict(rows)) } else { Err(Exception::conflict()) };
+            let rows = call
+                .arguments
+                .get("data")
+                .and_then(Value::as_array)
+                .map_or(1, Vec::len);
+            return if call.method == "load" {
+                Ok(load::conflict(rows))
+            } else {
+                Err(Exception::conflict())
+            };
         }
         if course.dies_after.is_some() {
-            return Err(Exception::web("werkzeug.exceptions.InternalServerError", 500, "the worker was killed"));
+            return Err(Exception::web(
+                "werkzeug.exceptions.InternalServerError",
+                500,
+                "the worker was killed",
+            ));
         }
         tokio::time::sleep(course.runs_on).await;
         let mut db = self.db.lock().expect("no holder of the database panics");

@@ -10,9 +10,21 @@ const PARTNER_TYPES: &[(&str, &str)] = &[
     ("other", "Other"),
 ];
 const PRODUCT_TYPES: &[(&str, &str)] = &[("consu", "Goods"), ("service", "Service"), ("combo", "Combo")];
-const INVOICING: &[(&str, &str)] = &[("order", "Ordered quantities"), ("delivery", "Delivered quantities")];
-const VARIANTS: &[(&str, &str)] = &[("always", "Instantly"), ("dynamic", "Dynamically"), ("no_variant", "Never")];
-const DISPLAYS: &[(&str, &str)] = &[("radio", "Radio"), ("pills", "Pills"), ("select", "Select"), ("color", "Color")];
+const INVOICING: &[(&str, &str)] = &[
+    ("order", "Ordered quantities"),
+    ("delivery", "Delivered quantities"),
+];
+const VARIANTS: &[(&str, &str)] = &[
+    ("always", "Instantly"),
+    ("dynamic", "Dynamically"),
+    ("no_variant", "Never"),
+];
+const DISPLAYS: &[(&str, &str)] = &[
+    ("radio", "Radio"),
+    ("pills", "Pills"),
+    ("select", "Select"),
+    ("color", "Color"),
+];
 
 fn field(name: &str, label: &str, kind: Kind) -> Field {
     Field::new(name, label, kind, Stored)
@@ -56,7 +68,12 @@ fn template_fields(place: Place) -> Vec<Field> {
         to("uom_id", "Unit", "uom.uom").or(1),
         field("invoice_policy", "Invoicing Policy", Selection(INVOICING)).or("order"),
         field("image_1920", "Image", Char),
-        lines("attribute_line_ids", "Product Attributes", "product.template.attribute.line", "product_tmpl_id"),
+        lines(
+            "attribute_line_ids",
+            "Product Attributes",
+            "product.template.attribute.line",
+            "product_tmpl_id",
+        ),
         to("currency_id", "Currency", "res.currency").or(1),
     ];
     let moved = |mut one: Field| {
@@ -79,8 +96,17 @@ pub(super) fn models() -> Vec<Model> {
         computed("weight", "Weight", Measure("Stock Weight")),
         computed("volume", "Volume", Measure("Volume")),
         computed("standard_price", "Cost", Float),
-        lines("product_variant_ids", "Products", "product.product", "product_tmpl_id"),
-        computed("product_variant_id", "Product", Many2one("product.product".to_owned())),
+        lines(
+            "product_variant_ids",
+            "Products",
+            "product.product",
+            "product_tmpl_id",
+        ),
+        computed(
+            "product_variant_id",
+            "Product",
+            Many2one("product.product".to_owned()),
+        ),
         computed("product_variant_count", "# Product Variants", Integer),
         computed("qty_available", "Quantity On Hand", Float),
     ]);
@@ -93,7 +119,11 @@ pub(super) fn models() -> Vec<Model> {
         field("weight", "Weight", Measure("Stock Weight")),
         field("volume", "Volume", Measure("Volume")),
         field("standard_price", "Cost", Float),
-        many("product_template_attribute_value_ids", "Attribute Values", "product.template.attribute.value"),
+        many(
+            "product_template_attribute_value_ids",
+            "Attribute Values",
+            "product.template.attribute.value",
+        ),
         field("combination_indices", "Combination Indices", Char).or(""),
         computed("lst_price", "Sales Price", Float),
         computed("price_extra", "Variant Price Extra", Float),
@@ -103,99 +133,196 @@ pub(super) fn models() -> Vec<Model> {
         field("outgoing_qty", "Outgoing", Float),
     ]);
     vec![
-        Model::new("res.partner", "Contact", "complete_name, id desc", partner_fields()),
+        Model::new(
+            "res.partner",
+            "Contact",
+            "complete_name, id desc",
+            partner_fields(),
+        ),
         Model::new("product.template", "Product", "name, id", template),
-        Model::new("product.product", "Product Variant", "default_code, name, id", variant),
-        Model::new("product.attribute", "Product Attribute", "id", vec![
-            field("name", "Attribute", Char).required(),
-            field("create_variant", "Variant Creation", Selection(VARIANTS)).or("always"),
-            field("display_type", "Display Type", Selection(DISPLAYS)).or("radio"),
-            field("sequence", "Sequence", Integer).or(20),
-            field("active", "Active", Boolean).or(true),
-            lines("value_ids", "Values", "product.attribute.value", "attribute_id"),
-        ]),
-        Model::new("product.attribute.value", "Attribute Value", "attribute_id, id", vec![
-            indexed("name", "Value", Char).required(),
-            to("attribute_id", "Attribute", "product.attribute").required(),
-            field("sequence", "Sequence", Integer),
-            field("active", "Active", Boolean).or(true),
-        ]),
-        Model::new("product.template.attribute.line", "Product Template Attribute Line", "id", vec![
-            to("product_tmpl_id", "Product Template", "product.template").required(),
-            to("attribute_id", "Attribute", "product.attribute").required(),
-            many("value_ids", "Values", "product.attribute.value"),
-            field("sequence", "Sequence", Integer).or(10),
-            field("active", "Active", Boolean).or(true),
-            lines("product_template_value_ids", "Product Attribute Values", "product.template.attribute.value",
-                "attribute_line_id"),
-        ]),
-        Model::new("product.template.attribute.value", "Product Template Attribute Value", "id", vec![
-            to("attribute_line_id", "Attribute Line", "product.template.attribute.line"),
-            to("product_attribute_value_id", "Attribute Value", "product.attribute.value"),
-            to("attribute_id", "Attribute", "product.attribute"),
-            to("product_tmpl_id", "Product Template", "product.template"),
-            field("price_extra", "Extra Price", Float),
-            field("ptav_active", "Active", Boolean).or(true),
-            computed("name", "Value", Char),
-        ]),
-        Model::new("product.category", "Product Category", "complete_name", vec![
-            field("name", "Name", Char).required(),
-            to("parent_id", "Parent Category", "product.category"),
-            computed("complete_name", "Complete Name", Char),
-        ]),
-        Model::new("res.country", "Country", "name", vec![
-            field("name", "Country Name", Char).required(),
-            indexed("code", "Country Code", Char),
-            lines("state_ids", "States", "res.country.state", "country_id"),
-        ]),
-        Model::new("res.country.state", "Country state", "code", vec![
-            field("name", "State Name", Char).required(),
-            indexed("code", "State Code", Char),
-            to("country_id", "Country", "res.country"),
-        ]),
-        Model::new("res.lang", "Languages", "name", vec![
-            field("name", "Name", Char).required(),
-            field("code", "Locale Code", Char),
-            field("active", "Active", Boolean).or(true),
-        ]),
-        Model::new("res.currency", "Currency", "name", vec![
-            field("name", "Currency", Char).required(),
-            field("active", "Active", Boolean).or(true),
-            field("rounding", "Rounding Factor", Float).or(0.01),
-            field("decimal_places", "Decimal Places", Integer).or(2),
-        ]),
-        Model::new("account.tax", "Tax", "id", vec![
-            field("name", "Tax Name", Char).required(),
-            field("amount", "Amount", Float),
-            field("amount_type", "Tax Computation", Char).or("percent"),
-            field("type_tax_use", "Tax Type", Char).or("sale"),
-            field("price_include", "Included in Price", Boolean),
-            field("active", "Active", Boolean).or(true),
-            to("country_id", "Country", "res.country"),
-        ]),
-        Model::new("uom.uom", "Product Unit of Measure", "id", vec![field("name", "Unit Name", Char).required()]),
-        Model::new("ir.model.data", "Model Data", "module, model, name", vec![
-            indexed("complete_name", "Complete ID", Char),
-            indexed("target", "Target", Char),
-            field("module", "Module", Char),
-            field("name", "External Identifier", Char).required(),
-            field("model", "Model Name", Char).required(),
-            field("res_id", "Record ID", Integer),
-            field("noupdate", "Non Updatable", Boolean),
-        ]),
-        Model::new("ir.config_parameter", "System Parameter", "key", vec![
-            indexed("key", "Key", Char).required(),
-            field("value", "Value", Text),
-        ]),
-        Model::new("decimal.precision", "Decimal Precision", "id", vec![
-            indexed("name", "Usage", Char).required(),
-            field("digits", "Digits", Integer),
-        ]),
-        Model::new("res.users", "User", "name", vec![
-            field("name", "Name", Char),
-            field("login", "Login", Char),
-            field("active", "Active", Boolean).or(true),
-        ]),
+        Model::new(
+            "product.product",
+            "Product Variant",
+            "default_code, name, id",
+            variant,
+        ),
+        Model::new(
+            "product.attribute",
+            "Product Attribute",
+            "id",
+            vec![
+                field("name", "Attribute", Char).required(),
+                field("create_variant", "Variant Creation", Selection(VARIANTS)).or("always"),
+                field("display_type", "Display Type", Selection(DISPLAYS)).or("radio"),
+                field("sequence", "Sequence", Integer).or(20),
+                field("active", "Active", Boolean).or(true),
+                lines("value_ids", "Values", "product.attribute.value", "attribute_id"),
+            ],
+        ),
+        Model::new(
+            "product.attribute.value",
+            "Attribute Value",
+            "attribute_id, id",
+            vec![
+                indexed("name", "Value", Char).required(),
+                to("attribute_id", "Attribute", "product.attribute").required(),
+                field("sequence", "Sequence", Integer),
+                field("active", "Active", Boolean).or(true),
+            ],
+        ),
+        Model::new(
+            "product.template.attribute.line",
+            "Product Template Attribute Line",
+            "id",
+            vec![
+                to("product_tmpl_id", "Product Template", "product.template").required(),
+                to("attribute_id", "Attribute", "product.attribute").required(),
+                many("value_ids", "Values", "product.attribute.value"),
+                field("sequence", "Sequence", Integer).or(10),
+                field("active", "Active", Boolean).or(true),
+                lines(
+                    "product_template_value_ids",
+                    "Product Attribute Values",
+                    "product.template.attribute.value",
+                    "attribute_line_id",
+                ),
+            ],
+        ),
+        Model::new(
+            "product.template.attribute.value",
+            "Product Template Attribute Value",
+            "id",
+            vec![
+                to(
+                    "attribute_line_id",
+                    "Attribute Line",
+                    "product.template.attribute.line",
+                ),
+                to(
+                    "product_attribute_value_id",
+                    "Attribute Value",
+                    "product.attribute.value",
+                ),
+                to("attribute_id", "Attribute", "product.attribute"),
+                to("product_tmpl_id", "Product Template", "product.template"),
+                field("price_extra", "Extra Price", Float),
+                field("ptav_active", "Active", Boolean).or(true),
+                computed("name", "Value", Char),
+            ],
+        ),
+        Model::new(
+            "product.category",
+            "Product Category",
+            "complete_name",
+            vec![
+                field("name", "Name", Char).required(),
+                to("parent_id", "Parent Category", "product.category"),
+                computed("complete_name", "Complete Name", Char),
+            ],
+        ),
+        Model::new(
+            "res.country",
+            "Country",
+            "name",
+            vec![
+                field("name", "Country Name", Char).required(),
+                indexed("code", "Country Code", Char),
+                lines("state_ids", "States", "res.country.state", "country_id"),
+            ],
+        ),
+        Model::new(
+            "res.country.state",
+            "Country state",
+            "code",
+            vec![
+                field("name", "State Name", Char).required(),
+                indexed("code", "State Code", Char),
+                to("country_id", "Country", "res.country"),
+            ],
+        ),
+        Model::new(
+            "res.lang",
+            "Languages",
+            "name",
+            vec![
+                field("name", "Name", Char).required(),
+                field("code", "Locale Code", Char),
+                field("active", "Active", Boolean).or(true),
+            ],
+        ),
+        Model::new(
+            "res.currency",
+            "Currency",
+            "name",
+            vec![
+                field("name", "Currency", Char).required(),
+                field("active", "Active", Boolean).or(true),
+                field("rounding", "Rounding Factor", Float).or(0.01),
+                field("decimal_places", "Decimal Places", Integer).or(2),
+            ],
+        ),
+        Model::new(
+            "account.tax",
+            "Tax",
+            "id",
+            vec![
+                field("name", "Tax Name", Char).required(),
+                field("amount", "Amount", Float),
+                field("amount_type", "Tax Computation", Char).or("percent"),
+                field("type_tax_use", "Tax Type", Char).or("sale"),
+                field("price_include", "Included in Price", Boolean),
+                field("active", "Active", Boolean).or(true),
+                to("country_id", "Country", "res.country"),
+            ],
+        ),
+        Model::new(
+            "uom.uom",
+            "Product Unit of Measure",
+            "id",
+            vec![field("name", "Unit Name", Char).required()],
+        ),
+        Model::new(
+            "ir.model.data",
+            "Model Data",
+            "module, model, name",
+            vec![
+                indexed("complete_name", "Complete ID", Char),
+                indexed("target", "Target", Char),
+                field("module", "Module", Char),
+                field("name", "External Identifier", Char).required(),
+                field("model", "Model Name", Char).required(),
+                field("res_id", "Record ID", Integer),
+                field("noupdate", "Non Updatable", Boolean),
+            ],
+        ),
+        Model::new(
+            "ir.config_parameter",
+            "System Parameter",
+            "key",
+            vec![
+                indexed("key", "Key", Char).required(),
+                field("value", "Value", Text),
+            ],
+        ),
+        Model::new(
+            "decimal.precision",
+            "Decimal Precision",
+            "id",
+            vec![
+                indexed("name", "Usage", Char).required(),
+                field("digits", "Digits", Integer),
+            ],
+        ),
+        Model::new(
+            "res.users",
+            "User",
+            "name",
+            vec![
+                field("name", "Name", Char),
+                field("login", "Login", Char),
+                field("active", "Active", Boolean).or(true),
+            ],
+        ),
     ]
 }
 
@@ -225,6 +352,10 @@ fn partner_fields() -> Vec<Field> {
         many("category_id", "Tags", "res.partner.category"),
         computed("complete_name", "Complete Name", Char),
         computed("email_normalized", "Normalized Email", Char),
-        computed("commercial_partner_id", "Commercial Entity", Many2one("res.partner".to_owned())),
+        computed(
+            "commercial_partner_id",
+            "Commercial Entity",
+            Many2one("res.partner".to_owned()),
+        ),
     ]
 }

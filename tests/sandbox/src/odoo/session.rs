@@ -28,7 +28,15 @@ pub(super) const ADMIN: i64 = 2;
 
 impl<'a> Session<'a> {
     pub(super) fn new(db: &'a mut Database, now: i64) -> Self {
-        Self { db, now, user: ADMIN, may_create: true, active_test: true, skips_variants: false, felt: Vec::new() }
+        Self {
+            db,
+            now,
+            user: ADMIN,
+            may_create: true,
+            active_test: true,
+            skips_variants: false,
+            felt: Vec::new(),
+        }
     }
 
     pub(super) fn field(&self, model: &str, name: &str) -> Result<&Field, Exception> {
@@ -52,11 +60,17 @@ impl<'a> Session<'a> {
     /// Commits, and writes down what happened; without a request it was people.
     pub(super) fn commit(self, ledger: &Ledger, request: Option<u64>) {
         let touched = self.db.touched();
-        let origin = if request.is_some() { Origin::Api } else { Origin::People };
+        let origin = if request.is_some() {
+            Origin::Api
+        } else {
+            Origin::People
+        };
         let mut effects = Vec::new();
         for (model, id, operation) in &self.felt {
             let changed = self.family(model, *id).iter().any(|one| {
-                let Some(before) = touched.get(one) else { return false };
+                let Some(before) = touched.get(one) else {
+                    return false;
+                };
                 let after = self.db.row(&one.0, one.1);
                 before.as_ref().map(|row| &row.values) != after.map(|row| &row.values)
             });
@@ -103,7 +117,11 @@ impl<'a> Session<'a> {
             family.extend(template.map(|template| ("product.template".to_owned(), template)));
         } else if model == "product.template" {
             let variants = self.db.with("product.product", "product_tmpl_id", id);
-            family.extend(variants.into_iter().map(|variant| ("product.product".to_owned(), variant)));
+            family.extend(
+                variants
+                    .into_iter()
+                    .map(|variant| ("product.product".to_owned(), variant)),
+            );
         }
         family
     }
@@ -139,14 +157,22 @@ impl<'a> Session<'a> {
             "product.product" => self.db.text(model, id, "default_code"),
             _ => String::new(),
         };
-        self.external_id(model, id).or_else(|| (!natural.is_empty()).then_some(natural))
+        self.external_id(model, id)
+            .or_else(|| (!natural.is_empty()).then_some(natural))
     }
 
     /// Lists what should be unique: SKU, external id, and the e-mail of those that are no child address.
     fn keys(&self, model: &str, id: i64) -> Vec<String> {
-        let mut keys: Vec<String> =
-            self.external_id(model, id).map(|external| format!("marker:{external}")).into_iter().collect();
-        let (field, prefix) = if model == "res.partner" { ("email", "email") } else { ("default_code", "sku") };
+        let mut keys: Vec<String> = self
+            .external_id(model, id)
+            .map(|external| format!("marker:{external}"))
+            .into_iter()
+            .collect();
+        let (field, prefix) = if model == "res.partner" {
+            ("email", "email")
+        } else {
+            ("default_code", "sku")
+        };
         let natural = self.db.text(model, id, field).trim().to_lowercase();
         let is_child = model == "res.partner" && self.db.link(model, id, "parent_id").is_some();
         if !natural.is_empty() && !is_child {
@@ -158,13 +184,21 @@ impl<'a> Session<'a> {
     /// Returns the first external id of a record, `module.name`.
     pub(super) fn external_id(&self, model: &str, id: i64) -> Option<String> {
         let target = format!("{model},{id}");
-        let first = self.db.with("ir.model.data", "target", target).into_iter().next()?;
+        let first = self
+            .db
+            .with("ir.model.data", "target", target)
+            .into_iter()
+            .next()?;
         Some(self.db.text("ir.model.data", first, "complete_name"))
     }
 
     /// Finds what an external id stands for: its own row, the model, the record.
     pub(super) fn resolve(&self, external: &str) -> Option<(i64, String, i64)> {
-        let row = self.db.with("ir.model.data", "complete_name", external).into_iter().next()?;
+        let row = self
+            .db
+            .with("ir.model.data", "complete_name", external)
+            .into_iter()
+            .next()?;
         let model = self.db.text("ir.model.data", row, "model");
         Some((row, model, self.db.link("ir.model.data", row, "res_id")?))
     }
@@ -204,7 +238,9 @@ impl<'a> Session<'a> {
 
     /// Changes stored values and moves the time of change.
     pub(super) fn set(&mut self, model: &str, id: i64, values: &[(&str, Value)]) {
-        let Some(mut row) = self.db.row(model, id).cloned() else { return };
+        let Some(mut row) = self.db.row(model, id).cloned() else {
+            return;
+        };
         for (name, value) in values {
             if let Some(at) = self.db.table(model).model.position(name) {
                 row.values[at] = value.clone();
@@ -217,8 +253,14 @@ impl<'a> Session<'a> {
 
     /// Rounds a measure to its digits (facts: mapping-odoo 1).
     pub(super) fn rounded(&self, number: f64, precision: &str) -> f64 {
-        let row = self.db.with("decimal.precision", "name", precision).into_iter().next();
-        let digits = row.and_then(|row| self.db.link("decimal.precision", row, "digits")).unwrap_or(2);
+        let row = self
+            .db
+            .with("decimal.precision", "name", precision)
+            .into_iter()
+            .next();
+        let digits = row
+            .and_then(|row| self.db.link("decimal.precision", row, "digits"))
+            .unwrap_or(2);
         let factor = 10_f64.powi(i32::try_from(digits).unwrap_or(2));
         (number * factor).round() / factor
     }

@@ -21,7 +21,7 @@ struct Sorted {
 
 impl Session<'_> {
     /// Creates one record.
-    pub(super) fn create(&mut self, model: &str, vals: &Map<String, Value>) -> Result<i64, Exception> {
+    pub(crate) fn create(&mut self, model: &str, vals: &Map<String, Value>) -> Result<i64, Exception> {
         if !self.may_create {
             return Err(self.may_not_create(model));
         }
@@ -40,7 +40,11 @@ impl Session<'_> {
     }
 
     /// Creates one record without telling the ledger that it was asked for.
-    pub(super) fn create_quietly(&mut self, model: &str, vals: &Map<String, Value>) -> Result<i64, Exception> {
+    pub(super) fn create_quietly(
+        &mut self,
+        model: &str,
+        vals: &Map<String, Value>,
+    ) -> Result<i64, Exception> {
         let mut sorted = self.sort_values(model, vals)?;
         if model == "product.product" {
             self.provide_template(&mut sorted.stored, std::mem::take(&mut sorted.inherited))?;
@@ -78,7 +82,12 @@ impl Session<'_> {
     }
 
     /// Writes records; the time of change moves even when nothing does (facts: systems B6).
-    pub(super) fn write(&mut self, model: &str, ids: &[i64], vals: &Map<String, Value>) -> Result<(), Exception> {
+    pub(super) fn write(
+        &mut self,
+        model: &str,
+        ids: &[i64],
+        vals: &Map<String, Value>,
+    ) -> Result<(), Exception> {
         for id in ids {
             if self.db.row(model, *id).is_none() {
                 return Err(Exception::missing(model, *id, self.user));
@@ -93,7 +102,9 @@ impl Session<'_> {
 
     fn write_one(&mut self, model: &str, id: i64, vals: &Map<String, Value>) -> Result<(), Exception> {
         let sorted = self.sort_values(model, vals)?;
-        let Some(mut row) = self.db.row(model, id).cloned() else { return Ok(()) };
+        let Some(mut row) = self.db.row(model, id).cloned() else {
+            return Ok(());
+        };
         self.fill(model, &mut row, &sorted.stored);
         self.check_required(model, &row)?;
         row.written = self.now;
@@ -203,7 +214,9 @@ impl Session<'_> {
                 sorted.inherited.insert(name.clone(), value.clone());
             } else if Session::is_stored(field) {
                 let before = Value::Array(Vec::new());
-                sorted.stored.push((name.clone(), self.converted(model, field, value, &before)?));
+                sorted
+                    .stored
+                    .push((name.clone(), self.converted(model, field, value, &before)?));
             } else {
                 sorted.indirect.push((name.clone(), value.clone()));
             }
@@ -212,7 +225,13 @@ impl Session<'_> {
     }
 
     /// Brings a value into the shape of its field.
-    fn converted(&self, model: &str, field: &Field, value: &Value, before: &Value) -> Result<Value, Exception> {
+    fn converted(
+        &self,
+        model: &str,
+        field: &Field,
+        value: &Value,
+        before: &Value,
+    ) -> Result<Value, Exception> {
         let is_empty = matches!(value, Value::Null | Value::Bool(false));
         Ok(match &field.kind {
             Kind::Char | Kind::Text => match value {
@@ -220,7 +239,9 @@ impl Session<'_> {
                 Value::String(_) => value.clone(),
                 other => json!(domain::python(other)),
             },
-            Kind::Html => value.as_str().map_or(Value::Bool(false), |text| json!(sanitised(text))),
+            Kind::Html => value
+                .as_str()
+                .map_or(Value::Bool(false), |text| json!(sanitised(text))),
             Kind::Integer => match value {
                 Value::Number(_) => value.clone(),
                 Value::String(text) => json!(text.trim().parse::<i64>().map_err(|_| {
@@ -236,7 +257,9 @@ impl Session<'_> {
                 None | Some("") if is_empty || value.is_string() => Value::Bool(false),
                 _ => {
                     let (name, value) = (&field.name, domain::python(value));
-                    return Err(Exception::value(format!("Wrong value for {model}.{name}: {value}")));
+                    return Err(Exception::value(format!(
+                        "Wrong value for {model}.{name}: {value}"
+                    )));
                 }
             },
             Kind::Many2one(to) => self.converted_link(field, to, value)?,
@@ -277,11 +300,17 @@ impl Session<'_> {
 
     /// Carries out the commands of a one2many: create, update, delete.
     fn write_lines(&mut self, field: &Field, id: i64, commands: &Value) -> Result<(), Exception> {
-        let Kind::One2many(model, inverse) = &field.kind else { return Ok(()) };
+        let Kind::One2many(model, inverse) = &field.kind else {
+            return Ok(());
+        };
         for command in commands.as_array().into_iter().flatten() {
             let parts = command.as_array().cloned().unwrap_or_default();
             let line = parts.get(1).and_then(Value::as_i64).unwrap_or_default();
-            let mut vals = parts.get(2).and_then(Value::as_object).cloned().unwrap_or_default();
+            let mut vals = parts
+                .get(2)
+                .and_then(Value::as_object)
+                .cloned()
+                .unwrap_or_default();
             match parts.first().and_then(Value::as_i64) {
                 Some(0) => {
                     vals.insert((*inverse).to_owned(), json!(id));
@@ -297,7 +326,12 @@ impl Session<'_> {
     }
 
     /// Writes computed fields that have a way back: through the only variant, or to the list price.
-    fn write_indirect(&mut self, model: &str, id: i64, values: Vec<(String, Value)>) -> Result<(), Exception> {
+    fn write_indirect(
+        &mut self,
+        model: &str,
+        id: i64,
+        values: Vec<(String, Value)>,
+    ) -> Result<(), Exception> {
         for (name, value) in values {
             match (model, name.as_str()) {
                 ("product.template", "default_code" | "barcode" | "weight" | "volume" | "standard_price") => {
@@ -343,7 +377,11 @@ impl Session<'_> {
     }
 
     fn check_constraints(&self, model: &str, id: i64) -> Result<(), Exception> {
-        if model == "product.product" { self.check_barcode(id) } else { Ok(()) }
+        if model == "product.product" {
+            self.check_barcode(id)
+        } else {
+            Ok(())
+        }
     }
 
     /// Keeps external ids unique and findable (facts: systems B4).
@@ -351,7 +389,12 @@ impl Session<'_> {
         let text = |name: &str| self.db.text("ir.model.data", id, name);
         let (module, name) = (text("module"), text("name"));
         let complete = format!("{module}.{name}");
-        if self.db.with("ir.model.data", "complete_name", complete.clone()).into_iter().any(|other| other != id) {
+        if self
+            .db
+            .with("ir.model.data", "complete_name", complete.clone())
+            .into_iter()
+            .any(|other| other != id)
+        {
             return Err(Exception::validation(format!(
                 "The operation cannot be completed: duplicate key value violates unique constraint \
                  \"ir_model_data_module_name_uniq_index\"\nDETAIL:  Key (module, name)=({module}, {name}) already \
@@ -360,14 +403,23 @@ impl Session<'_> {
         }
         let record = self.db.link("ir.model.data", id, "res_id").unwrap_or_default();
         let target = format!("{},{record}", text("model"));
-        self.set("ir.model.data", id, &[("complete_name", complete.into()), ("target", target.into())]);
+        self.set(
+            "ir.model.data",
+            id,
+            &[("complete_name", complete.into()), ("target", target.into())],
+        );
         Ok(())
     }
 }
 
 /// Carries out the commands of a many2many, or takes a plain list.
 fn commanded(value: &Value, before: &Value) -> Vec<i64> {
-    let mut ids: Vec<i64> = before.as_array().into_iter().flatten().filter_map(Value::as_i64).collect();
+    let mut ids: Vec<i64> = before
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_i64)
+        .collect();
     for command in value.as_array().into_iter().flatten() {
         match command {
             Value::Number(id) => ids.extend(id.as_i64()),
@@ -392,9 +444,10 @@ fn commanded(value: &Value, before: &Value) -> Vec<i64> {
 fn number(value: &Value) -> Result<f64, Exception> {
     match value {
         Value::Number(number) => Ok(number.as_f64().unwrap_or_default()),
-        Value::String(text) => {
-            text.trim().parse().map_err(|_| Exception::value(format!("could not convert string to float: '{text}'")))
-        }
+        Value::String(text) => text
+            .trim()
+            .parse()
+            .map_err(|_| Exception::value(format!("could not convert string to float: '{text}'"))),
         _ => Ok(0.0),
     }
 }
@@ -418,14 +471,24 @@ fn sanitised(text: &str) -> String {
         out.push_str(&rest[..start]);
         rest = &rest[start + end + 1..];
         let lower = tag.to_ascii_lowercase();
-        if let Some(name) = ["script", "style"].into_iter().find(|name| lower.starts_with(&format!("<{name}"))) {
+        if let Some(name) = ["script", "style"]
+            .into_iter()
+            .find(|name| lower.starts_with(&format!("<{name}")))
+        {
             let close = format!("</{name}>");
-            let after = rest.to_ascii_lowercase().find(&close).map_or(rest.len(), |at| at + close.len());
+            let after = rest
+                .to_ascii_lowercase()
+                .find(&close)
+                .map_or(rest.len(), |at| at + close.len());
             rest = &rest[after..];
         } else {
             out.push_str(&without_handlers(tag));
         }
     }
     out.push_str(rest);
-    if out.contains('<') || out.is_empty() { out } else { format!("<p>{out}</p>") }
+    if out.contains('<') || out.is_empty() {
+        out
+    } else {
+        format!("<p>{out}</p>")
+    }
 }

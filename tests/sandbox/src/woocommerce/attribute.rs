@@ -20,9 +20,40 @@ pub(super) struct GlobalAttribute {
 }
 
 const RESERVED: &[&str] = &[
-    "action", "attachment", "author", "category", "cat", "custom", "day", "error", "hour", "id", "link", "month",
-    "name", "nonce", "order", "orderby", "p", "page", "paged", "post", "post_type", "product", "s", "search",
-    "status", "tag", "taxonomy", "term", "terms", "theme", "title", "type", "w", "year",
+    "action",
+    "attachment",
+    "author",
+    "category",
+    "cat",
+    "custom",
+    "day",
+    "error",
+    "hour",
+    "id",
+    "link",
+    "month",
+    "name",
+    "nonce",
+    "order",
+    "orderby",
+    "p",
+    "page",
+    "paged",
+    "post",
+    "post_type",
+    "product",
+    "s",
+    "search",
+    "status",
+    "tag",
+    "taxonomy",
+    "term",
+    "terms",
+    "theme",
+    "title",
+    "type",
+    "w",
+    "year",
 ];
 
 /// One taxonomy in a path.
@@ -38,7 +69,10 @@ impl Shop {
     }
 
     pub(super) fn attribute_slug(&self, id: u64) -> String {
-        self.attributes.get(&id).map(|attribute| format!("pa_{}", attribute.slug)).unwrap_or_default()
+        self.attributes
+            .get(&id)
+            .map(|attribute| format!("pa_{}", attribute.slug))
+            .unwrap_or_default()
     }
 
     pub(super) fn terms(&self, attribute: u64) -> Option<&Terms> {
@@ -53,16 +87,35 @@ impl Shop {
     pub(super) fn create_attribute(&mut self, body: &Map<String, Value>) -> Result<u64, Refusal> {
         let name = text::encoded(&body.get("name").map(as_text).unwrap_or_default());
         if name.is_empty() {
-            return Err(Refusal::new(400, "woocommerce_rest_cannot_create", "Please, provide an attribute name."));
+            return Err(Refusal::new(
+                400,
+                "woocommerce_rest_cannot_create",
+                "Please, provide an attribute name.",
+            ));
         }
-        let wanted = body.get("slug").map(as_text).filter(|slug| !slug.is_empty()).unwrap_or_else(|| name.clone());
+        let wanted = body
+            .get("slug")
+            .map(as_text)
+            .filter(|slug| !slug.is_empty())
+            .unwrap_or_else(|| name.clone());
         let slug = text::slug(&wanted);
         let slug = slug.strip_prefix("pa_").unwrap_or(&slug).to_owned();
         self.check_attribute_slug(0, &slug)?;
         let next = self.attributes.keys().next_back().map_or(1, |last| last + 1);
         let id = body.get("id").and_then(Value::as_u64).unwrap_or(next);
-        let order_by = body.get("order_by").map(as_text).unwrap_or_else(|| "menu_order".to_owned());
-        self.attributes.insert(id, GlobalAttribute { id, name: name.clone(), slug, order_by });
+        let order_by = body
+            .get("order_by")
+            .map(as_text)
+            .unwrap_or_else(|| "menu_order".to_owned());
+        self.attributes.insert(
+            id,
+            GlobalAttribute {
+                id,
+                name: name.clone(),
+                slug,
+                order_by,
+            },
+        );
         self.terms.insert(id, Terms::flat(id * 1000 + 16));
         self.felt("attribute", Operation::Created, id, Some(name), true);
         Ok(id)
@@ -76,7 +129,9 @@ impl Shop {
         }
         if let Some(slug) = body.get("slug") {
             let slug = text::slug(&as_text(slug));
-            slug.strip_prefix("pa_").unwrap_or(&slug).clone_into(&mut attribute.slug);
+            slug.strip_prefix("pa_")
+                .unwrap_or(&slug)
+                .clone_into(&mut attribute.slug);
             self.check_attribute_slug(id, &attribute.slug)?;
         }
         let is_different = attribute != before;
@@ -87,7 +142,11 @@ impl Shop {
     }
 
     pub(super) fn delete_attribute(&mut self, id: u64) -> Result<Value, Refusal> {
-        let view = self.attributes.get(&id).map(|attribute| self.render_attribute(attribute)).ok_or_else(unknown)?;
+        let view = self
+            .attributes
+            .get(&id)
+            .map(|attribute| self.render_attribute(attribute))
+            .ok_or_else(unknown)?;
         self.attributes.remove(&id);
         self.terms.remove(&id);
         self.felt("attribute", Operation::Deleted, id, None, true);
@@ -97,12 +156,20 @@ impl Shop {
     fn check_attribute_slug(&self, own: u64, slug: &str) -> Result<(), Refusal> {
         let refuse = |message: String| Err(Refusal::new(400, "woocommerce_rest_cannot_create", &message));
         if slug.len() > 28 {
-            return refuse(format!("Slug \"{slug}\" is too long (28 characters max). Shorten it, please."));
+            return refuse(format!(
+                "Slug \"{slug}\" is too long (28 characters max). Shorten it, please."
+            ));
         }
         if RESERVED.contains(&slug) {
-            return refuse(format!("Slug \"{slug}\" is not allowed because it is a reserved term. Change it, please."));
+            return refuse(format!(
+                "Slug \"{slug}\" is not allowed because it is a reserved term. Change it, please."
+            ));
         }
-        if self.attributes.values().any(|other| other.id != own && other.slug == slug) {
+        if self
+            .attributes
+            .values()
+            .any(|other| other.id != own && other.slug == slug)
+        {
             return refuse(format!("Slug \"{slug}\" is already in use. Change it, please."));
         }
         Ok(())
@@ -131,7 +198,11 @@ impl Shop {
         }
     }
 
-    pub(super) fn create_term(&mut self, taxonomy: Taxonomy, body: &Map<String, Value>) -> Result<u64, Refusal> {
+    pub(super) fn create_term(
+        &mut self,
+        taxonomy: Taxonomy,
+        body: &Map<String, Value>,
+    ) -> Result<u64, Refusal> {
         let id = self.taxonomy_mut(taxonomy)?.create(body)?;
         let name = body.get("name").map(as_text);
         self.felt(taxonomy.entity(), Operation::Created, id, name, true);
@@ -158,7 +229,10 @@ impl Shop {
 
     pub(super) fn render_term(&self, taxonomy: Taxonomy, id: u64) -> Result<Value, Refusal> {
         let terms = self.taxonomy(taxonomy)?;
-        terms.get(id).map(|one| terms.render(one)).ok_or_else(term::unknown)
+        terms
+            .get(id)
+            .map(|one| terms.render(one))
+            .ok_or_else(term::unknown)
     }
 
     /// Tells the ledger about terms that came into being by being named in a product.
@@ -185,5 +259,9 @@ impl Taxonomy {
 }
 
 pub(super) fn unknown() -> Refusal {
-    Refusal::new(404, "woocommerce_rest_taxonomy_invalid", "Resource does not exist.")
+    Refusal::new(
+        404,
+        "woocommerce_rest_taxonomy_invalid",
+        "Resource does not exist.",
+    )
 }

@@ -31,7 +31,11 @@ pub(super) struct Keys {
     nonces: HashMap<String, i64>,
 }
 
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 const WINDOW_SECS: i64 = 15 * 60;
 
 impl Keys {
@@ -40,16 +44,29 @@ impl Keys {
     }
 
     /// Finds out who sent a request.
-    pub(super) fn identify(&mut self, request: &Request, is_https: bool, now: i64) -> Result<Caller, Refusal> {
+    pub(super) fn identify(
+        &mut self,
+        request: &Request,
+        is_https: bool,
+        now: i64,
+    ) -> Result<Caller, Refusal> {
         let query = decoded_query(&request.query);
         if is_https {
-            let by_query = query.get("consumer_key").cloned().zip(query.get("consumer_secret").cloned());
+            let by_query = query
+                .get("consumer_key")
+                .cloned()
+                .zip(query.get("consumer_secret").cloned());
             if let Some((key, secret)) = by_query.or_else(|| basic(request)) {
                 return self.check_secret(&key, &secret);
             }
         }
         let mut oauth = header_parameters(request);
-        oauth.extend(query.iter().filter(|(name, _)| name.starts_with("oauth_")).map(clone_pair));
+        oauth.extend(
+            query
+                .iter()
+                .filter(|(name, _)| name.starts_with("oauth_"))
+                .map(clone_pair),
+        );
         if oauth.contains_key("oauth_consumer_key") {
             return self.check_signature(request, is_https, oauth, now);
         }
@@ -72,7 +89,12 @@ impl Keys {
         now: i64,
     ) -> Result<Caller, Refusal> {
         let value = |name: &str| oauth.get(name).cloned().unwrap_or_default();
-        let names = ["oauth_timestamp", "oauth_nonce", "oauth_signature", "oauth_signature_method"];
+        let names = [
+            "oauth_timestamp",
+            "oauth_nonce",
+            "oauth_signature",
+            "oauth_signature_method",
+        ];
         if names.iter().any(|name| !oauth.contains_key(*name)) {
             return Err(refused("Missing OAuth parameters"));
         }
@@ -89,7 +111,11 @@ impl Keys {
         parameters.remove("oauth_signature");
         let scheme = if is_https { "https" } else { "http" };
         let host = request.header("host").unwrap_or_default();
-        let base = base_string(&request.method, &format!("{scheme}://{host}{}", request.path), &parameters);
+        let base = base_string(
+            &request.method,
+            &format!("{scheme}://{host}{}", request.path),
+            &parameters,
+        );
         let Some(expected) = sign(&method, &format!("{secret}&"), &base) else {
             return Err(refused("Invalid signature - signature method is invalid."));
         };
@@ -119,15 +145,22 @@ fn refused(message: &str) -> Refusal {
 fn basic(request: &Request) -> Option<(String, String)> {
     let encoded = request.header("authorization")?.strip_prefix("Basic ")?;
     let plain = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
-    plain.split_once(':').map(|(key, secret)| (key.to_owned(), secret.to_owned()))
+    plain
+        .split_once(':')
+        .map(|(key, secret)| (key.to_owned(), secret.to_owned()))
 }
 
 fn header_parameters(request: &Request) -> BTreeMap<String, String> {
-    let Some(list) = request.header("authorization").and_then(|value| value.strip_prefix("OAuth ")) else {
+    let Some(list) = request
+        .header("authorization")
+        .and_then(|value| value.strip_prefix("OAuth "))
+    else {
         return BTreeMap::new();
     };
     let pairs = list.split(',').filter_map(|pair| pair.trim().split_once('='));
-    pairs.map(|(name, value)| (name.to_owned(), unescape(value.trim_matches('"')))).collect()
+    pairs
+        .map(|(name, value)| (name.to_owned(), unescape(value.trim_matches('"'))))
+        .collect()
 }
 
 fn unescape(text: &str) -> String {
@@ -139,16 +172,27 @@ pub(super) fn decoded_query(query: &str) -> BTreeMap<String, String> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .map(|(name, value)| (unescape(&name.replace('+', " ")), unescape(&value.replace('+', " "))))
+        .map(|(name, value)| {
+            (
+                unescape(&name.replace('+', " ")),
+                unescape(&value.replace('+', " ")),
+            )
+        })
         .collect()
 }
 
 fn base_string(method: &str, url: &str, parameters: &BTreeMap<String, String>) -> String {
     let escape = |text: &str| utf8_percent_encode(text, UNRESERVED).to_string();
-    let mut pairs: Vec<(String, String)> =
-        parameters.iter().map(|(name, value)| (escape(name), escape(value))).collect();
+    let mut pairs: Vec<(String, String)> = parameters
+        .iter()
+        .map(|(name, value)| (escape(name), escape(value)))
+        .collect();
     pairs.sort();
-    let joined = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&");
+    let joined = pairs
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join("&");
     format!("{method}&{}&{}", escape(url), escape(&joined))
 }
 
@@ -171,7 +215,12 @@ fn sign(method: &str, key: &str, base: &str) -> Option<String> {
 
 /// Signs a request for the tests of this crate.
 #[cfg(test)]
-pub(super) fn signature(method: &str, url: &str, parameters: &BTreeMap<String, String>, secret: &str) -> String {
+pub(super) fn signature(
+    method: &str,
+    url: &str,
+    parameters: &BTreeMap<String, String>,
+    secret: &str,
+) -> String {
     let base = base_string(method, url, parameters);
     sign("HMAC-SHA256", &format!("{secret}&"), &base).expect("the method is known")
 }

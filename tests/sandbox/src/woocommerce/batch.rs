@@ -21,8 +21,17 @@ pub(super) async fn run(
     request: u64,
     course: Course,
 ) -> Reply {
-    let part = |name: &str| body.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
-    let parts = [("create", part("create")), ("update", part("update")), ("delete", part("delete"))];
+    let part = |name: &str| {
+        body.get(name)
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default()
+    };
+    let parts = [
+        ("create", part("create")),
+        ("update", part("update")),
+        ("delete", part("delete")),
+    ];
     let total: usize = parts.iter().map(|(_, items)| items.len()).sum();
     if total > LIMIT {
         let message = format!("Unable to accept more than {LIMIT} items for this request.");
@@ -58,7 +67,11 @@ pub(super) async fn run(
     if course.dies_after.is_some() {
         return Refusal::critical().reply();
     }
-    let answer = if answer.is_empty() { json!([]) } else { Value::Object(answer) };
+    let answer = if answer.is_empty() {
+        json!([])
+    } else {
+        Value::Object(answer)
+    };
     Reply::json(200, &answer)
 }
 
@@ -66,7 +79,10 @@ pub(super) async fn run(
 fn one(shop: &mut Shop, resource: Resource, part: &str, item: &Value) -> Option<Value> {
     let now = super::now();
     if part == "delete" {
-        let id = item.as_u64().or_else(|| item.as_str()?.parse().ok()).unwrap_or_default();
+        let id = item
+            .as_u64()
+            .or_else(|| item.as_str()?.parse().ok())
+            .unwrap_or_default();
         let deleted = resource.delete(shop, id, Deletion::Forced, now);
         return Some(deleted.unwrap_or_else(|refusal| batch_error(&json!(id), &refusal)));
     }
@@ -79,7 +95,10 @@ fn one(shop: &mut Shop, resource: Resource, part: &str, item: &Value) -> Option<
         (json!(0), created)
     } else {
         let id = body.get("id").cloned().unwrap_or_default();
-        let number = id.as_u64().or_else(|| id.as_str()?.parse().ok()).unwrap_or_default();
+        let number = id
+            .as_u64()
+            .or_else(|| id.as_str()?.parse().ok())
+            .unwrap_or_default();
         if let Resource::Variations { parent } = resource
             && shop.product(parent).is_none()
         {

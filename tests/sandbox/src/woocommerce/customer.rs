@@ -54,7 +54,10 @@ impl Customer {
 
     fn keys(&self) -> Vec<String> {
         let marker = meta::marker(&self.meta).map(|marker| format!("marker:{marker}"));
-        marker.into_iter().chain([format!("email:{}", self.email.to_lowercase())]).collect()
+        marker
+            .into_iter()
+            .chain([format!("email:{}", self.email.to_lowercase())])
+            .collect()
     }
 
     /// Country and state are stored as sent, whatever they are; parts that are not sent stay.
@@ -87,7 +90,11 @@ impl Shop {
             return Err(Refusal::new(400, "registration-error-invalid-email", message));
         }
         if !schema::is_email(&email) {
-            return Err(Refusal::new(400, "customer_invalid_email", "Invalid email address"));
+            return Err(Refusal::new(
+                400,
+                "customer_invalid_email",
+                "Invalid email address",
+            ));
         }
         if self.is_email_taken(0, &email) {
             let message = format!(
@@ -99,7 +106,11 @@ impl Shop {
         let mut customer = Customer::new(self.next_user, now);
         customer.email = email;
         customer.username = username;
-        customer.meta.push(Meta { id: self.next_meta, key: "default_password_nag".to_owned(), value: json!("1") });
+        customer.meta.push(Meta {
+            id: self.next_meta,
+            key: "default_password_nag".to_owned(),
+            value: json!("1"),
+        });
         self.next_meta += 1;
         customer.apply(body, &mut self.next_meta);
         let id = customer.id;
@@ -109,12 +120,25 @@ impl Shop {
     }
 
     /// Changes an account. The own address in another letter case is refused too; the name and role are ignored.
-    pub(super) fn update_customer(&mut self, id: u64, body: &Map<String, Value>, now: i64) -> Result<(), Refusal> {
+    pub(super) fn update_customer(
+        &mut self,
+        id: u64,
+        body: &Map<String, Value>,
+        now: i64,
+    ) -> Result<(), Refusal> {
         let mut customer = self.customers.get(&id).ok_or_else(unknown)?.clone();
-        if let Some(email) = body.get("email").map(as_text).filter(|email| *email != customer.email) {
+        if let Some(email) = body
+            .get("email")
+            .map(as_text)
+            .filter(|email| *email != customer.email)
+        {
             if !schema::is_email(&email) || self.is_email_taken(0, &email) {
                 let message = "Email address is invalid.";
-                return Err(Refusal::new(400, "woocommerce_rest_customer_invalid_email", message));
+                return Err(Refusal::new(
+                    400,
+                    "woocommerce_rest_customer_invalid_email",
+                    message,
+                ));
             }
             customer.email = email;
             self.mails += 1;
@@ -122,7 +146,11 @@ impl Shop {
         let name = body.get("username").map(as_text);
         if name.is_some_and(|name| name != customer.username) {
             let message = "Username isn't editable.";
-            return Err(Refusal::new(400, "woocommerce_rest_customer_invalid_argument", message));
+            return Err(Refusal::new(
+                400,
+                "woocommerce_rest_customer_invalid_argument",
+                message,
+            ));
         }
         if body.contains_key("password") {
             self.mails += 1;
@@ -136,15 +164,32 @@ impl Shop {
     /// Stores an account, keeps the indexes and tells the ledger.
     pub(super) fn put_customer(&mut self, customer: Customer) {
         let before = self.customers.remove(&customer.id);
-        if let Some(ids) = before.as_ref().and_then(|before| self.by_email.get_mut(&before.email.to_lowercase())) {
+        if let Some(ids) = before
+            .as_ref()
+            .and_then(|before| self.by_email.get_mut(&before.email.to_lowercase()))
+        {
             ids.remove(&customer.id);
         }
-        self.by_email.entry(customer.email.to_lowercase()).or_default().insert(customer.id);
-        self.by_username.insert(customer.username.to_lowercase(), customer.id);
-        let operation = if before.is_some() { Operation::Updated } else { Operation::Created };
-        let is_different =
-            before.is_none_or(|before| before != Customer { modified: before.modified, ..customer.clone() });
-        self.ledger.lives("customer", customer.id, customer.keys(), self.origin());
+        self.by_email
+            .entry(customer.email.to_lowercase())
+            .or_default()
+            .insert(customer.id);
+        self.by_username
+            .insert(customer.username.to_lowercase(), customer.id);
+        let operation = if before.is_some() {
+            Operation::Updated
+        } else {
+            Operation::Created
+        };
+        let is_different = before.is_none_or(|before| {
+            before
+                != Customer {
+                    modified: before.modified,
+                    ..customer.clone()
+                }
+        });
+        self.ledger
+            .lives("customer", customer.id, customer.keys(), self.origin());
         self.felt("customer", operation, customer.id, customer.key(), is_different);
         self.next_user = self.next_user.max(customer.id + 1);
         self.customers.insert(customer.id, customer);
@@ -180,12 +225,17 @@ impl Shop {
             let message = "Username may not be longer than 60 characters.";
             return Err(Refusal::new(400, "user_login_too_long", message));
         }
-        let local: String = local.chars().filter(|c| c.is_ascii_alphanumeric() || "._-@".contains(*c)).collect();
+        let local: String = local
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || "._-@".contains(*c))
+            .collect();
         if !self.by_username.contains_key(&local.to_lowercase()) {
             return Ok(local);
         }
         let mut numbered = (0..).map(|number| format!("{local}-{}", 1000 + self.next_user + number));
-        Ok(numbered.find(|name| !self.by_username.contains_key(&name.to_lowercase())).expect("some number is free"))
+        Ok(numbered
+            .find(|name| !self.by_username.contains_key(&name.to_lowercase()))
+            .expect("some number is free"))
     }
 
     pub(super) fn render_customer(&self, customer: &Customer) -> Value {

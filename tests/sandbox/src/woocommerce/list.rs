@@ -24,12 +24,47 @@ pub(super) enum Listing {
 }
 
 const PRODUCT_ORDERS: &[&str] = &[
-    "date", "id", "include", "title", "slug", "modified", "popularity", "rating", "post__in", "price", "sales",
-    "menu_order", "random", "popularity", "rating", "menu_order", "price", "popularity", "rating",
+    "date",
+    "id",
+    "include",
+    "title",
+    "slug",
+    "modified",
+    "popularity",
+    "rating",
+    "post__in",
+    "price",
+    "sales",
+    "menu_order",
+    "random",
+    "popularity",
+    "rating",
+    "menu_order",
+    "price",
+    "popularity",
+    "rating",
 ];
 const CUSTOMER_ORDERS: &[&str] = &["id", "include", "name", "registered_date"];
-const TERM_ORDERS: &[&str] = &["id", "include", "name", "slug", "term_group", "description", "count", "menu_order"];
-const STATUSES: &[&str] = &["any", "draft", "pending", "private", "publish", "future", "trash", "auto-draft"];
+const TERM_ORDERS: &[&str] = &[
+    "id",
+    "include",
+    "name",
+    "slug",
+    "term_group",
+    "description",
+    "count",
+    "menu_order",
+];
+const STATUSES: &[&str] = &[
+    "any",
+    "draft",
+    "pending",
+    "private",
+    "publish",
+    "future",
+    "trash",
+    "auto-draft",
+];
 
 /// The part of a list that is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -52,11 +87,15 @@ pub(super) fn check(query: &Query, listing: Listing) -> Result<Page, Refusal> {
     let size = bounded(query, "per_page", 10, 1, Some(100), &mut problems);
     if matches!(listing, Listing::Products | Listing::Variations | Listing::Other) {
         for name in ["after", "before", "modified_after", "modified_before"] {
-            let is_bad = query.get(name).is_some_and(|value| text::date_parameter(value).is_none());
+            let is_bad = query
+                .get(name)
+                .is_some_and(|value| text::date_parameter(value).is_none());
             problems.extend(is_bad.then(|| Problem::bad_date(name)));
         }
     }
-    let offset = query.contains_key("offset").then(|| bounded(query, "offset", 0, 0, None, &mut problems));
+    let offset = query
+        .contains_key("offset")
+        .then(|| bounded(query, "offset", 0, 0, None, &mut problems));
     one_of(query, "order", &["asc", "desc"], &mut problems);
     match listing {
         Listing::Products | Listing::Variations => one_of(query, "orderby", PRODUCT_ORDERS, &mut problems),
@@ -67,7 +106,11 @@ pub(super) fn check(query: &Query, listing: Listing) -> Result<Page, Refusal> {
     if listing == Listing::Products {
         one_of(query, "status", STATUSES, &mut problems);
     }
-    if problems.is_empty() { Ok(Page { number, size, offset }) } else { Err(Refusal::invalid(&problems)) }
+    if problems.is_empty() {
+        Ok(Page { number, size, offset })
+    } else {
+        Err(Refusal::invalid(&problems))
+    }
 }
 
 fn bounded(
@@ -78,7 +121,9 @@ fn bounded(
     most: Option<i64>,
     problems: &mut Vec<Problem>,
 ) -> usize {
-    let Some(text) = query.get(name) else { return default };
+    let Some(text) = query.get(name) else {
+        return default;
+    };
     let Ok(value) = text.trim().parse::<i64>() else {
         problems.push(Problem::wrong_type(name, name, "integer"));
         return default;
@@ -98,7 +143,10 @@ fn bounded(
 }
 
 fn one_of(query: &Query, name: &str, allowed: &[&str], problems: &mut Vec<Problem>) {
-    if query.get(name).is_some_and(|value| !allowed.contains(&value.as_str())) {
+    if query
+        .get(name)
+        .is_some_and(|value| !allowed.contains(&value.as_str()))
+    {
         problems.push(Problem::not_listed(name, allowed));
     }
 }
@@ -115,7 +163,10 @@ fn ids(query: &Query, name: &str) -> Option<Vec<u64>> {
         .filter(|(key, _)| *key == name || key.starts_with(&indexed))
         .flat_map(|(_, value)| value.split(','))
         .collect();
-    let ids: Vec<u64> = values.iter().filter_map(|value| value.trim().parse().ok()).collect();
+    let ids: Vec<u64> = values
+        .iter()
+        .filter_map(|value| value.trim().parse().ok())
+        .collect();
     (!ids.is_empty()).then_some(ids)
 }
 
@@ -129,7 +180,10 @@ pub(super) fn paged(
     render: impl Fn(u64) -> Option<Value>,
 ) -> Reply {
     let shown = ids.iter().skip(page.start()).take(page.size);
-    let rows: Vec<Value> = shown.filter_map(|id| render(*id)).map(|row| thinned(row, query)).collect();
+    let rows: Vec<Value> = shown
+        .filter_map(|id| render(*id))
+        .map(|row| thinned(row, query))
+        .collect();
     let pages = ids.len().div_ceil(page.size);
     let link = link(shop, path, query, page, pages);
     Reply::json(200, &Value::Array(rows))
@@ -146,7 +200,10 @@ fn link(shop: &Shop, path: &str, query: &Query, page: Page, pages: usize) -> Str
             let value = percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC);
             serializer.push_str(&format!("{name}={value}&"));
         }
-        format!("<{}{path}?{serializer}page={number}>; rel=\"{relation}\"", shop.base_url)
+        format!(
+            "<{}{path}?{serializer}page={number}>; rel=\"{relation}\"",
+            shop.base_url
+        )
     };
     let mut links = Vec::new();
     if page.number > 1 && pages > 0 {
@@ -156,7 +213,10 @@ fn link(shop: &Shop, path: &str, query: &Query, page: Page, pages: usize) -> Str
         links.push(to(page.number + 1, "next"));
     }
     if links.is_empty() {
-        links.push(format!("<{}/wp-json/>; rel=\"https://api.w.org/\"", shop.base_url));
+        links.push(format!(
+            "<{}/wp-json/>; rel=\"https://api.w.org/\"",
+            shop.base_url
+        ));
     }
     links.join(", ")
 }
@@ -171,14 +231,28 @@ pub(super) fn thinned(mut row: Value, query: &Query) -> Value {
         let keys: Vec<&str> = keys.split(',').map(str::trim).collect();
         meta.retain(|entry| entry["key"].as_str().is_some_and(|key| keys.contains(&key)));
     }
-    let Some(fields) = query.get("_fields").filter(|fields| !fields.is_empty()) else { return row };
+    let Some(fields) = query.get("_fields").filter(|fields| !fields.is_empty()) else {
+        return row;
+    };
     let Value::Object(object) = row else { return row };
-    let wanted: BTreeSet<&str> = fields.split(',').map(|field| field.split('.').next().unwrap_or(field).trim()).collect();
-    Value::Object(object.into_iter().filter(|(name, _)| wanted.contains(name.as_str())).collect::<Map<_, _>>())
+    let wanted: BTreeSet<&str> = fields
+        .split(',')
+        .map(|field| field.split('.').next().unwrap_or(field).trim())
+        .collect();
+    Value::Object(
+        object
+            .into_iter()
+            .filter(|(name, _)| wanted.contains(name.as_str()))
+            .collect::<Map<_, _>>(),
+    )
 }
 
 pub(super) fn context(query: &Query) -> Context {
-    if query.get("context").is_some_and(|context| context == "edit") { Context::Edit } else { Context::View }
+    if query.get("context").is_some_and(|context| context == "edit") {
+        Context::Edit
+    } else {
+        Context::View
+    }
 }
 
 /// A bound on a time, compared with whole seconds.
@@ -192,7 +266,9 @@ impl Bounds {
     /// Reads two parameters. A time without a zone is the site's unless `dates_are_gmt`; one with a zone is shifted
     /// by the site's offset when `dates_are_gmt` is set as well (facts: systems A4).
     fn read(query: &Query, offset_secs: i64, after: &str, before: &str) -> Self {
-        let is_gmt = query.get("dates_are_gmt").is_some_and(|value| matches!(value.as_str(), "true" | "1"));
+        let is_gmt = query
+            .get("dates_are_gmt")
+            .is_some_and(|value| matches!(value.as_str(), "true" | "1"));
         let bound = |name: &str| {
             let (plain, zoned) = text::date_parameter(query.get(name)?)?;
             Some(match (zoned, is_gmt) {
@@ -202,7 +278,10 @@ impl Bounds {
                 (Some(utc), true) => utc + offset_secs,
             })
         };
-        Self { after: bound(after), before: bound(before) }
+        Self {
+            after: bound(after),
+            before: bound(before),
+        }
     }
 
     fn allow(self, at: i64) -> bool {
@@ -217,8 +296,11 @@ pub(super) fn products(shop: &Shop, query: &Query, listing: Listing, parent: Opt
     let ascending = is_ascending(query, "desc");
     let mut found: Vec<u64> = match (&filter.skus, &filter.include, order) {
         (Some(skus), _, _) => {
-            let ids: BTreeSet<u64> =
-                skus.iter().flat_map(|sku| shop.with_sku(sku)).map(|product| product.id).collect();
+            let ids: BTreeSet<u64> = skus
+                .iter()
+                .flat_map(|sku| shop.with_sku(sku))
+                .map(|product| product.id)
+                .collect();
             ids.into_iter().filter(|id| filter.allows(shop, *id)).collect()
         }
         (None, Some(include), _) => {
@@ -227,14 +309,29 @@ pub(super) fn products(shop: &Shop, query: &Query, listing: Listing, parent: Opt
         }
         (None, None, "modified") => {
             let after = filter.modified.after.map_or(i64::MIN, |after| after + 1);
-            let range = shop.by_modified.range((filter.variations, after, 0)..=(filter.variations, i64::MAX, u64::MAX));
-            range.map(|(_, _, id)| *id).filter(|id| filter.allows(shop, *id)).collect()
+            let range = shop
+                .by_modified
+                .range((filter.variations, after, 0)..=(filter.variations, i64::MAX, u64::MAX));
+            range
+                .map(|(_, _, id)| *id)
+                .filter(|id| filter.allows(shop, *id))
+                .collect()
         }
         (None, None, "date") => {
-            let range = shop.by_created.range((filter.variations, i64::MIN, 0)..=(filter.variations, i64::MAX, u64::MAX));
-            range.map(|(_, _, id)| *id).filter(|id| filter.allows(shop, *id)).collect()
+            let range = shop
+                .by_created
+                .range((filter.variations, i64::MIN, 0)..=(filter.variations, i64::MAX, u64::MAX));
+            range
+                .map(|(_, _, id)| *id)
+                .filter(|id| filter.allows(shop, *id))
+                .collect()
         }
-        _ => shop.products.keys().copied().filter(|id| filter.allows(shop, *id)).collect(),
+        _ => shop
+            .products
+            .keys()
+            .copied()
+            .filter(|id| filter.allows(shop, *id))
+            .collect(),
     };
     let is_by_index = filter.skus.is_none() && filter.include.is_none();
     let product = |id: &u64| &shop.products[id];
@@ -277,7 +374,8 @@ impl Filter {
         let value = |name: &str| query.get(name).filter(|value| !value.is_empty()).cloned();
         // The number zero is stored but never looked for (facts: mapping-woocommerce 1).
         let sku = value("sku").filter(|sku| sku != "0");
-        let statuses = value("status").map(|statuses| statuses.split(',').map(str::to_owned).collect::<Vec<_>>());
+        let statuses =
+            value("status").map(|statuses| statuses.split(',').map(str::to_owned).collect::<Vec<_>>());
         Self {
             variations: listing == Listing::Variations,
             parent,
@@ -297,9 +395,12 @@ impl Filter {
     }
 
     fn allows(&self, shop: &Shop, id: u64) -> bool {
-        let Some(product) = shop.product(id) else { return false };
+        let Some(product) = shop.product(id) else {
+            return false;
+        };
         // Only a look-up by SKU mixes variations into the products.
-        let is_right_kind = product.is_variation() == self.variations || (self.skus.is_some() && !self.variations);
+        let is_right_kind =
+            product.is_variation() == self.variations || (self.skus.is_some() && !self.variations);
         is_right_kind
             && self.parent.is_none_or(|parent| product.parent == parent)
             && self.allows_status(product)
@@ -308,8 +409,14 @@ impl Filter {
             && self.kind.as_ref().is_none_or(|kind| product.kind == *kind)
             && self.slug.is_none_or(|one| one == id)
             && self.code.is_none_or(|one| one == id)
-            && self.search.as_ref().is_none_or(|text| matches_text(product, text))
-            && self.search_sku.as_ref().is_none_or(|text| product.sku.to_lowercase().contains(text))
+            && self
+                .search
+                .as_ref()
+                .is_none_or(|text| matches_text(product, text))
+            && self
+                .search_sku
+                .as_ref()
+                .is_none_or(|text| product.sku.to_lowercase().contains(text))
             && self.created.allow(product.created)
             && self.modified.allow(product.modified)
     }
@@ -333,12 +440,15 @@ pub(super) fn customers(shop: &Shop, query: &Query) -> Vec<u64> {
     let exclude = ids(query, "exclude").unwrap_or_default();
     let search = query.get("search").map(|search| search.to_lowercase());
     let allows = |id: &u64| {
-        let Some(customer) = shop.customers.get(id) else { return false };
+        let Some(customer) = shop.customers.get(id) else {
+            return false;
+        };
         (role == "all" || customer.role == role)
             && include.as_ref().is_none_or(|ids| ids.contains(id))
             && !exclude.contains(id)
             && search.as_ref().is_none_or(|search| {
-                customer.email.to_lowercase().contains(search) || customer.username.to_lowercase().contains(search)
+                customer.email.to_lowercase().contains(search)
+                    || customer.username.to_lowercase().contains(search)
             })
     };
     let by_email = query.get("email").filter(|email| !email.is_empty());
@@ -375,7 +485,10 @@ pub(super) fn recorded(shop: &Shop, rows: &BTreeMap<u64, Value>, query: &Query) 
     let include = ids(query, "include");
     let modified = Bounds::read(query, shop.offset_secs, "modified_after", "modified_before");
     let allows = |(id, row): &(&u64, &Value)| {
-        let at = row["date_modified_gmt"].as_str().and_then(text::seconds).unwrap_or_default();
+        let at = row["date_modified_gmt"]
+            .as_str()
+            .and_then(text::seconds)
+            .unwrap_or_default();
         include.as_ref().is_none_or(|ids| ids.contains(id)) && modified.allow(at)
     };
     let mut found: Vec<u64> = rows.iter().filter(allows).map(|(id, _)| *id).collect();

@@ -41,7 +41,11 @@ pub(super) fn apply(entries: &mut Vec<Meta>, list: &Value, next_id: &mut u64, ow
             (None, Value::Null) => {}
             (Some(at), value) => entries[at].value = value,
             (None, value) => {
-                entries.push(Meta { id: *next_id, key: key.to_owned(), value });
+                entries.push(Meta {
+                    id: *next_id,
+                    key: key.to_owned(),
+                    value,
+                });
                 *next_id += 1;
             }
         }
@@ -49,11 +53,16 @@ pub(super) fn apply(entries: &mut Vec<Meta>, list: &Value, next_id: &mut u64, ow
 }
 
 pub(super) fn render(entries: &[Meta]) -> Value {
-    entries.iter().map(|entry| json!({"id": entry.id, "key": entry.key, "value": entry.value})).collect()
+    entries
+        .iter()
+        .map(|entry| json!({"id": entry.id, "key": entry.key, "value": entry.value}))
+        .collect()
 }
 
 /// Finds the marker of Lockstep.
 pub(super) fn marker(entries: &[Meta]) -> Option<String> {
-    let marker = entries.iter().find(|entry| matches!(entry.key.as_str(), "_lockstep_record" | "lockstep_record"))?;
+    let marker = entries
+        .iter()
+        .find(|entry| matches!(entry.key.as_str(), "_lockstep_record" | "lockstep_record"))?;
     marker.value.as_str().map(str::to_owned)
 }

@@ -27,8 +27,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
-pub use self::auth::Permission;
 use self::auth::Keys;
+pub use self::auth::Permission;
 use self::resource::{Deletion, Resource};
 use self::route::Site;
 use self::shop::{Actor, Shop};
@@ -84,18 +84,30 @@ impl Store {
         let ledger = Ledger::default();
         let shop = Shop::new(ledger.clone(), i64::from(options.time_zone_offset_secs));
         let mut keys = Keys::default();
-        keys.add(options.consumer_key, options.consumer_secret, Permission::ReadWrite);
+        keys.add(
+            options.consumer_key,
+            options.consumer_secret,
+            Permission::ReadWrite,
+        );
         let site = Arc::new(Site {
             shop: Arc::new(Mutex::new(shop)),
             keys: Mutex::new(keys),
             faults: FaultPlan::default(),
             is_https: options.is_https,
         });
-        let (transport, scheme) =
-            if options.is_https { (Transport::Tls, "https") } else { (Transport::Plain, "http") };
+        let (transport, scheme) = if options.is_https {
+            (Transport::Tls, "https")
+        } else {
+            (Transport::Plain, "http")
+        };
         let server = Server::start(Arc::clone(&site), address, transport).await?;
         let base_url = format!("{scheme}://{}", server.address);
-        let store = Self { site, server, ledger, base_url: base_url.clone() };
+        let store = Self {
+            site,
+            server,
+            ledger,
+            base_url: base_url.clone(),
+        };
         store.lock().base_url = base_url;
         Ok(store)
     }
@@ -145,7 +157,10 @@ impl Store {
     /// Lists every account.
     pub fn customers(&self) -> Vec<Value> {
         let shop = self.lock();
-        shop.customers.values().map(|customer| shop.render_customer(customer)).collect()
+        shop.customers
+            .values()
+            .map(|customer| shop.render_customer(customer))
+            .collect()
     }
 
     /// Makes a product as the shop's people would; `variations_full` makes its variations.
@@ -155,8 +170,15 @@ impl Store {
     pub fn insert_product(&self, product: Value) -> u64 {
         let mut shop = self.lock_for_people();
         let body = object(product);
-        let id = Resource::Products.create(&mut shop, &body, now()).expect("the product can be made");
-        for variation in body.get("variations_full").and_then(Value::as_array).into_iter().flatten() {
+        let id = Resource::Products
+            .create(&mut shop, &body, now())
+            .expect("the product can be made");
+        for variation in body
+            .get("variations_full")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             let variation = object(variation.clone());
             let made = Resource::Variations { parent: id }.create(&mut shop, &variation, now());
             made.expect("the variation can be made");
@@ -171,7 +193,9 @@ impl Store {
     pub fn update_product(&self, id: u64, changes: Value) {
         let mut shop = self.lock_for_people();
         let resource = product_resource(&shop, id);
-        resource.update(&mut shop, id, &object(changes), now()).expect("the product can be changed");
+        resource
+            .update(&mut shop, id, &object(changes), now())
+            .expect("the product can be changed");
     }
 
     /// Deletes a product or a variation for good, as the shop's people would.
@@ -222,7 +246,8 @@ impl Store {
     /// When the API would refuse it.
     pub fn insert_attribute(&self, attribute: Value) -> u64 {
         let mut shop = self.lock_for_people();
-        shop.create_attribute(&object(attribute)).expect("the attribute can be made")
+        shop.create_attribute(&object(attribute))
+            .expect("the attribute can be made")
     }
 
     pub(crate) fn restore(&self, data: &Value) -> usize {
@@ -243,7 +268,9 @@ impl Store {
 
 fn product_resource(shop: &Shop, id: u64) -> Resource {
     match shop.product(id) {
-        Some(product) if product.is_variation() => Resource::Variations { parent: product.parent },
+        Some(product) if product.is_variation() => Resource::Variations {
+            parent: product.parent,
+        },
         _ => Resource::Products,
     }
 }

@@ -143,7 +143,11 @@ impl Product {
 
     /// Returns the price that is asked now.
     fn price(&self) -> &str {
-        if self.sale_price.is_empty() { &self.regular_price } else { &self.sale_price }
+        if self.sale_price.is_empty() {
+            &self.regular_price
+        } else {
+            &self.sale_price
+        }
     }
 
     /// Returns the marker, else the SKU.
@@ -201,7 +205,10 @@ impl Product {
             if self.is_variation() {
                 self.choose(shop, attributes);
             } else {
-                self.attributes = attributes.iter().filter_map(|one| Attribute::parse(shop, one)).collect();
+                self.attributes = attributes
+                    .iter()
+                    .filter_map(|one| Attribute::parse(shop, one))
+                    .collect();
             }
         }
         if let Some(list) = body.get("meta_data") {
@@ -217,7 +224,9 @@ impl Product {
 
     /// A product that becomes variable loses its price, not its SKU (facts: mapping-woocommerce 1).
     fn apply_kind(&mut self, kind: Option<String>) {
-        let Some(kind) = kind.filter(|_| !self.is_variation()) else { return };
+        let Some(kind) = kind.filter(|_| !self.is_variation()) else {
+            return;
+        };
         let kind = if ["simple", "grouped", "external", "variable"].contains(&kind.as_str()) {
             kind
         } else {
@@ -292,7 +301,9 @@ impl Product {
 
     /// Only attributes that the parent varies by are kept; unknown options are kept, in lower case (facts: mapping 1).
     fn choose(&mut self, shop: &Shop, attributes: &[Value]) {
-        let Some(parent) = shop.product(self.parent) else { return };
+        let Some(parent) = shop.product(self.parent) else {
+            return;
+        };
         let mut chosen = Vec::new();
         for one in attributes {
             let id = one["id"].as_u64().unwrap_or_default();
@@ -300,7 +311,11 @@ impl Product {
             let option = as_text(&one["option"]);
             let matching = parent.attributes.iter().find(|attribute| {
                 attribute.is_variation
-                    && if id > 0 { attribute.id == id } else { attribute.id == 0 && same_name(&attribute.name, name) }
+                    && if id > 0 {
+                        attribute.id == id
+                    } else {
+                        attribute.id == 0 && same_name(&attribute.name, name)
+                    }
             });
             let Some(attribute) = matching else { continue };
             let option = if id == 0 {
@@ -309,7 +324,11 @@ impl Product {
                 let term = shop.terms(id).and_then(|terms| terms.by_name(&option));
                 term.map_or_else(|| text::slug(&option), |term| term.slug.clone())
             };
-            chosen.push(Chosen { id: attribute.id, name: attribute.name.clone(), option });
+            chosen.push(Chosen {
+                id: attribute.id,
+                name: attribute.name.clone(),
+                option,
+            });
         }
         self.chosen = chosen;
     }
@@ -333,7 +352,10 @@ impl Attribute {
         };
         let options: Vec<String> = match &one["options"] {
             Value::Array(options) => options.iter().map(as_text).collect(),
-            Value::String(options) => options.split('|').map(|option| option.trim().to_owned()).collect(),
+            Value::String(options) => options
+                .split('|')
+                .map(|option| option.trim().to_owned())
+                .collect(),
             _ => Vec::new(),
         };
         if id > 0 {
@@ -353,7 +375,12 @@ impl Attribute {
     /// Options of a global attribute come in the order of the terms, encoded (facts: mapping-woocommerce 1).
     fn render(&self, shop: &Shop) -> Value {
         let (slug, options) = if self.id > 0 {
-            (shop.attribute_slug(self.id), shop.terms(self.id).map(|terms| terms.names(&self.terms)).unwrap_or_default())
+            (
+                shop.attribute_slug(self.id),
+                shop.terms(self.id)
+                    .map(|terms| terms.names(&self.terms))
+                    .unwrap_or_default(),
+            )
         } else {
             (self.name.clone(), self.options.clone())
         };
@@ -371,7 +398,11 @@ impl Chosen {
     }
 
     fn render(&self, shop: &Shop) -> Value {
-        let slug = if self.id > 0 { shop.attribute_slug(self.id) } else { text::slug(&self.name) };
+        let slug = if self.id > 0 {
+            shop.attribute_slug(self.id)
+        } else {
+            text::slug(&self.name)
+        };
         json!({"id": self.id, "name": self.name, "slug": slug, "option": self.shown(shop)})
     }
 }
@@ -387,10 +418,15 @@ pub(super) fn as_text(value: &Value) -> String {
 }
 
 /// Reads a quantity; a batch cuts a fraction off (facts: mapping-woocommerce 3).
-#[expect(clippy::cast_possible_truncation, reason = "PHP's intval cuts a fraction off too")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "PHP's intval cuts a fraction off too"
+)]
 fn whole_number(value: &Value) -> Option<i64> {
     match value {
-        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|number| number as i64)),
+        Value::Number(number) => number
+            .as_i64()
+            .or_else(|| number.as_f64().map(|number| number as i64)),
         Value::String(text) => Some(text.trim().parse::<f64>().map_or(0, |number| number as i64)),
         _ => None,
     }
@@ -476,7 +512,14 @@ impl Shop {
         let mut view = self.render_product(variation, context);
         view["name"] = self.chosen_names(variation).into();
         if let Some(fields) = view.as_object_mut() {
-            for absent in ["slug", "featured", "catalog_visibility", "short_description", "variations", "categories"] {
+            for absent in [
+                "slug",
+                "featured",
+                "catalog_visibility",
+                "short_description",
+                "variations",
+                "categories",
+            ] {
                 fields.remove(absent);
             }
             fields.entry("image").or_insert(Value::Null);
@@ -488,7 +531,9 @@ impl Shop {
     pub(super) fn render_whole(&self, product: &Product) -> Value {
         let mut view = self.render_product(product, Context::Edit);
         let variations = product.variations.iter().filter_map(|id| self.product(*id));
-        view["variations_full"] = variations.map(|one| self.render_variation(one, Context::Edit)).collect();
+        view["variations_full"] = variations
+            .map(|one| self.render_variation(one, Context::Edit))
+            .collect();
         view
     }
 
@@ -496,7 +541,11 @@ impl Shop {
         if product.is_variation() {
             product.chosen.iter().map(|chosen| chosen.render(self)).collect()
         } else {
-            product.attributes.iter().map(|attribute| attribute.render(self)).collect()
+            product
+                .attributes
+                .iter()
+                .map(|attribute| attribute.render(self))
+                .collect()
         }
     }
 
@@ -508,11 +557,18 @@ impl Shop {
             ids => ids,
         };
         let known = ids.iter().filter_map(|id| self.categories.get(*id));
-        known.map(|term| json!({"id": term.id, "name": term.name, "slug": term.slug})).collect()
+        known
+            .map(|term| json!({"id": term.id, "name": term.name, "slug": term.slug}))
+            .collect()
     }
 
     fn chosen_names(&self, variation: &Product) -> String {
-        variation.chosen.iter().map(|chosen| chosen.shown(self)).collect::<Vec<_>>().join(", ")
+        variation
+            .chosen
+            .iter()
+            .map(|chosen| chosen.shown(self))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     /// A variable product asks the lowest price of its published variations.
@@ -523,7 +579,16 @@ impl Shop {
         let published = product.variations.iter().filter_map(|id| self.product(*id));
         let prices = published
             .filter(|variation| variation.status == "publish")
-            .filter_map(|variation| variation.price().parse::<Decimal>().ok().map(|number| (number, variation)));
-        prices.min_by_key(|(number, _)| *number).map(|(_, variation)| variation.price().to_owned()).unwrap_or_default()
+            .filter_map(|variation| {
+                variation
+                    .price()
+                    .parse::<Decimal>()
+                    .ok()
+                    .map(|number| (number, variation))
+            });
+        prices
+            .min_by_key(|(number, _)| *number)
+            .map(|(_, variation)| variation.price().to_owned())
+            .unwrap_or_default()
     }
 }

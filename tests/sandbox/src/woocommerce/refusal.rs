@@ -13,7 +13,10 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(status: u16, code: &str, message: &str) -> Self {
-        Self { status, body: json!({"code": code, "message": message, "data": {"status": status}}) }
+        Self {
+            status,
+            body: json!({"code": code, "message": message, "data": {"status": status}}),
+        }
     }
 
     /// Adds a field beside `data.status`.
@@ -23,7 +26,11 @@ impl Refusal {
     }
 
     pub(super) fn no_route() -> Self {
-        Self::new(404, "rest_no_route", "No route was found matching the URL and request method.")
+        Self::new(
+            404,
+            "rest_no_route",
+            "No route was found matching the URL and request method.",
+        )
     }
 
     /// Names the missing parameters; `params` is a list here.
@@ -34,7 +41,10 @@ impl Refusal {
 
     /// Names the bad parameters; `params` is a map here.
     pub(super) fn invalid(problems: &[Problem]) -> Self {
-        let names: Vec<&str> = problems.iter().map(|problem| problem.parameter.as_str()).collect();
+        let names: Vec<&str> = problems
+            .iter()
+            .map(|problem| problem.parameter.as_str())
+            .collect();
         let mut params = Map::new();
         let mut details = Map::new();
         for problem in problems {
@@ -43,7 +53,9 @@ impl Refusal {
             details.insert(problem.parameter.clone(), detail);
         }
         let message = format!("Invalid parameter(s): {}", names.join(", "));
-        Self::new(400, "rest_invalid_param", &message).with("params", params).with("details", details)
+        Self::new(400, "rest_invalid_param", &message)
+            .with("params", params)
+            .with("details", details)
     }
 
     /// What PHP answers after a fatal error or a kill; permanent and transient look alike (facts: mapping 7).
@@ -71,26 +83,51 @@ impl Problem {
     pub(super) fn wrong_type(parameter: &str, path: &str, kind: &str) -> Self {
         let message = format!("{path} is not of type {kind}.");
         let data = json!({"param": path});
-        Self { parameter: parameter.to_owned(), code: "rest_invalid_type", message, data }
+        Self {
+            parameter: parameter.to_owned(),
+            code: "rest_invalid_type",
+            message,
+            data,
+        }
     }
 
     pub(super) fn out_of_bounds(parameter: &str, message: String) -> Self {
-        Self { parameter: parameter.to_owned(), code: "rest_out_of_bounds", message, data: Value::Null }
+        Self {
+            parameter: parameter.to_owned(),
+            code: "rest_out_of_bounds",
+            message,
+            data: Value::Null,
+        }
     }
 
     pub(super) fn not_listed(parameter: &str, allowed: &[&str]) -> Self {
         let message = format!("{parameter} is not one of {}.", listed(allowed));
-        Self { parameter: parameter.to_owned(), code: "rest_not_in_enum", message, data: Value::Null }
+        Self {
+            parameter: parameter.to_owned(),
+            code: "rest_not_in_enum",
+            message,
+            data: Value::Null,
+        }
     }
 
     pub(super) fn bad_date(parameter: &str) -> Self {
         let message = "Invalid date.".to_owned();
-        Self { parameter: parameter.to_owned(), code: "rest_invalid_date", message, data: Value::Null }
+        Self {
+            parameter: parameter.to_owned(),
+            code: "rest_invalid_date",
+            message,
+            data: Value::Null,
+        }
     }
 
     pub(super) fn bad_email(parameter: &str) -> Self {
         let message = "Invalid email address.".to_owned();
-        Self { parameter: parameter.to_owned(), code: "rest_invalid_email", message, data: Value::Null }
+        Self {
+            parameter: parameter.to_owned(),
+            code: "rest_invalid_email",
+            message,
+            data: Value::Null,
+        }
     }
 }
 

@@ -9,7 +9,6 @@ use super::product::{Context, Product};
 use super::refusal::Refusal;
 use super::schema::{self, Kind};
 use super::shop::{Actor, Shop};
-use super::term;
 use crate::ledger::Operation;
 use crate::server::Reply;
 
@@ -78,7 +77,11 @@ impl Resource {
                 let mut terms: Vec<_> = shop.taxonomy(taxonomy)?.all().collect();
                 terms.sort_by_key(|term| term.name.to_lowercase());
                 let slug = query.get("slug");
-                terms.iter().filter(|term| slug.is_none_or(|slug| term.slug == *slug)).map(|term| term.id).collect()
+                terms
+                    .iter()
+                    .filter(|term| slug.is_none_or(|slug| term.slug == *slug))
+                    .map(|term| term.id)
+                    .collect()
             }
         };
         // Attributes are not paged: the list has them all.
@@ -87,7 +90,9 @@ impl Resource {
             let rows: Vec<Value> = rows.map(|row| list::thinned(row, query)).collect();
             return Ok(Reply::json(200, &Value::Array(rows)));
         }
-        Ok(list::paged(shop, path, query, page, &ids, |id| self.render(shop, id, context).ok()))
+        Ok(list::paged(shop, path, query, page, &ids, |id| {
+            self.render(shop, id, context).ok()
+        }))
     }
 
     /// Shows one record; an unknown id is a 404.
@@ -132,7 +137,13 @@ impl Resource {
     }
 
     /// Changes a record; the time of change moves whatever is sent.
-    pub(super) fn update(self, shop: &mut Shop, id: u64, body: &Map<String, Value>, now: i64) -> Result<(), Refusal> {
+    pub(super) fn update(
+        self,
+        shop: &mut Shop,
+        id: u64,
+        body: &Map<String, Value>,
+        now: i64,
+    ) -> Result<(), Refusal> {
         match self {
             Self::Products => {
                 let product = shop.product(id).ok_or_else(|| unknown_product(400))?;
@@ -153,7 +164,13 @@ impl Resource {
     }
 
     /// Deletes a record and shows what it was.
-    pub(super) fn delete(self, shop: &mut Shop, id: u64, deletion: Deletion, now: i64) -> Result<Value, Refusal> {
+    pub(super) fn delete(
+        self,
+        shop: &mut Shop,
+        id: u64,
+        deletion: Deletion,
+        now: i64,
+    ) -> Result<Value, Refusal> {
         let view = self.render(shop, id, Context::Edit)?;
         match self {
             Self::Products | Self::Variations { .. } => {
@@ -196,13 +213,29 @@ fn is_variation() -> Refusal {
 }
 
 fn variation(shop: &Shop, parent: u64, id: u64, status: u16) -> Result<&Product, Refusal> {
-    let unknown = || Refusal::new(status, "woocommerce_rest_product_variation_invalid_id", "Invalid ID.");
-    shop.product(id).filter(|product| product.is_variation() && product.parent == parent).ok_or_else(unknown)
+    let unknown = || {
+        Refusal::new(
+            status,
+            "woocommerce_rest_product_variation_invalid_id",
+            "Invalid ID.",
+        )
+    };
+    shop.product(id)
+        .filter(|product| product.is_variation() && product.parent == parent)
+        .ok_or_else(unknown)
 }
 
 fn create_product(shop: &mut Shop, parent: u64, body: &Map<String, Value>, now: i64) -> Result<u64, Refusal> {
-    if parent == 0 && body.get("id").is_some_and(|id| shop.actor != Actor::People && !id.is_null()) {
-        return Err(Refusal::new(400, "woocommerce_rest_product_exists", "Cannot create existing product."));
+    if parent == 0
+        && body
+            .get("id")
+            .is_some_and(|id| shop.actor != Actor::People && !id.is_null())
+    {
+        return Err(Refusal::new(
+            400,
+            "woocommerce_rest_product_exists",
+            "Cannot create existing product.",
+        ));
     }
     let mut product = Product::new(shop.next_post, parent, now);
     let applied = product.apply(shop, body);
@@ -222,7 +255,12 @@ fn create_product(shop: &mut Shop, parent: u64, body: &Map<String, Value>, now: 
     Ok(id)
 }
 
-fn update_product(shop: &mut Shop, before: Product, body: &Map<String, Value>, now: i64) -> Result<(), Refusal> {
+fn update_product(
+    shop: &mut Shop,
+    before: Product,
+    body: &Map<String, Value>,
+    now: i64,
+) -> Result<(), Refusal> {
     let mut product = before;
     let parent = product.parent;
     let applied = product.apply(shop, body);
@@ -236,18 +274,31 @@ fn update_product(shop: &mut Shop, before: Product, body: &Map<String, Value>, n
 
 /// Puts a product into the trash, its variations with it; it keeps its SKU (facts: systems A6).
 fn trash(shop: &mut Shop, id: u64, now: i64) -> Result<(), Refusal> {
-    let Some(product) = shop.product(id).cloned() else { return Err(unknown_product(404)) };
+    let Some(product) = shop.product(id).cloned() else {
+        return Err(unknown_product(404));
+    };
     if product.is_in_trash() {
         let message = "The product has already been deleted.";
         return Err(Refusal::new(410, "woocommerce_rest_already_trashed", message));
     }
-    let (entity, key) = (if product.is_variation() { "variation" } else { "product" }, product.key());
+    let (entity, key) = (
+        if product.is_variation() {
+            "variation"
+        } else {
+            "product"
+        },
+        product.key(),
+    );
     let actor = std::mem::replace(&mut shop.actor, Actor::People);
     for one in product.variations.iter().copied().chain([id]) {
         if let Some(mut product) = shop.product(one).cloned() {
             "trash".clone_into(&mut product.status);
             product.modified = now;
-            let entity = if product.is_variation() { "variation" } else { "product" };
+            let entity = if product.is_variation() {
+                "variation"
+            } else {
+                "product"
+            };
             shop.put_product(product);
             shop.ledger.is_gone(entity, one);
         }

@@ -25,8 +25,12 @@ pub(super) fn restore(shop: &mut Shop, data: &Value) -> usize {
         restore_attribute(shop, &attribute);
         count += 1;
     }
-    let variations: Vec<Value> =
-        data["variations"].as_object().into_iter().flat_map(Map::values).flat_map(as_rows).collect();
+    let variations: Vec<Value> = data["variations"]
+        .as_object()
+        .into_iter()
+        .flat_map(Map::values)
+        .flat_map(as_rows)
+        .collect();
     let mut products = rows("products");
     products.sort_by_key(|product| product["id"].as_u64());
     for view in products.iter().chain(&variations) {
@@ -103,11 +107,19 @@ fn product(shop: &mut Shop, view: &Value) -> Product {
     let id = view["id"].as_u64().unwrap_or_default();
     let parent = view["parent_id"].as_u64().unwrap_or_default();
     let is_variation = view["type"] == "variation";
-    let mut product = Product::new(id, if is_variation { parent } else { 0 }, time(view, "date_created_gmt"));
+    let mut product = Product::new(
+        id,
+        if is_variation { parent } else { 0 },
+        time(view, "date_created_gmt"),
+    );
     product.modified = time(view, "date_modified_gmt");
     product.kind = string(view, "type");
     product.status = string(view, "status");
-    product.name = if is_variation { String::new() } else { string(view, "name") };
+    product.name = if is_variation {
+        String::new()
+    } else {
+        string(view, "name")
+    };
     product.slug = string(view, "slug");
     product.description = string(view, "description");
     product.short_description = string(view, "short_description");
@@ -123,7 +135,8 @@ fn product(shop: &mut Shop, view: &Value) -> Product {
     product.stock_quantity = view["stock_quantity"].as_i64();
     product.stock_status = string(view, "stock_status");
     product.backorders = string(view, "backorders");
-    let ids = |name: &str, of: fn(&Value) -> Option<u64>| as_rows(&view[name]).iter().filter_map(of).collect();
+    let ids =
+        |name: &str, of: fn(&Value) -> Option<u64>| as_rows(&view[name]).iter().filter_map(of).collect();
     product.categories = ids("categories", |category| category["id"].as_u64());
     product.variations = ids("variations", Value::as_u64);
     product.meta = meta(shop, view);
@@ -134,7 +147,14 @@ fn product(shop: &mut Shop, view: &Value) -> Product {
             product.attributes.push(attribute(shop, &one));
         }
     }
-    for name in ["featured", "catalog_visibility", "external_url", "button_text", "dimensions", "grouped_products"] {
+    for name in [
+        "featured",
+        "catalog_visibility",
+        "external_url",
+        "button_text",
+        "dimensions",
+        "grouped_products",
+    ] {
         if let Some(value) = view.get(name) {
             product.other.insert(name.to_owned(), value.clone());
         }
@@ -167,8 +187,10 @@ fn meta(shop: &mut Shop, view: &Value) -> Vec<Meta> {
 
 fn attribute(shop: &mut Shop, one: &Value) -> Attribute {
     let id = one["id"].as_u64().unwrap_or_default();
-    let options: Vec<String> =
-        as_rows(&one["options"]).iter().filter_map(|option| option.as_str().map(str::to_owned)).collect();
+    let options: Vec<String> = as_rows(&one["options"])
+        .iter()
+        .filter_map(|option| option.as_str().map(str::to_owned))
+        .collect();
     let terms = match shop.terms_mut(id) {
         Some(terms) => options.iter().map(|option| terms.adopt(option)).collect(),
         None => Vec::new(),
@@ -188,12 +210,22 @@ fn attribute(shop: &mut Shop, one: &Value) -> Attribute {
 fn chosen(shop: &mut Shop, one: &Value) -> Chosen {
     let id = one["id"].as_u64().unwrap_or_default();
     let option = string(one, "option");
-    let slug = shop.terms(id).and_then(|terms| terms.by_name(&option)).map(|term| term.slug.clone());
-    Chosen { id, name: string(one, "name"), option: slug.unwrap_or(option) }
+    let slug = shop
+        .terms(id)
+        .and_then(|terms| terms.by_name(&option))
+        .map(|term| term.slug.clone());
+    Chosen {
+        id,
+        name: string(one, "name"),
+        option: slug.unwrap_or(option),
+    }
 }
 
 fn customer(shop: &mut Shop, view: &Value) -> Customer {
-    let mut customer = Customer::new(view["id"].as_u64().unwrap_or_default(), time(view, "date_created_gmt"));
+    let mut customer = Customer::new(
+        view["id"].as_u64().unwrap_or_default(),
+        time(view, "date_created_gmt"),
+    );
     customer.modified = time(view, "date_modified_gmt");
     customer.email = string(view, "email");
     customer.first_name = string(view, "first_name");
@@ -202,7 +234,10 @@ fn customer(shop: &mut Shop, view: &Value) -> Customer {
     customer.username = string(view, "username");
     customer.is_paying = view["is_paying_customer"].as_bool().unwrap_or_default();
     customer.meta = meta(shop, view);
-    for (field, address) in [("billing", &mut customer.billing), ("shipping", &mut customer.shipping)] {
+    for (field, address) in [
+        ("billing", &mut customer.billing),
+        ("shipping", &mut customer.shipping),
+    ] {
         for (part, stored) in schema::ADDRESS.iter().zip(address) {
             *stored = string(&view[field], part);
         }

@@ -37,7 +37,9 @@ enum Target {
 
 impl System for Site {
     async fn answer(self: Arc<Self>, request: Request, course: Course) -> Reply {
-        self.dispatch(&request, course).await.unwrap_or_else(|refusal| refusal.reply())
+        self.dispatch(&request, course)
+            .await
+            .unwrap_or_else(|refusal| refusal.reply())
     }
 
     fn faults(&self) -> &FaultPlan {
@@ -51,12 +53,19 @@ impl Site {
     }
 
     async fn dispatch(&self, request: &Request, course: Course) -> Result<Reply, Refusal> {
-        let caller =
-            self.keys.lock().expect("no holder of the keys panics").identify(request, self.is_https, now())?;
+        let caller = self.keys.lock().expect("no holder of the keys panics").identify(
+            request,
+            self.is_https,
+            now(),
+        )?;
         let reads = matches!(request.method.as_str(), "GET" | "HEAD");
         if caller == Caller::Key(Permission::Read) && !reads {
             let message = "The API key provided does not have write permissions.";
-            return Err(Refusal::new(401, "woocommerce_rest_authentication_error", message));
+            return Err(Refusal::new(
+                401,
+                "woocommerce_rest_authentication_error",
+                message,
+            ));
         }
         if request.query.contains("rest_route=") {
             // Only pretty permalinks reach the keys (facts: mapping-woocommerce 8).
@@ -84,7 +93,13 @@ impl Site {
         }
     }
 
-    fn read(&self, target: Target, request: &Request, query: &Query, caller: Caller) -> Result<Reply, Refusal> {
+    fn read(
+        &self,
+        target: Target,
+        request: &Request,
+        query: &Query,
+        caller: Caller,
+    ) -> Result<Reply, Refusal> {
         let shop = self.lock();
         match target {
             Target::Collection(resource) => {
@@ -97,7 +112,10 @@ impl Site {
                 allowed(caller, cannot_list)?;
                 let context = list::context(query);
                 let ids = list::products(&shop, query, Listing::Variations, None);
-                let render = |id| shop.product(id).map(|variation| shop.render_variation(variation, context));
+                let render = |id| {
+                    shop.product(id)
+                        .map(|variation| shop.render_variation(variation, context))
+                };
                 Ok(list::paged(&shop, &request.path, query, page, &ids, render))
             }
             Target::Item(resource, id) => {
@@ -123,14 +141,19 @@ impl Site {
             Target::Batch(resource) if is_change => {
                 let body = body(request)?;
                 allowed(caller, || {
-                    cannot("batch", "Sorry, you are not allowed to batch manipulate this resource.")
+                    cannot(
+                        "batch",
+                        "Sorry, you are not allowed to batch manipulate this resource.",
+                    )
                 })?;
                 Ok(batch::run(&self.shop, resource, &body, request.index, course).await)
             }
             Target::Collection(resource) if method == "POST" => {
                 let body = body(request)?;
                 resource.check_create(&body)?;
-                allowed(caller, || cannot("create", "Sorry, you are not allowed to create resources."))?;
+                allowed(caller, || {
+                    cannot("create", "Sorry, you are not allowed to create resources.")
+                })?;
                 self.take_time(course).await?;
                 let mut shop = self.locked_for(request);
                 let id = resource.create(&mut shop, &body, now())?;
@@ -141,7 +164,9 @@ impl Site {
             Target::Item(resource, id) if is_change => {
                 let body = body(request)?;
                 resource.check_update(&body)?;
-                allowed(caller, || cannot("edit", "Sorry, you are not allowed to edit this resource."))?;
+                allowed(caller, || {
+                    cannot("edit", "Sorry, you are not allowed to edit this resource.")
+                })?;
                 self.take_time(course).await?;
                 let mut shop = self.locked_for(request);
                 resource.update(&mut shop, id, &body, now())?;
@@ -149,12 +174,23 @@ impl Site {
                 Ok(Reply::json(200, &list::thinned(view, query)))
             }
             Target::Item(resource, id) if method == "DELETE" => {
-                allowed(caller, || cannot("delete", "Sorry, you are not allowed to delete this resource."))?;
+                allowed(caller, || {
+                    cannot("delete", "Sorry, you are not allowed to delete this resource.")
+                })?;
                 self.take_time(course).await?;
-                let is_forced = query.get("force").is_some_and(|force| matches!(force.as_str(), "true" | "1"));
-                let deletion = if is_forced { Deletion::Forced } else { Deletion::Trash };
+                let is_forced = query
+                    .get("force")
+                    .is_some_and(|force| matches!(force.as_str(), "true" | "1"));
+                let deletion = if is_forced {
+                    Deletion::Forced
+                } else {
+                    Deletion::Trash
+                };
                 let mut shop = self.locked_for(request);
-                Ok(Reply::json(200, &resource.delete(&mut shop, id, deletion, now())?))
+                Ok(Reply::json(
+                    200,
+                    &resource.delete(&mut shop, id, deletion, now())?,
+                ))
             }
             _ => Err(Refusal::no_route()),
         }
@@ -181,9 +217,10 @@ impl Site {
         let answer = match segments {
             [] => return Some(Ok(Reply::json(200, &json!({"namespace": "wc/v3", "routes": {}})))),
             ["system_status"] => Ok(Reply::json(200, &system_status(&shop))),
-            ["data", "countries"] => {
-                Ok(Reply::json(200, &geography::COUNTRIES.iter().map(country).collect::<Value>()))
-            }
+            ["data", "countries"] => Ok(Reply::json(
+                200,
+                &geography::COUNTRIES.iter().map(country).collect::<Value>(),
+            )),
             ["data", "countries", code] => match geography::country(&code.to_uppercase()) {
                 Some(found) => Ok(Reply::json(200, &country(found))),
                 None => Err(Refusal::new(
@@ -227,9 +264,11 @@ fn body(request: &Request) -> Result<Map<String, Value>, Refusal> {
     match serde_json::from_slice(&request.body) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Ok(Map::new()),
-        Err(_) => Err(Refusal::new(400, "rest_invalid_json", "Invalid JSON body passed.")
-            .with("json_error_code", 4)
-            .with("json_error_message", "Syntax error")),
+        Err(_) => Err(
+            Refusal::new(400, "rest_invalid_json", "Invalid JSON body passed.")
+                .with("json_error_code", 4)
+                .with("json_error_message", "Syntax error"),
+        ),
     }
 }
 
@@ -242,7 +281,9 @@ fn target(segments: &[&str]) -> Option<Target> {
         }
         ["products", "attributes", rest @ ..] => within(Resource::Attributes, rest),
         ["products", "categories", rest @ ..] => within(Resource::Terms(Taxonomy::Categories), rest),
-        ["products", parent, "variations", rest @ ..] => within(Resource::Variations { parent: id(parent)? }, rest),
+        ["products", parent, "variations", rest @ ..] => {
+            within(Resource::Variations { parent: id(parent)? }, rest)
+        }
         ["products", rest @ ..] => within(Resource::Products, rest),
         ["customers", rest @ ..] => within(Resource::Customers, rest),
         _ => None,
@@ -264,21 +305,26 @@ fn recorded_list(shop: &Shop, name: &str, query: &Query) -> Result<Reply, Refusa
     let rows = shop.recorded.get(name).unwrap_or(&none);
     let ids = list::recorded(shop, rows, query);
     let path = format!("{ROOT}/{name}");
-    Ok(list::paged(shop, &path, query, page, &ids, |id| rows.get(&id).cloned()))
+    Ok(list::paged(shop, &path, query, page, &ids, |id| {
+        rows.get(&id).cloned()
+    }))
 }
 
 fn recorded_item(shop: &Shop, name: &str, id: u64) -> Result<Reply, Refusal> {
     let row = shop.recorded.get(name).and_then(|rows| rows.get(&id));
     let kind = name.trim_end_matches('s');
     let code = format!("woocommerce_rest_shop_{kind}_invalid_id");
-    row.map(|row| Reply::json(200, row)).ok_or_else(|| Refusal::new(404, &code, "Invalid ID."))
+    row.map(|row| Reply::json(200, row))
+        .ok_or_else(|| Refusal::new(404, &code, "Invalid ID."))
 }
 
 fn recorded_refunds(shop: &Shop, order: &str) -> Result<Reply, Refusal> {
     let order = order.parse::<u64>().map_err(|_| Refusal::no_route())?;
     let rows = shop.recorded.get("refunds").into_iter().flatten();
-    let of_order: Vec<Value> =
-        rows.map(|(_, row)| row.clone()).filter(|row| row["parent_id"].as_u64() == Some(order)).collect();
+    let of_order: Vec<Value> = rows
+        .map(|(_, row)| row.clone())
+        .filter(|row| row["parent_id"].as_u64() == Some(order))
+        .collect();
     Ok(Reply::json(200, &Value::Array(of_order)))
 }
 

@@ -14,7 +14,15 @@ pub(super) enum Kind {
     OneOf(&'static [&'static str]),
 }
 
-const STATUSES: &[&str] = &["draft", "pending", "private", "publish", "future", "auto-draft", "trash"];
+const STATUSES: &[&str] = &[
+    "draft",
+    "pending",
+    "private",
+    "publish",
+    "future",
+    "auto-draft",
+    "trash",
+];
 const TYPES: &[&str] = &["simple", "grouped", "external", "variable"];
 const VISIBILITIES: &[&str] = &["visible", "catalog", "search", "hidden"];
 const STOCK: &[&str] = &["instock", "outofstock", "onbackorder"];
@@ -100,7 +108,11 @@ pub(super) fn check(schema: &[(&str, Kind)], body: &Map<String, Value>) -> Resul
         .iter()
         .filter_map(|(name, kind)| body.get(*name).and_then(|value| problem(name, *kind, value)))
         .collect();
-    if problems.is_empty() { Ok(()) } else { Err(Refusal::invalid(&problems)) }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal::invalid(&problems))
+    }
 }
 
 fn problem(name: &str, kind: Kind, value: &Value) -> Option<Problem> {
@@ -112,7 +124,9 @@ fn problem(name: &str, kind: Kind, value: &Value) -> Option<Problem> {
             (!is_empty_stock).then(|| Problem::wrong_type(name, name, "integer"))
         }
         Kind::Boolean if as_boolean(value).is_none() => Some(Problem::wrong_type(name, name, "boolean")),
-        Kind::List if !value.is_array() && !value.is_string() => Some(Problem::wrong_type(name, name, "array")),
+        Kind::List if !value.is_array() && !value.is_string() => {
+            Some(Problem::wrong_type(name, name, "array"))
+        }
         Kind::OneOf(allowed) if !value.is_string() => {
             let _ = allowed;
             Some(Problem::wrong_type(name, name, "string"))
@@ -127,7 +141,9 @@ fn problem(name: &str, kind: Kind, value: &Value) -> Option<Problem> {
 }
 
 fn object_problem(name: &str, value: &Value) -> Option<Problem> {
-    let Some(object) = value.as_object() else { return Some(Problem::wrong_type(name, name, "object")) };
+    let Some(object) = value.as_object() else {
+        return Some(Problem::wrong_type(name, name, "object"));
+    };
     for part in ADDRESS.iter().chain(&["length", "width", "height"]) {
         let Some(inner) = object.get(*part) else { continue };
         let Some(text) = inner.as_str() else {
@@ -165,7 +181,9 @@ pub(super) fn as_boolean(value: &Value) -> Option<bool> {
 
 /// Whether WordPress takes this for an e-mail address: ASCII only (facts: mapping-woocommerce 2).
 pub(super) fn is_email(text: &str) -> bool {
-    let Some((local, domain)) = text.split_once('@') else { return false };
+    let Some((local, domain)) = text.split_once('@') else {
+        return false;
+    };
     let is_local = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+/=?^_`{|}~.-".contains(c);
     !local.is_empty()
         && local.chars().all(is_local)

@@ -104,10 +104,14 @@ impl Shop {
         let holders: Vec<&Product> = self.with_sku(sku).filter(|holder| holder.id != own).collect();
         if let Some(holder) = holders.iter().find(|holder| !holder.is_in_trash()) {
             let mut free = (1..).map(|number| format!("{sku}-{number}"));
-            let unique = free.find(|sku| self.with_sku(sku).next().is_none()).expect("some number is free");
-            return Err(Refusal::new(400, "product_invalid_sku", "Invalid or duplicated SKU.")
-                .with("resource_id", holder.id)
-                .with("unique_sku", unique));
+            let unique = free
+                .find(|sku| self.with_sku(sku).next().is_none())
+                .expect("some number is free");
+            return Err(
+                Refusal::new(400, "product_invalid_sku", "Invalid or duplicated SKU.")
+                    .with("resource_id", holder.id)
+                    .with("unique_sku", unique),
+            );
         }
         if holders.is_empty() {
             return Ok(());
@@ -115,21 +119,28 @@ impl Shop {
         let message = format!(
             "The product with SKU ({sku}) you are trying to insert is already present in the lookup table"
         );
-        Err(Refusal::new(400, "woocommerce_rest_product_not_created", &message))
+        Err(Refusal::new(
+            400,
+            "woocommerce_rest_product_not_created",
+            &message,
+        ))
     }
 
     pub(super) fn check_global_unique_id(&self, own: u64, code: &str) -> Result<(), Refusal> {
         match self.by_global_unique_id.get(code) {
             Some(holder) if *holder != own => {
                 let message = "Invalid or duplicated GTIN, UPC, EAN or ISBN.";
-                Err(Refusal::new(400, "product_invalid_global_unique_id", message).with("resource_id", *holder))
+                Err(Refusal::new(400, "product_invalid_global_unique_id", message)
+                    .with("resource_id", *holder))
             }
             _ => Ok(()),
         }
     }
 
     pub(super) fn with_global_unique_id(&self, code: &str) -> Option<&Product> {
-        self.by_global_unique_id.get(code).and_then(|id| self.products.get(id))
+        self.by_global_unique_id
+            .get(code)
+            .and_then(|id| self.products.get(id))
     }
 
     pub(super) fn with_slug(&self, slug: &str) -> Option<&Product> {
@@ -142,20 +153,36 @@ impl Shop {
         product.slug = self.free_slug(&product);
         let is_variation = product.is_variation();
         if !product.sku.is_empty() {
-            self.by_sku.entry(product.sku.to_lowercase()).or_default().insert(product.id);
+            self.by_sku
+                .entry(product.sku.to_lowercase())
+                .or_default()
+                .insert(product.id);
         }
         if !product.global_unique_id.is_empty() {
-            self.by_global_unique_id.insert(product.global_unique_id.clone(), product.id);
+            self.by_global_unique_id
+                .insert(product.global_unique_id.clone(), product.id);
         }
         self.by_slug.insert(product.slug.clone(), product.id);
-        self.by_modified.insert((is_variation, product.modified, product.id));
-        self.by_created.insert((is_variation, product.created, product.id));
+        self.by_modified
+            .insert((is_variation, product.modified, product.id));
+        self.by_created
+            .insert((is_variation, product.created, product.id));
         let entity = entity(&product);
-        let operation = if before.is_some() { Operation::Updated } else { Operation::Created };
+        let operation = if before.is_some() {
+            Operation::Updated
+        } else {
+            Operation::Created
+        };
         let is_different = before.is_none_or(|before| {
-            before != Product { modified: before.modified, slug: before.slug.clone(), ..product.clone() }
+            before
+                != Product {
+                    modified: before.modified,
+                    slug: before.slug.clone(),
+                    ..product.clone()
+                }
         });
-        self.ledger.lives(entity, product.id, product.keys(), self.origin());
+        self.ledger
+            .lives(entity, product.id, product.keys(), self.origin());
         self.felt(entity, operation, product.id, product.key(), is_different);
         self.next_post = self.next_post.max(product.id + 1);
         self.products.insert(product.id, product);
@@ -177,7 +204,9 @@ impl Shop {
 
     /// Moves the time of change; a write to a variation does it to its parent (facts: mapping-woocommerce 6).
     pub(super) fn touch(&mut self, id: u64, now: i64) {
-        let Some(product) = self.products.get_mut(&id) else { return };
+        let Some(product) = self.products.get_mut(&id) else {
+            return;
+        };
         let is_variation = product.is_variation();
         self.by_modified.remove(&(is_variation, product.modified, id));
         product.modified = now;
@@ -191,8 +220,10 @@ impl Shop {
         }
         self.by_global_unique_id.remove(&product.global_unique_id);
         self.by_slug.remove(&product.slug);
-        self.by_modified.remove(&(product.is_variation(), product.modified, id));
-        self.by_created.remove(&(product.is_variation(), product.created, id));
+        self.by_modified
+            .remove(&(product.is_variation(), product.modified, id));
+        self.by_created
+            .remove(&(product.is_variation(), product.created, id));
         Some(product)
     }
 
@@ -211,7 +242,9 @@ impl Shop {
         // Numbers from the id keep this fast when a thousand products have one name.
         let numbers = (2..10).chain(product.id..);
         let mut candidates = numbers.map(|number| format!("{wanted}-{number}"));
-        candidates.find(|slug| !self.by_slug.contains_key(slug)).expect("some number is free")
+        candidates
+            .find(|slug| !self.by_slug.contains_key(slug))
+            .expect("some number is free")
     }
 
     pub(super) fn origin(&self) -> Origin {
@@ -246,5 +279,9 @@ impl Shop {
 }
 
 fn entity(product: &Product) -> &'static str {
-    if product.is_variation() { "variation" } else { "product" }
+    if product.is_variation() {
+        "variation"
+    } else {
+        "product"
+    }
 }

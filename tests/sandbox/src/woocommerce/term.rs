@@ -33,11 +33,18 @@ pub(super) struct Terms {
 
 impl Terms {
     pub(super) fn flat(first_id: u64) -> Self {
-        Self { next_id: first_id, ..Self::default() }
+        Self {
+            next_id: first_id,
+            ..Self::default()
+        }
     }
 
     pub(super) fn tree(first_id: u64) -> Self {
-        Self { is_tree: true, next_id: first_id, ..Self::default() }
+        Self {
+            is_tree: true,
+            next_id: first_id,
+            ..Self::default()
+        }
     }
 
     pub(super) fn contains(&self, id: u64) -> bool {
@@ -53,7 +60,8 @@ impl Terms {
     }
 
     pub(super) fn by_name(&self, name: &str) -> Option<&Term> {
-        self.rows.get(self.by_name.get(&(0, text::encoded(name).to_lowercase()))?)
+        self.rows
+            .get(self.by_name.get(&(0, text::encoded(name).to_lowercase()))?)
     }
 
     pub(super) fn by_slug(&self, slug: &str) -> Option<&Term> {
@@ -62,7 +70,10 @@ impl Terms {
 
     /// Finds or makes the term of an option.
     pub(super) fn adopt(&mut self, option: &str) -> u64 {
-        let known = self.by_name(option).or_else(|| self.by_slug(option)).map(|term| term.id);
+        let known = self
+            .by_name(option)
+            .or_else(|| self.by_slug(option))
+            .map(|term| term.id);
         known.unwrap_or_else(|| {
             let body = Map::from_iter([("name".to_owned(), json!(option))]);
             let id = self.create(&body).expect("the name is free");
@@ -82,10 +93,22 @@ impl Terms {
     pub(super) fn create(&mut self, body: &Map<String, Value>) -> Result<u64, Refusal> {
         let name = text::encoded(&as_text(body.get("name").unwrap_or(&Value::Null)));
         if name.is_empty() {
-            return Err(Refusal::new(400, "empty_term_name", "A name is required for this term."));
+            return Err(Refusal::new(
+                400,
+                "empty_term_name",
+                "A name is required for this term.",
+            ));
         }
-        let parent = body.get("parent").and_then(Value::as_u64).filter(|_| self.is_tree).unwrap_or_default();
-        let slug = body.get("slug").map(as_text).filter(|slug| !slug.is_empty()).map(|slug| text::slug(&slug));
+        let parent = body
+            .get("parent")
+            .and_then(Value::as_u64)
+            .filter(|_| self.is_tree)
+            .unwrap_or_default();
+        let slug = body
+            .get("slug")
+            .map(as_text)
+            .filter(|slug| !slug.is_empty())
+            .map(|slug| text::slug(&slug));
         let holder = self.by_name.get(&(parent, name.to_lowercase())).copied();
         let taken_slug = slug.as_ref().and_then(|slug| self.by_slug.get(slug)).copied();
         // The same name with a slug of its own is fine (facts: mapping-woocommerce 1).
@@ -95,7 +118,10 @@ impl Terms {
         if let Some(holder) = taken_slug {
             return Err(self.exists(holder));
         }
-        let id = body.get("id").and_then(Value::as_u64).unwrap_or(self.next_id.max(1));
+        let id = body
+            .get("id")
+            .and_then(Value::as_u64)
+            .unwrap_or(self.next_id.max(1));
         let slug = slug.unwrap_or_else(|| self.free_slug(&text::slug(&name)));
         self.next_id = self.next_id.max(id + 1);
         let term = Term {
@@ -144,7 +170,9 @@ impl Terms {
     }
 
     fn put(&mut self, term: Term) {
-        self.by_name.entry((term.parent, term.name.to_lowercase())).or_insert(term.id);
+        self.by_name
+            .entry((term.parent, term.name.to_lowercase()))
+            .or_insert(term.id);
         self.by_slug.insert(term.slug.clone(), term.id);
         self.rows.insert(term.id, term);
     }
@@ -152,11 +180,17 @@ impl Terms {
     fn free_slug(&self, wanted: &str) -> String {
         let numbered = (2..).map(|number| format!("{wanted}-{number}"));
         let mut candidates = std::iter::once(wanted.to_owned()).chain(numbered);
-        candidates.find(|slug| !self.by_slug.contains_key(slug)).expect("some number is free")
+        candidates
+            .find(|slug| !self.by_slug.contains_key(slug))
+            .expect("some number is free")
     }
 
     fn exists(&self, holder: u64) -> Refusal {
-        let place = if self.is_tree { "with this parent" } else { "in this taxonomy" };
+        let place = if self.is_tree {
+            "with this parent"
+        } else {
+            "in this taxonomy"
+        };
         let message = format!("A term with the name provided already exists {place}.");
         Refusal::new(400, "term_exists", &message).with("resource_id", holder)
     }
