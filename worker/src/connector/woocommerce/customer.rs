@@ -41,8 +41,8 @@ pub(super) fn read(customer: &wire::Customer) -> Result<Customer, Invalid> {
         phone: Some(customer.billing.phone.clone()),
         company: Some(customer.billing.company.clone()),
         tax_number: wire::meta(&customer.meta_data, TAX_NUMBER).map(str::to_owned),
-        billing: address_of(&customer.billing),
-        shipping: address_of(&customer.shipping),
+        billing: Some(address_of(&customer.billing)),
+        shipping: Some(address_of(&customer.shipping)),
         is_active: true,
         name,
     }
@@ -66,17 +66,17 @@ fn whole_name(first: &str, last: &str) -> String {
     clean_line(&text::settled(&format!("{first} {last}")))
 }
 
-fn address_of(address: &wire::Address) -> Option<Address> {
+fn address_of(address: &wire::Address) -> Address {
     let line = |text: &str| Some(text.to_owned());
-    Some(Address {
+    Address {
         name: Some(whole_name(&address.first_name, &address.last_name)),
-        street: line(&address.address_1),
-        street2: line(&address.address_2),
+        street: line(&address.street),
+        street2: line(&address.street2),
         city: line(&address.city),
         postcode: line(&address.postcode),
         state: line(&address.state),
         country: line(&address.country),
-    })
+    }
 }
 
 /// Returns a customer as the connector hands it out.
@@ -233,11 +233,10 @@ pub(super) fn may_leave_copy(customer: &Customer, fields: Fields<'_>) -> bool {
 
 /// Says whether an account's shipping address is one that we hold as none.
 pub(super) fn copied(account: &wire::Customer) -> Copied {
-    let has_shipping = address_of(&account.shipping).is_some_and(|address| {
-        LINES
-            .iter()
-            .any(|(_, line)| line(&address).is_some_and(|text| !text.trim().is_empty()))
-    });
+    let shipping = address_of(&account.shipping);
+    let has_shipping = LINES
+        .iter()
+        .any(|(_, line)| line(&shipping).is_some_and(|text| !text.trim().is_empty()));
     match read(account) {
         Ok(customer) if has_shipping && customer.shipping.is_none() => Copied::Yes,
         Ok(_) | Err(_) => Copied::No,
@@ -250,7 +249,12 @@ fn billing_body(customer: &Customer, fields: Fields<'_>) -> Body {
     } else {
         Body::new()
     };
-    if fields.has("name") && follows_name(customer.billing.as_ref()) {
+    if fields.has("name")
+        && customer
+            .billing
+            .as_ref()
+            .is_none_or(|address| address.name.is_none())
+    {
         put_names(&mut billing, &customer.name);
     }
     for (path, value) in [("company", &customer.company), ("phone", &customer.phone)] {
@@ -262,29 +266,23 @@ fn billing_body(customer: &Customer, fields: Fields<'_>) -> Body {
 }
 
 fn shipping_body(customer: &Customer, fields: Fields<'_>, copied: Copied) -> Body {
-    match &customer.shipping {
-        None if fields.has("shipping") => blank_address(),
-        None if copied == Copied::Yes && may_leave_copy(customer, fields) => {
-            if customer.billing.is_some() {
-                address_body(customer, customer.billing.as_ref())
-            } else {
-                blank_address()
+    let Some(shipping) = &customer.shipping else {
+        return match (copied, &customer.billing) {
+            (Copied::Yes, Some(billing)) if may_leave_copy(customer, fields) => {
+                address_body(customer, Some(billing))
             }
-        }
-        None => Body::new(),
-        Some(_) if fields.has("shipping") => address_body(customer, customer.shipping.as_ref()),
-        Some(_) if fields.has("name") && follows_name(customer.shipping.as_ref()) => {
-            let mut names = Body::new();
-            put_names(&mut names, &customer.name);
-            names
-        }
-        Some(_) => Body::new(),
+            (Copied::Yes, None) if may_leave_copy(customer, fields) => blank_address(),
+            (Copied::Yes | Copied::No, _) if fields.has("shipping") => blank_address(),
+            (Copied::Yes | Copied::No, _) => Body::new(),
+        };
+    };
+    let mut body = Body::new();
+    if fields.has("shipping") {
+        body = address_body(customer, Some(shipping));
+    } else if fields.has("name") && shipping.name.is_none() {
+        put_names(&mut body, &customer.name);
     }
-}
-
-/// Says whether the name at an address is the customer's own.
-fn follows_name(address: Option<&Address>) -> bool {
-    address.is_none_or(|address| address.name.is_none())
+    body
 }
 
 fn address_body(customer: &Customer, address: Option<&Address>) -> Body {

@@ -359,7 +359,8 @@ fn unmarked(
             .unwrap_or_default();
         let is_marked = found.iter().any(|theirs| theirs.marker == Some(one.record));
         let is_simple = matches!(&one.content, Content::Product(product) if Product::is_simple(product));
-        if !is_marked && !(is_simple && can_ask_all(&one.content)) {
+        let can_tell = is_marked || (is_simple && can_ask_all(&one.content));
+        if !can_tell {
             records.insert(one.record);
             oldest = Some(oldest.map_or(since, |oldest: DateTime<Utc>| oldest.min(since)));
         }

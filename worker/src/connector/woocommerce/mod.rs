@@ -44,7 +44,7 @@ const BATCH_LIMIT: usize = 100;
 /// How long a batch may go on after we hung up: PHP notices that only when it writes its answer, at the end. 100
 /// products took 16 s on a loaded machine, and a batch is stopped by `max_execution_time`, which counts computing only;
 /// 60 s leave room for both (facts/mapping-woocommerce.md §7, facts/systems.md A11).
-const GRACE: Duration = Duration::from_secs(60);
+const GRACE: Duration = Duration::from_mins(1);
 
 /// Longest value of one list parameter, so that an address stays below what proxies accept.
 const LIST_BYTES: usize = 1_800;
@@ -203,16 +203,14 @@ impl WooCommerce {
             .flat_map(|product| &product.variations)
             .map(u64::to_string)
             .collect();
-        let mut all = match self.variations_by_id(gate, &ids, "any").await? {
-            Some(found) => found,
-            None => {
-                let mut found = Vec::new();
-                for parent in variable().filter(|product| !product.is_trashed()) {
-                    found.append(&mut self.variations_of(gate, parent.id, "any").await?);
-                }
-                found
+        let mut all = Vec::new();
+        if let Some(mut found) = self.variations_by_id(gate, &ids, "any").await? {
+            all.append(&mut found);
+        } else {
+            for parent in variable().filter(|product| !product.is_trashed()) {
+                all.append(&mut self.variations_of(gate, parent.id, "any").await?);
             }
-        };
+        }
         for parent in variable().filter(|product| product.is_trashed()) {
             all.append(&mut self.variations_of(gate, parent.id, "trash").await?);
         }

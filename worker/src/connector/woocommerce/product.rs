@@ -465,20 +465,18 @@ pub(super) fn with_options(present: &[wire::Attribute], product: &Product) -> Ve
     let wanted = product.variants.iter().flat_map(|variant| &variant.attributes);
     for attribute in wanted {
         let known = attributes
-            .iter_mut()
-            .find(|known| is_same(&known.name, &attribute.name));
-        let entry = match known {
-            Some(entry) => entry,
-            None => {
-                attributes.push(wire::Attribute {
-                    name: attribute.name.clone(),
-                    position: attributes.len() as u64,
-                    visible: true,
-                    ..wire::Attribute::default()
-                });
-                attributes.last_mut().expect("it was pushed just now")
-            }
-        };
+            .iter()
+            .position(|known| is_same(&known.name, &attribute.name));
+        let position = known.unwrap_or(attributes.len());
+        if known.is_none() {
+            attributes.push(wire::Attribute {
+                name: attribute.name.clone(),
+                position: position as u64,
+                visible: true,
+                ..wire::Attribute::default()
+            });
+        }
+        let entry = &mut attributes[position];
         entry.variation = true;
         if !entry
             .options

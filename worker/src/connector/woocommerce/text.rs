@@ -50,16 +50,9 @@ pub(super) fn unescape(text: &str) -> String {
     while let Some(start) = rest.find('&') {
         out.push_str(&rest[..start]);
         rest = &rest[start..];
-        match entity(rest) {
-            Some((length, meaning)) => {
-                out.push(meaning);
-                rest = &rest[length..];
-            }
-            None => {
-                out.push('&');
-                rest = &rest[1..];
-            }
-        }
+        let (length, meaning) = entity(rest).unwrap_or((1, '&'));
+        out.push(meaning);
+        rest = &rest[length..];
     }
     out.push_str(rest);
     out

@@ -174,10 +174,10 @@ pub(super) struct Address {
     pub(super) last_name: String,
     #[serde(deserialize_with = "text")]
     pub(super) company: String,
-    #[serde(deserialize_with = "text")]
-    pub(super) address_1: String,
-    #[serde(deserialize_with = "text")]
-    pub(super) address_2: String,
+    #[serde(rename = "address_1", deserialize_with = "text")]
+    pub(super) street: String,
+    #[serde(rename = "address_2", deserialize_with = "text")]
+    pub(super) street2: String,
     #[serde(deserialize_with = "text")]
     pub(super) city: String,
     #[serde(deserialize_with = "text")]

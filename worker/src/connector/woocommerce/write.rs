@@ -308,7 +308,7 @@ impl Update<'_> {
         self.update(body, parts.clone(), None)
     }
 
-    fn with_current(self, current: &Current, changed: &BTreeSet<String>) -> Job {
+    fn with_current(self, current: &Current, paths: &BTreeSet<String>) -> Job {
         let is_variable = current.product.is_variable();
         match (self.product.is_simple(), is_variable) {
             (true, false) => return self.alone(&Parts::new()),
@@ -327,7 +327,7 @@ impl Update<'_> {
             }
             (true | false, _) => {}
         }
-        let changes = self.variations(current, changed);
+        let changes = self.variations(current, paths);
         if self.step == Step::default() {
             let body = self.parent(current);
             // What comes back from the trash comes without its variations.
@@ -381,7 +381,7 @@ impl Update<'_> {
     }
 
     /// Compares the variations with the variants they should be.
-    fn variations(self, current: &Current, changed: &BTreeSet<String>) -> Changes {
+    fn variations(self, current: &Current, paths: &BTreeSet<String>) -> Changes {
         let mut changes = Changes::default();
         let (matches, rest) = matched(self.product, current);
         for (variant, variation) in self.product.variants.iter().zip(matches) {
@@ -401,7 +401,7 @@ impl Update<'_> {
             };
             changes.change(variation.id, body);
         }
-        let gone = gone_keys(self.product, changed);
+        let gone = gone_keys(self.product, paths);
         for variation in rest
             .into_iter()
             .filter(|variation| product::is_live(variation, &current.product))
