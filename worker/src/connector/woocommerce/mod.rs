@@ -6,6 +6,8 @@
 mod auth;
 mod customer;
 mod error;
+#[cfg(test)]
+mod fake;
 mod lookup;
 mod product;
 mod pull;
