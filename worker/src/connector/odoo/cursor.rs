@@ -6,8 +6,9 @@
 //! is the remote's clock, not ours.
 //!
 //! So a page is asked for *across* seconds in order of time. Where it is full, its last second may be cut: that second
-//! is left out and read *within*, in order of ids, before going on. And each pull starts an overlap before the newest
-//! row that was there when the last pull began.
+//! is left out and read *within*, in order of ids, before going on. And each pull is about what changed since an overlap
+//! before the newest row that was there when the last pull began. What counts as changed is the reader's to say: a row
+//! may count for a change elsewhere, and then stands at its own, older time.
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta};
 use serde::{Deserialize, Serialize};
@@ -62,7 +63,9 @@ pub(super) struct Stamp {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Position {
-    /// First second that is not read yet; none before the first pull.
+    /// What this pull is about: changes since then; none for the first pull, which is about everything.
+    since: Option<Second>,
+    /// First second that is not read yet; none at the start of a pull.
     from: Option<Second>,
     /// The second that is being read by ids.
     within: Option<Within>,
@@ -101,7 +104,11 @@ impl Position {
 
     /// Says whether the newest row's time has to be known before the first page: the first pull surely has several.
     pub(super) fn needs_newest(&self) -> bool {
-        self.mark.is_none() && self.from.is_none()
+        self.mark.is_none() && self.since.is_none()
+    }
+
+    pub(super) const fn since(&self) -> Option<Second> {
+        self.since
     }
 
     pub(super) fn with_newest(mut self, newest: Option<Second>) -> Self {
@@ -112,7 +119,7 @@ impl Position {
         self
     }
 
-    /// The terms of the domain that finds this position's rows. Upper bounds are written as `<` the next second: older
+    /// The terms of the domain that finds this position's rows among those that changed. Upper bounds are written as `<` the next second: older
     /// versions compare microseconds, and mean the same by it.
     pub(super) fn terms(&self) -> Vec<Value> {
         match (self.within, self.from) {
@@ -192,14 +199,10 @@ impl Position {
     fn after_last(&self, rows: &[Stamp]) -> Self {
         let mark = self.mark.or_else(|| rows.iter().filter_map(|row| row.at).max());
         let overlapped = mark.map(|mark| mark.before(OVERLAP));
-        let from = match self.mark {
-            // The pages of this pull have moved `from`.
-            Some(_) => overlapped,
-            // What is older than this pull's own start was there for the one before it.
-            None => overlapped.max(self.from),
-        };
         Self {
-            from,
+            // What is older than this pull's own start was there for the one before it.
+            since: overlapped.max(self.since),
+            from: None,
             within: None,
             mark: None,
         }
@@ -219,9 +222,17 @@ mod tests {
     /// A table with Odoo's habits: ordered by microseconds, compared and shown in seconds.
     #[derive(Clone, Debug)]
     struct Table {
-        /// Id and time in microseconds.
-        rows: Vec<(i64, i64)>,
+        rows: Vec<Row>,
         now: i64,
+    }
+
+    /// Times are in microseconds.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    struct Row {
+        id: i64,
+        at: i64,
+        /// When something changed elsewhere that this row counts for.
+        elsewhere: i64,
     }
 
     fn second(micros: i64) -> Second {
@@ -231,22 +242,23 @@ mod tests {
 
     impl Table {
         fn newest(&self) -> Option<Second> {
-            self.rows.iter().map(|row| second(row.1)).max()
+            self.rows.iter().map(|row| second(row.at)).max()
         }
 
-        fn find(&self, position: &Position, limit: usize) -> Vec<(i64, i64)> {
-            let mut found: Vec<_> = self
-                .rows
-                .iter()
-                .copied()
-                .filter(|&(id, at)| match (position.within, position.from) {
-                    (Some(within), _) => second(at) == within.second && id > within.after,
-                    (None, from) => from.is_none_or(|from| second(at) >= from),
-                })
-                .collect();
+        fn find(&self, position: &Position, limit: usize) -> Vec<Row> {
+            let changed = |row: &Row| {
+                let since = position.since();
+                since.is_none_or(|since| second(row.at) >= since || second(row.elsewhere) >= since)
+            };
+            let is_next = |row: &Row| match (position.within, position.from) {
+                (Some(within), _) => second(row.at) == within.second && row.id > within.after,
+                (None, from) => from.is_none_or(|from| second(row.at) >= from),
+            };
+            let mut found: Vec<Row> = self.rows.clone();
+            found.retain(|row| changed(row) && is_next(row));
             match position.order() {
-                "id" => found.sort_unstable(),
-                _ => found.sort_unstable_by_key(|&(id, at)| (at, id)),
+                "id" => found.sort_unstable_by_key(|row| row.id),
+                _ => found.sort_unstable_by_key(|row| (row.at, row.id)),
             }
             found.truncate(limit);
             found
@@ -259,6 +271,8 @@ mod tests {
         Quiet,
         /// A row is written now.
         Touch(usize),
+        /// Something is written elsewhere that a row counts for.
+        Elsewhere(usize),
         /// A transaction that began this many microseconds ago commits a new row.
         Late(i64),
     }
@@ -269,7 +283,7 @@ mod tests {
         start: Position,
         limit: usize,
         events: &mut impl Iterator<Item = Event>,
-        seen: &mut BTreeSet<(i64, i64)>,
+        seen: &mut BTreeSet<Row>,
     ) -> Position {
         let mut position = start;
         for _ in 0..10_000 {
@@ -281,9 +295,9 @@ mod tests {
             let rows = table.find(&position, limit);
             let stamps: Vec<_> = rows
                 .iter()
-                .map(|&(id, at)| Stamp {
-                    id,
-                    at: Some(second(at)),
+                .map(|row| Stamp {
+                    id: row.id,
+                    at: Some(second(row.at)),
                 })
                 .collect();
             match position.step(&stamps, limit) {
@@ -310,13 +324,21 @@ mod tests {
             match event {
                 Some(&Event::Touch(index)) if !self.rows.is_empty() => {
                     let index = index % self.rows.len();
-                    self.rows[index].1 = self.now;
+                    self.rows[index].at = self.now;
+                }
+                Some(&Event::Elsewhere(index)) if !self.rows.is_empty() => {
+                    let index = index % self.rows.len();
+                    self.rows[index].elsewhere = self.now;
                 }
                 Some(&Event::Late(age)) => {
-                    let id = self.rows.iter().map(|row| row.0).max().unwrap_or_default() + 1;
-                    self.rows.push((id, self.now - age));
+                    let id = self.rows.iter().map(|row| row.id).max().unwrap_or_default() + 1;
+                    self.rows.push(Row {
+                        id,
+                        at: self.now - age,
+                        elsewhere: 0,
+                    });
                 }
-                Some(Event::Touch(_) | Event::Quiet) | None => {}
+                Some(Event::Touch(_) | Event::Elsewhere(_) | Event::Quiet) | None => {}
             }
         }
     }
@@ -326,6 +348,7 @@ mod tests {
         let event = prop_oneof![
             Just(Event::Quiet),
             (0..50_usize).prop_map(Event::Touch),
+            (0..50_usize).prop_map(Event::Elsewhere),
             (0..longest).prop_map(Event::Late),
         ];
         proptest::collection::vec(event, 0..60)
@@ -338,7 +361,11 @@ mod tests {
             rows: times
                 .into_iter()
                 .zip(1..)
-                .map(|((secs, micros), id)| (id, base + secs * MICROS + micros))
+                .map(|((secs, micros), id)| Row {
+                    id,
+                    at: base + secs * MICROS + micros,
+                    elsewhere: 0,
+                })
                 .collect(),
             now: base + 5 * MICROS,
         })
@@ -403,6 +430,7 @@ mod tests {
     #[test]
     fn a_position_survives_its_cursor() {
         let position = Position {
+            since: Some(second(1_700_000_000 * MICROS)),
             from: Some(second(1_800_000_000 * MICROS)),
             within: Some(Within {
                 second: second(1_800_000_007 * MICROS),

@@ -64,8 +64,21 @@ impl Feed {
         }
     }
 
+    /// What counts as a change since then. A price extra stands on an attribute value, whose template need not be
+    /// written with it: the field's path is Odoo's own, from its source of version 19, not from a capture.
+    fn changed(&self, since: Second) -> Vec<Value> {
+        let own = json!(["write_date", ">=", since]);
+        if self.model != TEMPLATE {
+            return vec![own];
+        }
+        let values = "attribute_line_ids.product_template_value_ids.write_date";
+        vec![json!("|"), own, json!([values, ">=", since])]
+    }
+
     fn page(&self, position: &Position, limit: usize) -> Call {
-        let terms: Vec<Value> = self.terms.iter().cloned().chain(position.terms()).collect();
+        let mut terms = self.terms.clone();
+        terms.extend(position.since().into_iter().flat_map(|since| self.changed(since)));
+        terms.extend(position.terms());
         Call::search_read(self.model, json!(terms), self.fields)
             .option("limit", json!(limit))
             .option("order", json!(position.order()))
