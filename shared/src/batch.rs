@@ -270,9 +270,9 @@ pub async fn ring_again(
 /// Says whether the batch is still the token's, and holds it so until the transaction ends. `true` also means that its
 /// sync is running: the door for new external calls is open.
 pub async fn hold(db: &mut PgConnection, org: OrgId, id: BatchId, token: Token) -> Result<Held, sqlx::Error> {
-    let found = sqlx::query_scalar!(
+    let found = sqlx::query!(
         r#"
-        select (s.status = 'processing') as "is_open!"
+        select (s.status = 'processing') as "is_open!", lockstep_now() as "now!"
           from sync_batch b
           join sync_orchestration s on s.org_id = b.org_id and s.sync_id = b.sync_id
          where b.org_id = $1 and b.batch_id = $2 and b.token = $3 and b.status = 'running'
@@ -285,8 +285,8 @@ pub async fn hold(db: &mut PgConnection, org: OrgId, id: BatchId, token: Token) 
     .fetch_optional(db)
     .await?;
     Ok(match found {
-        Some(true) => Held::Yes,
-        Some(false) => Held::DoorClosed,
+        Some(row) if row.is_open => Held::Yes { now: row.now },
+        Some(_) => Held::DoorClosed,
         None => Held::Lost,
     })
 }
@@ -294,7 +294,9 @@ pub async fn hold(db: &mut PgConnection, org: OrgId, id: BatchId, token: Token) 
 /// Whether a batch is still its owner's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
-    Yes,
+    Yes {
+        now: DateTime<Utc>,
+    },
     /// It is, but its sync is not to make new external calls.
     DoorClosed,
     Lost,
@@ -372,6 +374,54 @@ pub async fn has_open(db: &mut PgConnection, org: OrgId, stage: StageId) -> Resu
     )
     .fetch_one(db)
     .await
+}
+
+/// Where a stage's main lane stands: whether it has an open batch, and how far it has picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MainLane {
+    pub has_open: bool,
+    pub position: i64,
+}
+
+/// Reads where a stage's main lane stands.
+pub async fn main_lane(db: &mut PgConnection, org: OrgId, stage: StageId) -> Result<MainLane, sqlx::Error> {
+    sqlx::query_as!(
+        MainLane,
+        r#"
+        select coalesce(bool_or(status <> 'done'), false) as "has_open!", coalesce(max(position), 0) as "position!"
+          from sync_batch
+         where org_id = $1 and stage_id = $2 and lane = 0
+        "#,
+        org as _,
+        stage as _,
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Moves half of a batch's items to another batch, which has to be stored already; returns how many moved.
+pub async fn halve(db: &mut PgConnection, org: OrgId, id: BatchId, to: BatchId) -> Result<i32, sqlx::Error> {
+    let moved = sqlx::query!(
+        "update item i set batch_id = $3
+           from (select item_id, row_number() over (order by due_sequence) as place, count(*) over () as size
+                   from item where org_id = $1 and batch_id = $2) half
+          where i.org_id = $1 and i.item_id = half.item_id and half.place > (half.size + 1) / 2",
+        org as _,
+        id as _,
+        to as _,
+    )
+    .execute(&mut *db)
+    .await?
+    .rows_affected();
+    sqlx::query!(
+        "update sync_batch set takeovers = 0, item_count = item_count - $3 where org_id = $1 and batch_id = $2",
+        org as _,
+        id as _,
+        i32::try_from(moved).unwrap_or(i32::MAX),
+    )
+    .execute(db)
+    .await?;
+    Ok(i32::try_from(moved).unwrap_or(i32::MAX))
 }
 
 /// Returns a lane of the stage that was never used.

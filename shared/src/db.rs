@@ -144,3 +144,10 @@ impl std::fmt::Debug for RolePasswords<'_> {
         f.write_str("RolePasswords")
     }
 }
+
+/// Reads the time that statements are told.
+pub async fn now(db: &mut PgConnection) -> Result<chrono::DateTime<chrono::Utc>, sqlx::Error> {
+    sqlx::query_scalar!(r#"select lockstep_now() as "now!""#)
+        .fetch_one(db)
+        .await
+}

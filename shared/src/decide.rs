@@ -97,6 +97,18 @@ pub struct Merge {
     pub to_take: BTreeSet<String>,
 }
 
+impl Merge {
+    /// Takes the remote's changes over into our whole record, of which the remote may hold only a part.
+    pub fn taken_into(&self, whole: &Content) -> Result<Content, Invalid> {
+        let merged = fields_of(&self.content);
+        let mut fields = fields_of(whole);
+        for path in &self.to_take {
+            fields.set(path, merged.get(path).cloned());
+        }
+        fields.into_content(whole.entity())
+    }
+}
+
 /// Fields that both sides changed, and nobody owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disagreement {

@@ -237,6 +237,19 @@ pub async fn settle(
     Ok(done.rows_affected())
 }
 
+/// Lets go of whatever a batch that is over still has in hand.
+pub async fn let_go(db: &mut PgConnection, org: OrgId, batch: BatchId) -> Result<u64, sqlx::Error> {
+    let freed = sqlx::query!(
+        "update item set batch_id = null, state = case when state = 'in_doubt' then 'pending' else state end
+          where org_id = $1 and batch_id = $2",
+        org as _,
+        batch as _,
+    )
+    .execute(db)
+    .await?;
+    Ok(freed.rows_affected())
+}
+
 /// Makes records due for every connection but one (their source), with an item each where there is none yet. An item
 /// in a batch stays there; its due sequence moves, so whoever settles it leaves it pending.
 pub async fn make_due(
@@ -256,6 +269,10 @@ pub async fn make_due(
            from connection c
           cross join unnest($3::uuid[]) r (record_id)
           where c.org_id = $1 and c.connection_id is distinct from $4
+            -- Customers never cross from one store into another of the same system (R52).
+            and ($2 = 'products' or not exists (
+                select from connection s
+                 where s.org_id = $1 and s.connection_id = $4 and s.system = c.system))
           order by r.record_id, c.connection_id
          on conflict (org_id, connection_id, record_id) do update
             set state = case when item.state = 'in_doubt' then item.state else 'pending' end,
@@ -269,6 +286,37 @@ pub async fn make_due(
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Makes items for the records that a connection has never seen: those older than the connection. Returns how many.
+pub async fn make_missing(
+    db: &mut PgConnection,
+    org: OrgId,
+    connection: ConnectionId,
+    entity: EntityType,
+) -> Result<u64, sqlx::Error> {
+    let made = sqlx::query!(
+        "insert into item (org_id, item_id, connection_id, record_id, entity_type, state)
+         select $1, gen_random_uuid(), $2, r.record_id, $3, 'pending'
+           from record r
+          where r.org_id = $1 and r.entity_type = $3
+            and not exists (
+                select from item i
+                 where i.org_id = $1 and i.connection_id = $2 and i.record_id = r.record_id)
+            -- Customers never cross from one store into another of the same system (R52).
+            and ($3 = 'products' or not exists (
+                select from item i
+                  join connection other on other.org_id = i.org_id and other.connection_id = i.connection_id
+                  join connection own on own.org_id = $1 and own.connection_id = $2 and own.system = other.system
+                 where i.org_id = $1 and i.record_id = r.record_id and i.external_id is not null))
+         on conflict (org_id, connection_id, record_id) do nothing",
+        org as _,
+        connection as _,
+        entity.name(),
+    )
+    .execute(db)
+    .await?;
+    Ok(made.rows_affected())
 }
 
 /// An item that a pull met again.

@@ -188,3 +188,26 @@ pub async fn by_keys(
     }
     Ok(hits)
 }
+
+/// Reads the contents of records of one entity type.
+pub async fn contents(
+    db: &mut PgConnection,
+    org: OrgId,
+    entity: EntityType,
+    ids: &[RecordId],
+) -> Result<Vec<(RecordId, Value)>, sqlx::Error> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query!(
+        r#"
+        select record_id as "record_id: RecordId", content
+          from record
+         where org_id = $1 and entity_type = $2 and record_id = any($3)
+        "#,
+        org as _,
+        entity as _,
+        &ids,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.record_id, row.content)).collect())
+}

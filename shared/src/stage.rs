@@ -127,6 +127,24 @@ pub async fn lock(db: &mut PgConnection, org: OrgId, id: StageId) -> Result<Stag
     .await
 }
 
+/// Reads a stage.
+pub async fn find(db: &mut PgConnection, org: OrgId, id: StageId) -> Result<Stage, sqlx::Error> {
+    sqlx::query_as!(
+        Stage,
+        r#"
+        select stage_id as "stage_id: StageId", sync_id as "sync_id: SyncId", direction as "direction: Direction",
+               connection_id as "connection_id: ConnectionId", entity_type as "entity_type: EntityType",
+               status as "status: Status", high_water
+          from sync_stage
+         where org_id = $1 and stage_id = $2
+        "#,
+        org as _,
+        id as _,
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// Opens a stage. A push takes what is due by now and counts it.
 pub async fn open(db: &mut PgConnection, org: OrgId, stage: &Stage) -> Result<Stage, sqlx::Error> {
     sqlx::query_as!(

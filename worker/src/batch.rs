@@ -1,0 +1,369 @@
+//! One batch, from its bell to its settlement.
+//!
+//! Claim under a new token; load; then a pull reads one page and a push sends what differs; and everything that came of
+//! it is settled in one SERIALIZABLE transaction that the token fences. Whatever dies in between leaves rows that tell
+//! the next owner what may have happened.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use lockstep_shared::activity::{self, Activity, Outcome};
+use lockstep_shared::backoff;
+use lockstep_shared::batch::{self, Batch, Claim, Claimant, Counts, Leave};
+use lockstep_shared::conflict::{self, ConflictType, NewConflict};
+use lockstep_shared::connection;
+use lockstep_shared::db::{self, Isolation, OrgTx};
+use lockstep_shared::id::{BatchId, OrgId, Token};
+use lockstep_shared::stage::{self, Stage};
+use lockstep_shared::sync::{self, Config as SyncConfig};
+use lockstep_shared::system::Direction;
+use lockstep_shared::telemetry::Chain;
+use serde_json::json;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::config::Config;
+use crate::connector::{CallError, Connector, Hold};
+use crate::gate::BatchGate;
+use crate::lease::{Lease, Leases};
+use crate::remote::{RemoteError, Remotes};
+use crate::{plan, pull, push};
+
+/// Takeovers in a row after which a batch counts as poisonous: its items have outlived that many owners.
+const TAKEOVER_CAP: i32 = 3;
+
+/// Longest wait before a call that failed is tried again (R32).
+const LONGEST_BACKOFF: Duration = Duration::from_secs(32);
+
+/// What every batch of a process shares.
+#[derive(Debug)]
+pub struct Fleet {
+    pub config: Config,
+    pub pool: PgPool,
+    pub owner: String,
+    pub leases: Arc<Leases>,
+    pub remotes: Remotes,
+    pub drain: CancellationToken,
+}
+
+/// A batch in hand.
+#[derive(Debug)]
+pub struct Hand<'a> {
+    pub fleet: &'a Fleet,
+    pub org: OrgId,
+    pub batch: Batch,
+    pub stage: Stage,
+    pub sync: SyncConfig,
+    pub lease: Arc<Lease>,
+    pub gate: BatchGate,
+}
+
+/// Why a batch was put down without being settled. Its lease runs out, and the next owner goes on from the rows.
+#[derive(Debug, thiserror::Error)]
+pub enum BatchError {
+    #[error("the batch has another owner")]
+    Lost,
+    #[error("the database failed")]
+    Database(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for BatchError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// How a batch ends, beside what became of its items.
+#[derive(Debug)]
+pub enum End {
+    /// All of it is done.
+    Done,
+    /// The last page was read, or the stage can't go on: `Some` says why it failed.
+    StageOver { failure: Option<String> },
+    /// What is left is for later.
+    Later {
+        at: DateTime<Utc>,
+        attempts: i32,
+        error: Option<String>,
+    },
+    /// The connection's credentials were refused: the stage fails, and a person has to look.
+    Unauthorised { detail: String },
+}
+
+/// Answers a batch's bell.
+pub async fn answer(fleet: &Fleet, org: OrgId, id: BatchId) -> Result<(), BatchError> {
+    let claimed_at = Instant::now();
+    let token = Token::random();
+    let claimant = Claimant {
+        batch: id,
+        token,
+        owner: &fleet.owner,
+        lease: fleet.config.lease.length,
+    };
+    let mut tx = db::begin(&fleet.pool, org, Isolation::ReadCommitted).await?;
+    let batch = match batch::claim(&mut tx, org, claimant).await? {
+        Claim::Claimed(batch) => batch,
+        Claim::NotBefore(at) => {
+            batch::ring_again(&mut tx, org, id, at).await?;
+            return Ok(tx.commit().await?);
+        }
+        Claim::Nothing => return Ok(()),
+    };
+    let batch = halve_if_poisonous(&mut tx, org, batch).await?;
+    let stage = stage::find(&mut tx, org, batch.stage_id).await?;
+    let sync = sync::config(&mut tx, org, batch.sync_id).await?;
+    tx.commit().await?;
+
+    let lease = fleet.leases.hold(batch.batch_id, token, claimed_at);
+    let gate = BatchGate {
+        pool: fleet.pool.clone(),
+        org,
+        lease: lease.clone(),
+        drain: fleet.drain.clone(),
+        patience: fleet.config.patience,
+        passed: 0.into(),
+    };
+    let span = tracing::info_span!(
+        "batch",
+        org.id = %org,
+        sync.id = %batch.sync_id,
+        batch.id = %batch.batch_id,
+        connection.id = %batch.connection_id,
+        entity = batch.entity_type.name(),
+        direction = batch.direction.name(),
+    );
+    let hand = Hand {
+        fleet,
+        org,
+        batch,
+        stage,
+        sync,
+        lease: lease.clone(),
+        gate,
+    };
+    let result = run(&hand).instrument(span).await;
+    fleet.leases.release(&lease);
+    result
+}
+
+async fn run(hand: &Hand<'_>) -> Result<(), BatchError> {
+    let connector = match hand.connector().await {
+        Ok(connector) => connector,
+        Err(RemoteError::Database(_, error)) => return Err(error.into()),
+        Err(error) => {
+            tracing::warn!(error = %Chain(&error), "the stage can't be carried through");
+            let end = End::StageOver {
+                failure: Some(Chain(&error).to_string()),
+            };
+            return push::abandon(hand, end).await;
+        }
+    };
+    match hand.batch.direction {
+        Direction::Pull => pull::run(hand, &*connector).await,
+        Direction::Push => push::run(hand, &*connector).await,
+    }
+}
+
+/// Splits a batch that outlived too many owners, so that the item that kills them comes to stand alone.
+async fn halve_if_poisonous(tx: &mut OrgTx, org: OrgId, mut batch: Batch) -> Result<Batch, sqlx::Error> {
+    if batch.takeovers < TAKEOVER_CAP || batch.direction == Direction::Pull || batch.item_count < 2 {
+        return Ok(batch);
+    }
+    let stage = stage::lock(tx, org, batch.stage_id).await?;
+    let lane = batch::free_lane(tx, org, stage.stage_id).await?;
+    let now = db::now(tx).await?;
+    let mut half = plan::new_batch(&stage, BatchId::random(), lane, now);
+    batch::insert(tx, org, &half).await?;
+    half.item_count = batch::halve(tx, org, batch.batch_id, half.batch_id).await?;
+    batch::fill(tx, org, &half, now).await?;
+    tracing::warn!(batch.id = %batch.batch_id, takeovers = batch.takeovers, "a batch keeps losing its owners; halved");
+    (batch.takeovers, batch.item_count) = (0, batch.item_count - half.item_count);
+    Ok(batch)
+}
+
+impl Hand<'_> {
+    /// Says whether the batch is one item that has outlived too many owners.
+    pub fn is_poison(&self) -> bool {
+        self.batch.takeovers >= TAKEOVER_CAP && self.batch.item_count <= 1
+    }
+
+    async fn connector(&self) -> Result<Arc<dyn Connector>, RemoteError> {
+        let failed = |error| RemoteError::Database(self.batch.connection_id, error);
+        let mut tx = self.begin(Isolation::ReadCommitted).await.map_err(failed)?;
+        self.fleet
+            .remotes
+            .connector(&mut tx, self.org, self.batch.connection_id)
+            .await
+    }
+
+    /// Begins a transaction for the batch's organisation.
+    pub async fn begin(&self, isolation: Isolation) -> Result<OrgTx, sqlx::Error> {
+        db::begin(&self.fleet.pool, self.org, isolation).await
+    }
+
+    /// Does something with the database again and again while it fails only because of others or is out of reach, as
+    /// long as the lease is ours. External calls are never part of it.
+    pub async fn persist<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, BatchError>
+    where
+        F: Future<Output = Result<T, BatchError>>,
+    {
+        let mut tries = 0;
+        loop {
+            match attempt().await {
+                Err(BatchError::Database(error)) if db::must_repeat(&error) && tries < 100 => {
+                    tokio::time::sleep(Duration::from_millis(rand::random_range(1..=(5 + tries * 2)))).await;
+                }
+                Err(BatchError::Database(error)) if db::is_unreachable(&error) && self.lease.is_held() => {
+                    tracing::warn!(error = %Chain(&error), "the database is out of reach; trying again");
+                    let retry = u32::try_from(tries).unwrap_or(u32::MAX).saturating_add(1);
+                    tokio::time::sleep(backoff::wait(retry, LONGEST_BACKOFF, rand::random())).await;
+                }
+                result => return result,
+            }
+            tries += 1;
+        }
+    }
+
+    /// Tells how the batch ends after a whole call failed. A call the gate held costs nothing and is no attempt; one
+    /// that failed is tried again later, until the attempts are used up: then `exhausted` says how it ends.
+    pub async fn after(
+        &self,
+        error: &CallError,
+        exhausted: impl FnOnce(String) -> End,
+    ) -> Result<End, BatchError> {
+        let mut tx = self.begin(Isolation::ReadCommitted).await?;
+        let now = db::now(&mut tx).await?;
+        let attempts = self.batch.attempts;
+        let failures = u32::try_from(attempts).unwrap_or_default() + 1;
+        let wait = backoff::wait(failures, LONGEST_BACKOFF, rand::random());
+        let words = error.to_string();
+        Ok(match error {
+            CallError::Held(Hold::LeaseLost) => return Err(BatchError::Lost),
+            CallError::Held(Hold::NoToken { until }) => End::Later {
+                at: *until,
+                attempts,
+                error: None,
+            },
+            CallError::Held(Hold::Draining) => End::Later {
+                at: now,
+                attempts,
+                error: None,
+            },
+            CallError::Held(Hold::DoorClosed | Hold::Database) => End::Later {
+                at: now + Duration::from_secs(1),
+                attempts,
+                error: None,
+            },
+            CallError::Throttled { retry_after, .. } => {
+                let wait = retry_after.unwrap_or(wait);
+                lockstep_shared::bucket::hold_back(&mut tx, self.org, wait).await?;
+                tx.commit().await?;
+                End::Later {
+                    at: now + wait,
+                    attempts: attempts.saturating_add(1),
+                    error: Some(words),
+                }
+            }
+            CallError::Unwell { .. } if attempts < i32::from(self.sync.max_retries) => {
+                tracing::warn!(error = words, attempts, "a call failed; the batch goes on later");
+                End::Later {
+                    at: now + wait,
+                    attempts: attempts + 1,
+                    error: Some(words),
+                }
+            }
+            CallError::Unwell { .. } | CallError::Refused { .. } => exhausted(words),
+            CallError::Unauthorised { .. } => End::Unauthorised { detail: words },
+        })
+    }
+
+    /// Leaves the batch inside the transaction that settles it: its counts, its end, and what comes next. Locks the
+    /// stage first.
+    ///
+    /// # Errors
+    ///
+    /// [`BatchError::Lost`] where the token is not the batch's any more: the transaction must not be committed.
+    pub async fn leave(&self, tx: &mut OrgTx, counts: &Counts, end: &End) -> Result<(), BatchError> {
+        let stage = stage::lock(tx, self.org, self.stage.stage_id).await?;
+        let now = db::now(tx).await?;
+        let key = (self.batch.batch_id, self.lease.token);
+        let left = match end {
+            End::Later { at, attempts, error } => {
+                let later = Leave::Later {
+                    at: *at,
+                    attempts: *attempts,
+                    error: error.as_deref(),
+                };
+                batch::leave(tx, self.org, key, counts, later).await?
+            }
+            End::Done | End::StageOver { .. } | End::Unauthorised { .. } => {
+                batch::leave(tx, self.org, key, counts, Leave::Done).await?
+            }
+        };
+        if !left {
+            return Err(BatchError::Lost);
+        }
+        self.record(tx, counts, end).await?;
+        let run_at = now + Duration::from_millis(self.sync.batch_delay_ms.into());
+        match end {
+            End::Later { at, .. } => batch::ring_again(tx, self.org, self.batch.batch_id, *at).await?,
+            End::Done => match stage.direction {
+                Direction::Pull => {
+                    plan::open_batch(tx, self.org, &stage, &self.sync, run_at).await?;
+                }
+                Direction::Push => plan::go_on(tx, self.org, &stage, run_at).await?,
+            },
+            End::StageOver { failure } => plan::end_stage(tx, self.org, &stage, failure.as_deref()).await?,
+            End::Unauthorised { detail } => {
+                self.call_for_attention(tx, detail).await?;
+                plan::end_stage(tx, self.org, &stage, Some(detail)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn record(&self, tx: &mut OrgTx, counts: &Counts, end: &End) -> Result<(), sqlx::Error> {
+        let (outcome, note) = match end {
+            End::Done | End::StageOver { failure: None } => (Outcome::Done, None),
+            End::Later { error, .. } => (Outcome::Done, error.clone()),
+            End::StageOver {
+                failure: Some(reason),
+            } => (Outcome::Failed, Some(reason.clone())),
+            End::Unauthorised { detail } => (Outcome::Failed, Some(detail.clone())),
+        };
+        let line = Activity {
+            sync: Some(self.batch.sync_id),
+            actor: "worker".to_owned(),
+            action: if matches!(end, End::Later { .. }) {
+                "batch.given_back"
+            } else {
+                "batch.settled"
+            },
+            outcome,
+            details: json!({
+                "batchId": self.batch.batch_id, "connectionId": self.batch.connection_id,
+                "entityType": self.batch.entity_type, "direction": self.batch.direction,
+                "seen": counts.seen, "created": counts.created, "updated": counts.updated,
+                "unchanged": counts.unchanged, "skipped": counts.skipped, "failed": counts.failed,
+                "conflicts": counts.conflicts, "inDoubt": counts.in_doubt,
+                "requests": self.gate.passed.load(std::sync::atomic::Ordering::Relaxed), "note": note,
+            }),
+        };
+        activity::record(tx, self.org, line).await
+    }
+
+    async fn call_for_attention(&self, tx: &mut OrgTx, detail: &str) -> Result<(), sqlx::Error> {
+        connection::need_attention(tx, self.org, self.batch.connection_id, detail).await?;
+        let conflict = NewConflict {
+            sync: Some(self.batch.sync_id),
+            connection: self.batch.connection_id,
+            item: None,
+            entity: self.batch.entity_type,
+            conflict_type: ConflictType::AuthError,
+            data: json!({ "reason": detail, "next": "correct the credentials of the connection, then check it" }),
+        };
+        conflict::open(tx, self.org, &conflict).await
+    }
+}

@@ -1,0 +1,82 @@
+//! The gate before every external request: is the batch ours, is the door open, is there a token?
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lockstep_shared::batch::{self, Held};
+use lockstep_shared::bucket::{self, Take};
+use lockstep_shared::db::{self, Isolation};
+use lockstep_shared::id::OrgId;
+use lockstep_shared::telemetry::Chain;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::connector::{CallError, Gate, Hold};
+use crate::lease::Lease;
+
+/// The gate of one batch in hand.
+#[derive(Debug)]
+pub struct BatchGate {
+    pub pool: PgPool,
+    pub org: OrgId,
+    pub lease: Arc<Lease>,
+    pub drain: CancellationToken,
+    pub patience: Duration,
+    pub passed: AtomicU32,
+}
+
+#[async_trait]
+impl Gate for BatchGate {
+    async fn pass(&self) -> Result<(), CallError> {
+        let hold = |hold| Err(CallError::Held(hold));
+        let mut is_reserved = false;
+        loop {
+            if self.drain.is_cancelled() {
+                return hold(Hold::Draining);
+            }
+            if !self.lease.is_held() {
+                return hold(Hold::LeaseLost);
+            }
+            let wait = match self.ask(is_reserved).await {
+                Ok(Ok(wait)) => wait,
+                Ok(Err(reason)) => return hold(reason),
+                Err(error) => {
+                    tracing::warn!(error = %Chain(&error), batch.id = %self.lease.batch, "the gate can't ask the database");
+                    return hold(Hold::Database);
+                }
+            };
+            self.lease.progress();
+            if wait.is_zero() {
+                self.passed.fetch_add(1, Ordering::Relaxed);
+                return Ok(());
+            }
+            // The slot is reserved; after the wait only the door is looked at again.
+            is_reserved = true;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.drain.cancelled() => return hold(Hold::Draining),
+                () = self.lease.lost() => return hold(Hold::LeaseLost),
+            }
+        }
+    }
+}
+
+impl BatchGate {
+    /// Asks whether the batch may send now, and for a token unless one is reserved already.
+    async fn ask(&self, is_reserved: bool) -> Result<Result<Duration, Hold>, sqlx::Error> {
+        let mut tx = db::begin(&self.pool, self.org, Isolation::ReadCommitted).await?;
+        let answer = match batch::hold(&mut tx, self.org, self.lease.batch, self.lease.token).await? {
+            Held::Lost => Err(Hold::LeaseLost),
+            Held::DoorClosed => Err(Hold::DoorClosed),
+            Held::Yes { .. } if is_reserved => Ok(Duration::ZERO),
+            Held::Yes { .. } => match bucket::take(&mut tx, self.org, self.patience).await? {
+                Take::Reserved { wait } => Ok(wait),
+                Take::Later { at } => Err(Hold::NoToken { until: at }),
+            },
+        };
+        tx.commit().await?;
+        Ok(answer)
+    }
+}

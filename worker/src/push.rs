@@ -1,0 +1,375 @@
+//! A push: brings a batch's items into a remote system, each write noted before it is sent.
+//!
+//! Reads top to bottom as it happens: load; put off or look up what is in doubt; look at what the remote holds now and
+//! decide; then per request token, intent, call, outcome; and settle everything at the end.
+
+mod doubt;
+mod send;
+mod work;
+
+use std::collections::BTreeMap;
+
+use lockstep_shared::batch::Counts;
+use lockstep_shared::conflict::{self, ConflictType, NewConflict};
+use lockstep_shared::db::{Isolation, OrgTx};
+use lockstep_shared::decide::{Decision, Ownership, Side, decide};
+use lockstep_shared::effect::{self, Effect};
+use lockstep_shared::entity::{Content, fields_of};
+use lockstep_shared::id::BatchId;
+use lockstep_shared::item::{self, State};
+use lockstep_shared::record::{self, Put};
+use lockstep_shared::{batch, db};
+use serde_json::json;
+
+use crate::batch::{BatchError, End, Hand};
+use crate::connector::{Action, CallError, Connector, Purpose, Sighting, Step, Theirs, Wanted, Write};
+use crate::plan;
+use work::{Fate, Work};
+
+/// Runs a batch of a push.
+pub async fn run(hand: &Hand<'_>, connector: &dyn Connector) -> Result<(), BatchError> {
+    let mut works = hand.persist(|| load(hand, connector)).await?;
+    if hand.is_poison() {
+        works.iter_mut().for_each(Work::park);
+    }
+    let end = match bring_over(hand, connector, &mut works).await {
+        Ok(()) => End::Done,
+        Err(Stopped::Call(error)) => {
+            hand.after(&error, |words| {
+                works.iter_mut().for_each(|work| work.exhaust(&words));
+                End::Done
+            })
+            .await?
+        }
+        Err(Stopped::Batch(error)) => return Err(error),
+    };
+    hand.persist(|| settle(hand, &works, &end)).await
+}
+
+/// Settles a batch that could not even be begun.
+pub async fn abandon(hand: &Hand<'_>, end: End) -> Result<(), BatchError> {
+    hand.persist(|| settle(hand, &[], &end)).await
+}
+
+/// Why a batch stopped before its end.
+enum Stopped {
+    Call(CallError),
+    Batch(BatchError),
+}
+
+impl From<CallError> for Stopped {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl From<BatchError> for Stopped {
+    fn from(error: BatchError) -> Self {
+        Self::Batch(error)
+    }
+}
+
+async fn load(hand: &Hand<'_>, connector: &dyn Connector) -> Result<Vec<Work>, BatchError> {
+    let mut tx = hand.begin(Isolation::ReadCommitted).await?;
+    let items = item::of_batch(&mut tx, hand.org, hand.batch.batch_id).await?;
+    let mut effects: BTreeMap<_, Vec<Effect>> = BTreeMap::new();
+    for effect in effect::unsettled(&mut tx, hand.org, hand.batch.batch_id).await? {
+        effects.entry(effect.item_id).or_default().push(effect);
+    }
+    let now = db::now(&mut tx).await?;
+    Ok(items
+        .into_iter()
+        .map(|loaded| {
+            let effects = effects.remove(&loaded.item_id).unwrap_or_default();
+            Work::new((loaded, hand.batch.entity_type), effects, connector, now)
+        })
+        .collect())
+}
+
+async fn bring_over(hand: &Hand<'_>, connector: &dyn Connector, works: &mut [Work]) -> Result<(), Stopped> {
+    doubt::resolve(hand, connector, works).await?;
+    let mut writes = look_and_decide(hand, connector, works).await?;
+    while !writes.is_empty() {
+        writes = send::round(hand, connector, works, writes).await?;
+    }
+    Ok(())
+}
+
+/// Looks at what the remote holds of the items that are still open, in one look-up, and decides about each.
+async fn look_and_decide(
+    hand: &Hand<'_>,
+    connector: &dyn Connector,
+    works: &mut [Work],
+) -> Result<Vec<Write>, Stopped> {
+    let mut writes = Vec::new();
+    let mut wanted = Vec::new();
+    for (position, work) in works.iter_mut().enumerate() {
+        if let Some(write) = work.continued() {
+            writes.push(write);
+        } else if work.is_open() {
+            match connector.refuses(&work.ours) {
+                Some(refusal) => work.refuse(&refusal),
+                None => wanted.push((position, work.wanted())),
+            }
+        }
+    }
+    let sightings = look_up(
+        hand,
+        connector,
+        wanted.iter().map(|(_, wanted)| wanted.clone()).collect(),
+    )
+    .await?;
+    let seen: Vec<_> = wanted
+        .iter()
+        .map(|(position, _)| *position)
+        .zip(sightings)
+        .collect();
+    let owners = owners(hand, &seen).await?;
+    for (position, sighting) in seen {
+        let work = &mut works[position];
+        let Some(theirs) = judge_sighting(work, sighting, &owners) else {
+            continue;
+        };
+        if let Some(write) = decide_one(hand, connector, work, theirs) {
+            writes.push(write);
+        }
+    }
+    Ok(writes)
+}
+
+async fn look_up(
+    hand: &Hand<'_>,
+    connector: &dyn Connector,
+    wanted: Vec<Wanted>,
+) -> Result<Vec<Sighting>, CallError> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sightings = connector
+        .look_up(&hand.gate, hand.batch.entity_type, &wanted)
+        .await?;
+    hand.lease.progress();
+    if sightings.len() != wanted.len() {
+        let detail = "a look-up answered for another number of things than were asked for".to_owned();
+        return Err(CallError::Refused {
+            system: connector.system().name(),
+            detail,
+        });
+    }
+    Ok(sightings)
+}
+
+/// Tells which items own the things that were found, so that no two items come to mean one thing.
+async fn owners(
+    hand: &Hand<'_>,
+    seen: &[(usize, Sighting)],
+) -> Result<BTreeMap<String, lockstep_shared::id::ItemId>, BatchError> {
+    let ids: Vec<String> = seen
+        .iter()
+        .filter_map(|(_, sighting)| match sighting {
+            Sighting::One(theirs) => Some(theirs.external_id.clone()),
+            Sighting::Missing | Sighting::Many(_) | Sighting::NotAsked => None,
+        })
+        .collect();
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let key = (hand.batch.connection_id, hand.batch.entity_type);
+    hand.persist(|| async {
+        let mut tx = hand.begin(Isolation::ReadCommitted).await?;
+        Ok(item::owners(&mut tx, hand.org, key, &ids).await?)
+    })
+    .await
+}
+
+/// What the remote holds of a thing, where the sighting tells. `None` settles the item here.
+fn judge_sighting(
+    work: &mut Work,
+    sighting: Sighting,
+    owners: &BTreeMap<String, lockstep_shared::id::ItemId>,
+) -> Option<Option<Theirs>> {
+    match sighting {
+        Sighting::Missing | Sighting::NotAsked => Some(None),
+        Sighting::One(theirs) => match owners.get(&theirs.external_id) {
+            Some(owner) if *owner != work.item.item_id => {
+                let why = format!(
+                    "its key belongs to `{}`, which is another record's",
+                    theirs.external_id
+                );
+                work.skip_duplicate(&why, json!({ "externalId": theirs.external_id, "item": owner }));
+                None
+            }
+            _ => Some(Some(theirs)),
+        },
+        Sighting::Many(external_ids) => {
+            let why = format!("{} things of the remote answer to its keys", external_ids.len());
+            work.skip_duplicate(&why, json!({ "externalIds": external_ids }));
+            None
+        }
+    }
+}
+
+/// Decides about one item against what the remote holds. Returns what has to be written, if anything.
+fn decide_one(
+    hand: &Hand<'_>,
+    connector: &dyn Connector,
+    work: &mut Work,
+    theirs: Option<Theirs>,
+) -> Option<Write> {
+    let ownership = Ownership::usual(hand.batch.entity_type);
+    let side = Side {
+        system: connector.system(),
+        ownership: &ownership,
+    };
+    let (external_id, parts, content) = match theirs {
+        None => (None, Default::default(), None),
+        Some(theirs) => match theirs.content {
+            Ok(content) => (Some(theirs.external_id), theirs.parts, Some(content)),
+            Err(invalid) => {
+                work.conflict(
+                    ConflictType::ValidationError,
+                    format!("what the remote holds is not valid: {invalid}"),
+                    json!({ "externalId": theirs.external_id }),
+                );
+                return None;
+            }
+        },
+    };
+    if let Some(external_id) = &external_id {
+        work.found(external_id.clone(), parts.clone());
+    }
+    match decide(work.base.as_ref(), Some(&work.ours), content.as_ref(), side) {
+        Decision::Unchanged | Decision::Adopt(_) => {
+            work.fate = Fate::Synced {
+                base: work.ours.clone(),
+                done: work::Done::Unchanged,
+            };
+            None
+        }
+        Decision::Create(content) => Some(work.write(Action::Create, content, Step(0))),
+        Decision::Update(merge) => {
+            work.take(&merge);
+            if merge.to_write.is_empty() {
+                work.fate = Fate::Synced {
+                    base: merge.content,
+                    done: work::Done::Unchanged,
+                };
+                return None;
+            }
+            let external_id = external_id.unwrap_or_default();
+            let action = Action::Update {
+                external_id,
+                parts,
+                changed: merge.to_write,
+            };
+            Some(work.write(action, merge.content, Step(0)))
+        }
+        Decision::Delete => {
+            let action = Action::Delete {
+                external_id: external_id.unwrap_or_default(),
+            };
+            Some(work.write(action, work.ours.clone(), Step(0)))
+        }
+        Decision::Conflict(disagreement) => {
+            let data = json!({
+                "fields": disagreement.fields, "base": work.base.as_ref().map(Content::to_json),
+                "ours": work.ours.to_json(), "theirs": content.as_ref().map(Content::to_json),
+                "proposed": disagreement.proposed.as_ref().map(Content::to_json),
+            });
+            work.conflict(ConflictType::DataMismatch, disagreement.reason, data);
+            None
+        }
+    }
+}
+
+/// Returns every field path of a record: what a thing that was just made has to be given.
+fn all_paths(content: &Content) -> std::collections::BTreeSet<String> {
+    fields_of(content).0.into_keys().collect()
+}
+
+/// Settles the batch: items, bases, conflicts, records that took something over, follow-ups, counts and what is next.
+async fn settle(hand: &Hand<'_>, works: &[Work], end: &End) -> Result<(), BatchError> {
+    let mut tx = hand.begin(Isolation::Serializable).await?;
+    let org = hand.org;
+    // The stage is locked first by every transaction that opens or closes a batch.
+    let stage = lockstep_shared::stage::lock(&mut tx, org, hand.stage.stage_id).await?;
+    let follow_up = open_follow_up(hand, &mut tx, &stage, works).await?;
+    let now = db::now(&mut tx).await?;
+    let is_over = !matches!(end, End::Later { .. });
+    let settled: Vec<_> = works
+        .iter()
+        .filter_map(|work| work.settled(follow_up, now, is_over))
+        .collect();
+    let key = (hand.batch.batch_id, stage.stage_id);
+    item::settle(&mut tx, org, key, &settled).await?;
+    take_over(hand, &mut tx, works).await?;
+    for work in works {
+        if let Some((conflict_type, data)) = work.to_report() {
+            let conflict = NewConflict {
+                sync: Some(hand.batch.sync_id),
+                connection: hand.batch.connection_id,
+                item: Some(work.item.item_id),
+                entity: hand.batch.entity_type,
+                conflict_type,
+                data,
+            };
+            conflict::open(&mut tx, org, &conflict).await?;
+        }
+    }
+    let in_step: Vec<_> = settled
+        .iter()
+        .filter(|s| s.state == State::Synced)
+        .map(|s| s.item_id)
+        .collect();
+    if !in_step.is_empty() {
+        conflict::close_settled(&mut tx, org, &in_step).await?;
+    }
+    if is_over {
+        item::let_go(&mut tx, org, hand.batch.batch_id).await?;
+    }
+    hand.leave(&mut tx, &counts(works), end).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Opens the batch that waits until the requests in doubt can no longer arrive, if any item needs it.
+async fn open_follow_up(
+    hand: &Hand<'_>,
+    tx: &mut OrgTx,
+    stage: &lockstep_shared::stage::Stage,
+    works: &[Work],
+) -> Result<Option<BatchId>, sqlx::Error> {
+    let quiet_ats: Vec<_> = works.iter().filter_map(Work::quiet_at).collect();
+    let Some(run_at) = quiet_ats.iter().max().copied() else {
+        return Ok(None);
+    };
+    let lane = batch::free_lane(tx, hand.org, stage.stage_id).await?;
+    let mut new = plan::new_batch(stage, BatchId::random(), lane, run_at);
+    new.item_count = i32::try_from(quiet_ats.len()).unwrap_or(i32::MAX);
+    let now = db::now(tx).await?;
+    batch::open(tx, hand.org, &new, now).await?;
+    Ok(Some(new.batch_id))
+}
+
+/// Stores what our records took over from the remote, and makes it due for the other connections.
+async fn take_over(hand: &Hand<'_>, tx: &mut OrgTx, works: &[Work]) -> Result<(), sqlx::Error> {
+    let entity = hand.batch.entity_type;
+    let puts: Vec<Put> = works
+        .iter()
+        .filter_map(|work| {
+            Some(Put {
+                record_id: work.item.record_id,
+                content: work.taken.clone()?,
+            })
+        })
+        .collect();
+    let changed = record::put(tx, hand.org, entity, &puts).await?;
+    item::make_due(tx, hand.org, entity, &changed, Some(hand.batch.connection_id)).await
+}
+
+fn counts(works: &[Work]) -> Counts {
+    let mut counts = Counts::default();
+    for work in works {
+        work.count(&mut counts);
+    }
+    counts
+}

@@ -1,0 +1,480 @@
+//! One item of a push in hand, and what becomes of it.
+
+use chrono::{DateTime, Utc};
+use lockstep_shared::backoff;
+use lockstep_shared::batch::Counts;
+use lockstep_shared::conflict::ConflictType;
+use lockstep_shared::decide::Merge;
+use lockstep_shared::effect::{Effect, State as EffectState};
+use lockstep_shared::entity::{Content, Customer, Product, Variant};
+use lockstep_shared::id::BatchId;
+use lockstep_shared::item::{Loaded, Settled, State};
+use lockstep_shared::system::EntityType;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+use super::all_paths;
+use crate::connector::{Action, Connector, Parts, Purpose, Refusal, Step, Wanted, Write};
+
+/// Longest wait before an item is tried again within a sync (R22).
+const LONGEST_RETRY: Duration = Duration::from_secs(16);
+
+/// An item with everything known about it.
+#[derive(Debug)]
+pub struct Work {
+    pub item: Loaded,
+    /// Our record, whole.
+    pub whole: Content,
+    /// Our record as the remote can hold it.
+    pub ours: Content,
+    /// What both sides agreed on last.
+    pub base: Option<Content>,
+    pub external_id: Option<String>,
+    pub parts: Parts,
+    pub fate: Fate,
+    /// Our record with what it took over from the remote.
+    pub taken: Option<Content>,
+    /// The step at which a thing that was begun goes on.
+    resume: Option<Step>,
+    /// Whether the remote said before that its key is taken: it is adopted once, not in circles.
+    pub was_taken: bool,
+    /// Whether the steps that are written belong to a thing that is being made.
+    pub making: Making,
+}
+
+/// What becomes of an item.
+#[derive(Debug)]
+pub enum Fate {
+    /// Not decided, or not sent yet.
+    Open,
+    /// A request that carries it had no answer and may still arrive until then.
+    InDoubt {
+        quiet_at: DateTime<Utc>,
+    },
+    /// Its request had no answer and the time for that is over: the remote is asked.
+    Doubtful {
+        effect: Effect,
+    },
+    Synced {
+        base: Content,
+        done: Done,
+    },
+    /// An earlier request had brought over content that we changed since.
+    Outdated {
+        base: Content,
+        done: Done,
+    },
+    Retry {
+        refusal: Refusal,
+    },
+    Failed {
+        refusal: Refusal,
+        conflict_type: ConflictType,
+    },
+    Conflict {
+        conflict_type: ConflictType,
+        reason: String,
+        data: Value,
+    },
+    Skipped {
+        reason: String,
+        data: Value,
+    },
+}
+
+/// What was done to the remote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    Created,
+    Updated,
+    Unchanged,
+}
+
+impl Done {
+    pub fn of(operation: &str) -> Self {
+        match Making::of(operation) {
+            Making::No => Self::Updated,
+            Making::Creating | Making::Completing => Self::Created,
+        }
+    }
+}
+
+/// Which part of making a thing its writes are. Part of their idempotency key: completing a thing is another write
+/// than the one that made a part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Making {
+    No,
+    Creating,
+    /// A look-up found a part of it; all of it is written again onto what is there.
+    Completing,
+}
+
+impl Making {
+    pub fn of(operation: &str) -> Self {
+        match operation {
+            "create" => Self::Creating,
+            "complete" => Self::Completing,
+            _ => Self::No,
+        }
+    }
+}
+
+impl Work {
+    pub fn new(
+        (item, entity): (Loaded, EntityType),
+        effects: Vec<Effect>,
+        connector: &dyn Connector,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let parsed = Content::parse(entity, item.content.clone());
+        let base = item
+            .base
+            .clone()
+            .and_then(|base| Content::parse(entity, base).ok());
+        let (whole, fate) = match parsed {
+            Ok(whole) => (whole, Fate::Open),
+            // Stored by us in canonical form: only an older form of it can fail here.
+            Err(invalid) => {
+                let placeholder = base.clone().unwrap_or_else(|| placeholder(entity, &item));
+                let reason = format!("our own record can't be read: {invalid}");
+                let conflict_type = ConflictType::ValidationError;
+                (
+                    placeholder,
+                    Fate::Conflict {
+                        conflict_type,
+                        reason,
+                        data: json!({}),
+                    },
+                )
+            }
+        };
+        let mut work = Self {
+            ours: connector.project(&whole),
+            whole,
+            base,
+            external_id: item.external_id.clone(),
+            parts: serde_json::from_value(item.parts.clone()).unwrap_or_default(),
+            fate,
+            taken: None,
+            resume: None,
+            was_taken: false,
+            making: Making::No,
+            item,
+        };
+        work.recall(effects, now);
+        work
+    }
+
+    /// Takes up what the log says about requests before this batch.
+    fn recall(&mut self, effects: Vec<Effect>, now: DateTime<Utc>) {
+        for effect in effects {
+            match effect.state {
+                EffectState::Applied => self.recall_applied(&effect),
+                EffectState::Intended | EffectState::InDoubt => {
+                    self.making = Making::of(&effect.operation);
+                    self.fate = if effect.quiet_at > now {
+                        Fate::InDoubt {
+                            quiet_at: effect.quiet_at,
+                        }
+                    } else {
+                        Fate::Doubtful { effect }
+                    };
+                }
+                EffectState::Rejected => {}
+            }
+        }
+    }
+
+    /// Takes up a write that arrived but was not settled: its content is the new base, and no call is made for it.
+    pub fn recall_applied(&mut self, effect: &Effect) {
+        if let Some(id) = &effect.external_id
+            && !id.is_empty()
+        {
+            self.external_id = Some(id.clone());
+        }
+        if let Some(parts) = effect
+            .parts
+            .clone()
+            .and_then(|parts| serde_json::from_value(parts).ok())
+        {
+            self.parts = parts;
+        }
+        if let Some(step) = effect.next_step {
+            self.making = Making::of(&effect.operation);
+            self.resume = Some(Step(u8::try_from(step).unwrap_or_default()));
+            return;
+        }
+        self.resume = None;
+        let Ok(carried) = Content::parse(self.ours.entity(), effect.content.clone()) else {
+            return;
+        };
+        let done = Done::of(&effect.operation);
+        self.fate = if carried == self.ours {
+            Fate::Synced { base: carried, done }
+        } else {
+            Fate::Outdated { base: carried, done }
+        };
+    }
+
+    pub fn is_open(&self) -> bool {
+        matches!(self.fate, Fate::Open)
+    }
+
+    /// Returns the write that goes on with a thing of which a part was made already.
+    pub fn continued(&mut self) -> Option<Write> {
+        let step = self.resume.take().filter(|_| self.is_open())?;
+        Some(self.next_write(self.ours.clone(), step))
+    }
+
+    /// Has a thing that was made in part written again, from its first step, as a change of what is there.
+    pub fn resume_at_start(&mut self) {
+        (self.fate, self.resume, self.making) = (Fate::Open, Some(Step(0)), Making::Completing);
+    }
+
+    /// Returns the write of a further step; a thing without an id yet is still being created.
+    pub fn next_write(&self, content: Content, step: Step) -> Write {
+        let action = match &self.external_id {
+            Some(external_id) => Action::Update {
+                external_id: external_id.clone(),
+                parts: self.parts.clone(),
+                changed: all_paths(&content),
+            },
+            None => Action::Create,
+        };
+        self.write(action, content, step)
+    }
+
+    pub fn write(&self, action: Action, content: Content, step: Step) -> Write {
+        Write {
+            item: self.item.item_id,
+            record: self.item.record_id,
+            action,
+            content,
+            step,
+        }
+    }
+
+    pub fn wanted(&self) -> Wanted {
+        let purpose = match &self.external_id {
+            Some(external_id) => Purpose::Refresh {
+                external_id: external_id.clone(),
+            },
+            None => Purpose::BeforeCreate,
+        };
+        Wanted {
+            record: self.item.record_id,
+            purpose,
+            content: self.ours.clone(),
+        }
+    }
+
+    pub fn found(&mut self, external_id: String, parts: Parts) {
+        (self.external_id, self.parts) = (Some(external_id), parts);
+    }
+
+    /// Takes over what the remote changed.
+    pub fn take(&mut self, merge: &Merge) {
+        if merge.to_take.is_empty() {
+            return;
+        }
+        if let Ok(whole) = merge.taken_into(&self.whole) {
+            self.taken = Some(whole);
+        }
+    }
+
+    pub fn refuse(&mut self, refusal: &Refusal) {
+        self.conflict(
+            ConflictType::ValidationError,
+            refusal.message.clone(),
+            json!({ "code": refusal.code }),
+        );
+    }
+
+    pub fn conflict(&mut self, conflict_type: ConflictType, reason: String, data: Value) {
+        self.fate = Fate::Conflict {
+            conflict_type,
+            reason,
+            data,
+        };
+    }
+
+    pub fn skip_duplicate(&mut self, reason: &str, data: Value) {
+        self.fate = Fate::Skipped {
+            reason: reason.to_owned(),
+            data,
+        };
+    }
+
+    /// Takes an item out of the way that has outlived too many owners.
+    pub fn park(&mut self) {
+        if self.is_open() {
+            let message =
+                "every worker that took it up died; it is left aside until somebody has looked".to_owned();
+            let refusal = Refusal {
+                code: "poison".to_owned(),
+                message,
+            };
+            self.fate = Fate::Failed {
+                refusal,
+                conflict_type: ConflictType::RetryExhausted,
+            };
+        }
+    }
+
+    /// Gives an item up that was not sent because calls kept failing. One in doubt stays to be looked up: it is failed,
+    /// and its effect is not.
+    pub fn exhaust(&mut self, words: &str) {
+        if matches!(self.fate, Fate::Open | Fate::Doubtful { .. }) {
+            let refusal = Refusal {
+                code: "unreachable".to_owned(),
+                message: words.to_owned(),
+            };
+            self.fate = Fate::Failed {
+                refusal,
+                conflict_type: ConflictType::RetryExhausted,
+            };
+        }
+    }
+
+    /// Has an item tried again later in this sync, or fails it where it was tried often enough (R25).
+    pub fn retry(&mut self, refusal: Refusal, max_retries: u8) {
+        self.fate = if self.item.retries < i32::from(max_retries) {
+            Fate::Retry { refusal }
+        } else {
+            Fate::Failed {
+                refusal,
+                conflict_type: ConflictType::RetryExhausted,
+            }
+        };
+    }
+
+    pub fn quiet_at(&self) -> Option<DateTime<Utc>> {
+        match self.fate {
+            Fate::InDoubt { quiet_at } => Some(quiet_at),
+            _ => None,
+        }
+    }
+
+    /// Returns the conflict that a person should see of it.
+    pub fn to_report(&self) -> Option<(ConflictType, Value)> {
+        let known = |reason: &str, more: &Value| json!({ "reason": reason, "ours": self.ours.to_json(), "externalId": self.external_id, "more": more });
+        match &self.fate {
+            Fate::Failed {
+                refusal,
+                conflict_type,
+            } => Some((
+                *conflict_type,
+                known(&refusal.message, &json!({ "code": refusal.code })),
+            )),
+            Fate::Conflict {
+                conflict_type,
+                reason,
+                data,
+            } => Some((*conflict_type, known(reason, data))),
+            Fate::Skipped { reason, data } => Some((ConflictType::DuplicateKey, known(reason, data))),
+            Fate::Open
+            | Fate::InDoubt { .. }
+            | Fate::Doubtful { .. }
+            | Fate::Synced { .. }
+            | Fate::Outdated { .. }
+            | Fate::Retry { .. } => None,
+        }
+    }
+
+    pub fn count(&self, counts: &mut Counts) {
+        match &self.fate {
+            Fate::Synced { done, .. } | Fate::Outdated { done, .. } => match done {
+                Done::Created => counts.created += 1,
+                Done::Updated => counts.updated += 1,
+                Done::Unchanged => counts.unchanged += 1,
+            },
+            Fate::InDoubt { .. } => counts.in_doubt += 1,
+            Fate::Failed { .. } => counts.failed += 1,
+            Fate::Conflict { .. } => counts.conflicts += 1,
+            Fate::Skipped { .. } => counts.skipped += 1,
+            Fate::Open | Fate::Doubtful { .. } | Fate::Retry { .. } => {}
+        }
+    }
+
+    /// Returns the item's new row. `None` leaves it with the batch as it is: it is still to be done.
+    pub fn settled(&self, follow_up: Option<BatchId>, now: DateTime<Utc>, is_over: bool) -> Option<Settled> {
+        let mut settled = Settled {
+            item_id: self.item.item_id,
+            due_sequence: self.item.due_sequence,
+            state: State::Pending,
+            external_id: self.external_id.clone(),
+            parts: serde_json::to_value(&self.parts).expect("parts are strings"),
+            base: None,
+            retries: self.item.retries,
+            retry_at: None,
+            last_error: None,
+            follow_up: None,
+        };
+        match &self.fate {
+            Fate::Open | Fate::Doubtful { .. } if !is_over => return None,
+            Fate::Open | Fate::Doubtful { .. } => {}
+            Fate::InDoubt { .. } => {
+                settled.state = State::InDoubt;
+                settled.follow_up = follow_up;
+            }
+            Fate::Synced { base, done } => {
+                settled.state = State::Synced;
+                settled.retries = 0;
+                // Every write moves the generation on, even one that put back what both had agreed on before: the
+                // same write may be needed again.
+                let is_news = *done != Done::Unchanged || self.base.as_ref() != Some(base);
+                settled.base = is_news.then(|| base.to_json());
+            }
+            Fate::Outdated { base, .. } => settled.base = Some(base.to_json()),
+            Fate::Retry { refusal } => {
+                let retry = u32::try_from(self.item.retries).unwrap_or_default() + 1;
+                settled.retries = self.item.retries + 1;
+                settled.retry_at = Some(now + backoff::wait(retry, LONGEST_RETRY, rand::random()));
+                settled.last_error = Some(words(refusal));
+            }
+            Fate::Failed { refusal, .. } => {
+                settled.state = State::Failed;
+                settled.last_error = Some(words(refusal));
+            }
+            Fate::Conflict { reason, .. } => {
+                settled.state = State::Conflict;
+                settled.last_error = Some(reason.clone());
+            }
+            Fate::Skipped { reason, .. } => {
+                settled.state = State::Skipped;
+                settled.last_error = Some(reason.clone());
+            }
+        }
+        Some(settled)
+    }
+}
+
+fn words(refusal: &Refusal) -> String {
+    format!("{} ({})", refusal.message, refusal.code)
+}
+
+/// Stands in for a record that can't be read, so that its item can be told of; it is never sent.
+fn placeholder(entity: EntityType, item: &Loaded) -> Content {
+    let name = item.record_id.to_string();
+    match entity {
+        EntityType::Customers => Content::Customer(Customer {
+            name,
+            email: None,
+            phone: None,
+            company: None,
+            tax_number: None,
+            billing: None,
+            shipping: None,
+            is_active: true,
+        }),
+        EntityType::Products => Content::Product(Product {
+            name,
+            status: Default::default(),
+            kind: Default::default(),
+            tracks_stock: false,
+            description: None,
+            summary: None,
+            variants: vec![Variant::default()],
+        }),
+    }
+}

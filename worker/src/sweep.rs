@@ -1,0 +1,51 @@
+//! The sweep: rings again what nobody answered, and takes the queue's old bells away. Runs on every worker; what one
+//! has just rung, another leaves alone.
+
+use std::time::Duration;
+
+use lockstep_shared::telemetry::Chain;
+use lockstep_shared::{activity, batch, queue};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+/// Most bells that one sweep rings.
+const BELLS: i32 = 200;
+
+/// How long a finished bell is kept for operators to look at.
+const KEPT: Duration = Duration::from_secs(3600);
+
+/// Sweeps until told to stop.
+pub async fn keep(pool: &PgPool, every: Duration, stop: CancellationToken) {
+    let mut beat = tokio::time::interval(every);
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut sweeps: u64 = 0;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = beat.tick() => {}
+        }
+        let tidies = sweeps % 12 == 0;
+        sweeps += 1;
+        if let Err(error) = sweep(pool, every, tidies).await {
+            tracing::warn!(error = %Chain(&error), "the sweep failed; the next one tries again");
+        }
+    }
+}
+
+async fn sweep(pool: &PgPool, quiet: Duration, tidies: bool) -> Result<(), sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    let silent = batch::silent_work(&mut tx, quiet, BELLS).await?;
+    for bell in &silent {
+        queue::ring(&mut tx, *bell, None).await?;
+    }
+    tx.commit().await?;
+    if !silent.is_empty() {
+        tracing::debug!(bells = silent.len(), "rang again");
+    }
+    if tidies {
+        let mut db = pool.acquire().await?;
+        activity::ensure_partitions(&mut db).await?;
+        while queue::forget_finished(&mut db, KEPT).await? >= 1000 {}
+    }
+    Ok(())
+}
