@@ -133,6 +133,9 @@ pub(super) fn restore(db: &mut Database, data: &Map<String, Value>) -> usize {
             count += 1;
         }
     }
+    name_units(db, data);
+    order_lines(db, data);
+    dress_variants(db, data);
     relate_values(db);
     db.commit();
     count
@@ -152,6 +155,76 @@ fn restore_external_id(session: &mut Session<'_>, view: &Value) {
             );
         }
         None => session.name_record(&external, text("model"), record),
+    }
+}
+
+/// Units are in a recording by their names only.
+fn name_units(db: &mut Database, data: &Map<String, Value>) {
+    let mut session = Session::new(db, now_micros());
+    for view in data
+        .get("product.template")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let unit = view["uom_id"][0].as_i64();
+        let missing = unit.filter(|unit| session.db.row("uom.uom", *unit).is_none());
+        if let Some(unit) = missing {
+            put(&mut session, "uom.uom", unit, &json!({"name": view["uom_id"][1]}));
+        }
+    }
+}
+
+/// The order of attribute lines is in a recording by their templates only.
+fn order_lines(db: &mut Database, data: &Map<String, Value>) {
+    let session = Session::new(db, now_micros());
+    let table = "product.template.attribute.line";
+    for view in data
+        .get("product.template")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        for (rank, id) in view["attribute_line_ids"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .enumerate()
+        {
+            let id = id.as_i64().unwrap_or_default();
+            let Some(mut row) = session.db.row(table, id).cloned() else {
+                continue;
+            };
+            if let Some(at) = session.db.table(table).model.position("sequence") {
+                row.values[at] = json!(10 + rank);
+            }
+            session.db.put(table, id, row);
+        }
+    }
+}
+
+/// Measures were recorded with the templates alone; their variants have them.
+fn dress_variants(db: &mut Database, data: &Map<String, Value>) {
+    let session = Session::new(db, now_micros());
+    for view in data
+        .get("product.template")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let template = view["id"].as_i64().unwrap_or_default();
+        for variant in session.db.with("product.product", "product_tmpl_id", template) {
+            let Some(mut row) = session.db.row("product.product", variant).cloned() else {
+                continue;
+            };
+            for name in ["weight", "volume", "standard_price"] {
+                let at = session.db.table("product.product").model.position(name);
+                if let Some((at, value)) = at.zip(view.get(name)) {
+                    row.values[at] = value.clone();
+                }
+            }
+            session.db.put("product.product", variant, row);
+        }
     }
 }
 

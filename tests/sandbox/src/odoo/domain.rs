@@ -256,7 +256,7 @@ impl Session<'_> {
         }
     }
 
-    fn sort(&self, model: &str, ids: &mut [i64], order: Option<&str>) -> Result<(), Exception> {
+    pub(super) fn sort(&self, model: &str, ids: &mut [i64], order: Option<&str>) -> Result<(), Exception> {
         let order = order
             .filter(|order| !order.trim().is_empty())
             .unwrap_or(self.db.table(model).model.order);

@@ -91,12 +91,11 @@ impl Session<'_> {
             },
             Place::Computed if matches!(field.kind, Kind::One2many(..)) => {
                 let to = field.comodel().unwrap_or_default();
-                let ids = self.db.lines(field, id);
-                json!(
-                    ids.into_iter()
-                        .filter(|id| self.is_visible(to, *id))
-                        .collect::<Vec<_>>()
-                )
+                let mut ids = self.db.lines(field, id);
+                ids.retain(|id| self.is_visible(to, *id));
+                // Lines come in the order of their own model.
+                let _ = self.sort(to, &mut ids, None);
+                json!(ids)
             }
             Place::Computed => self.computed(model, id, name),
             Place::Stored | Place::Indexed => row.values[at].clone(),
@@ -128,7 +127,8 @@ impl Session<'_> {
             }
             ("product.template", _) => match self.only_variant(id) {
                 Some(variant) => self.db.value("product.product", variant, name),
-                None if matches!(name, "weight" | "volume" | "standard_price") => json!(0.0),
+                None if matches!(name, "weight" | "volume") => self.agreed_measure(id, name),
+                None if name == "standard_price" => json!(0.0),
                 None => Value::Bool(false),
             },
             ("product.product", "price_extra") => json!(self.price_extra(id)),
@@ -165,6 +165,20 @@ impl Session<'_> {
             .into_iter()
             .filter(|id| self.is_visible("product.product", *id))
             .collect()
+    }
+
+    /// A template shows a measure that all its variants share, as was recorded of a real one with two.
+    fn agreed_measure(&self, template: i64, name: &str) -> Value {
+        let variants = self.shown_variants(template);
+        let mut measures = variants
+            .iter()
+            .map(|id| self.db.value("product.product", *id, name));
+        let first = measures.next().unwrap_or_else(|| json!(0.0));
+        if measures.all(|measure| measure == first) {
+            first
+        } else {
+            json!(0.0)
+        }
     }
 
     /// Returns the variant of a template that has exactly one; an archived one counts when there is no other.
@@ -274,7 +288,12 @@ impl Session<'_> {
             "ir.model.data" => self.db.text(model, id, "complete_name"),
             "ir.config_parameter" => self.db.text(model, id, "key"),
             _ => {
-                let name = self.db.value(model, id, "name");
+                let complete = self.db.value(model, id, "complete_name");
+                let name = if complete.is_string() {
+                    complete
+                } else {
+                    self.db.value(model, id, "name")
+                };
                 name.as_str()
                     .map_or_else(|| format!("{model},{id}"), str::to_owned)
             }

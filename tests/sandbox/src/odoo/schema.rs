@@ -173,7 +173,7 @@ pub(super) fn models() -> Vec<Model> {
         Model::new(
             "product.template.attribute.line",
             "Product Template Attribute Line",
-            "id",
+            "sequence, attribute_id, id",
             vec![
                 to("product_tmpl_id", "Product Template", "product.template").required(),
                 to("attribute_id", "Attribute", "product.attribute").required(),

@@ -247,12 +247,16 @@ impl Shop {
                 .collect::<Map<String, Value>>()
         };
         let base = format!("{}/wp-json/wc/v3/customers", self.base_url);
+        // An account that was never changed, as the administrator's, has no such date.
+        let modified = |offset: i64| match customer.modified {
+            0 => Value::Null,
+            at => json!(text::iso(at + offset)),
+        };
         json!({
             "id": customer.id,
             "date_created": text::iso(customer.created + self.offset_secs),
             "date_created_gmt": text::iso(customer.created),
-            "date_modified": text::iso(customer.modified + self.offset_secs),
-            "date_modified_gmt": text::iso(customer.modified),
+            "date_modified": modified(self.offset_secs), "date_modified_gmt": modified(0),
             "email": customer.email, "first_name": customer.first_name, "last_name": customer.last_name,
             "role": customer.role, "username": customer.username,
             "billing": address(&customer.billing, true), "shipping": address(&customer.shipping, false),

@@ -80,6 +80,9 @@ const KEPT: &[&str] = &[
     "date_on_sale_to",
     "date_on_sale_to_gmt",
     "downloadable",
+    "downloads",
+    "download_limit",
+    "download_expiry",
     "external_url",
     "button_text",
     "low_stock_amount",
@@ -480,8 +483,8 @@ impl Shop {
             "price": price, "regular_price": product.regular_price, "sale_price": product.sale_price,
             "date_on_sale_from": null, "date_on_sale_from_gmt": null,
             "date_on_sale_to": null, "date_on_sale_to_gmt": null,
-            "on_sale": !product.sale_price.is_empty(),
-            "purchasable": !price.is_empty() && product.status == "publish" && product.kind != "external",
+            "on_sale": self.is_on_sale(product),
+            "purchasable": !price.is_empty() && product.status == "publish" && !matches!(product.kind.as_str(), "external" | "grouped"),
             "total_sales": 0, "virtual": product.is_virtual, "downloadable": false, "downloads": [],
             "download_limit": -1, "download_expiry": -1, "external_url": "", "button_text": "",
             "tax_status": product.tax_status, "tax_class": product.tax_class, "manage_stock": manages_stock,
@@ -571,24 +574,46 @@ impl Shop {
             .join(", ")
     }
 
-    /// A variable product asks the lowest price of its published variations.
+    /// A variable product asks the lowest price of its published variations, a group that of its members.
     fn asked_price(&self, product: &Product) -> String {
-        if product.kind != "variable" {
+        let Some(parts) = self.parts(product) else {
             return product.price().to_owned();
-        }
-        let published = product.variations.iter().filter_map(|id| self.product(*id));
-        let prices = published
-            .filter(|variation| variation.status == "publish")
-            .filter_map(|variation| {
-                variation
-                    .price()
-                    .parse::<Decimal>()
-                    .ok()
-                    .map(|number| (number, variation))
-            });
-        prices
+        };
+        let priced = parts.filter(|part| part.status == "publish").filter_map(|part| {
+            let number = part.price().parse::<Decimal>().ok()?;
+            Some((number, part.price().to_owned()))
+        });
+        priced
             .min_by_key(|(number, _)| *number)
-            .map(|(_, variation)| variation.price().to_owned())
+            .map(|(_, price)| price)
             .unwrap_or_default()
+    }
+
+    fn is_on_sale(&self, product: &Product) -> bool {
+        match self.parts(product) {
+            Some(mut parts) => parts.any(|part| !part.sale_price.is_empty()),
+            None => !product.sale_price.is_empty(),
+        }
+    }
+
+    /// Lists what a variable or grouped product is made of.
+    fn parts<'a>(&'a self, product: &'a Product) -> Option<Box<dyn Iterator<Item = &'a Product> + 'a>> {
+        match product.kind.as_str() {
+            "variable" => Some(Box::new(
+                product.variations.iter().filter_map(|id| self.product(*id)),
+            )),
+            "grouped" => {
+                let ids = product
+                    .other
+                    .get("grouped_products")
+                    .and_then(Value::as_array)
+                    .into_iter()
+                    .flatten();
+                Some(Box::new(
+                    ids.filter_map(Value::as_u64).filter_map(|id| self.product(id)),
+                ))
+            }
+            _ => None,
+        }
     }
 }

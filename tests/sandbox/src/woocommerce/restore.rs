@@ -148,6 +148,10 @@ fn product(shop: &mut Shop, view: &Value) -> Product {
         }
     }
     for name in [
+        "downloadable",
+        "downloads",
+        "download_limit",
+        "download_expiry",
         "featured",
         "catalog_visibility",
         "external_url",
