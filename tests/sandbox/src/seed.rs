@@ -255,8 +255,11 @@ pub fn seed(store: &Store, erp: &Erp, plan: &SeedPlan) -> Seeded {
 #[derive(Debug)]
 struct Attributes {
     in_store: [(&'static str, u64); 2],
-    in_erp: [(&'static str, i64, Vec<(&'static str, i64)>); 2],
+    in_erp: [ErpAttribute; 2],
 }
+
+/// The name and id of an attribute, and those of its values.
+type ErpAttribute = (&'static str, i64, Vec<(&'static str, i64)>);
 
 impl Attributes {
     fn make(store: &Store, erp: &Erp) -> Self {
@@ -330,7 +333,7 @@ impl Product {
         let options = if is_variable { choices(random) } else { Vec::new() };
         let price_cents = random.random_range(199..30_000);
         let weight_cents = random.random_range(1..2_500);
-        let description = if number % 3 == 0 {
+        let description = if number.is_multiple_of(3) {
             format!(
                 "<p>{thing} made of {}.</p><p>Every piece is <strong>unique</strong>.</p>",
                 material.to_lowercase()

@@ -320,8 +320,8 @@ fn check_arguments(method: &str, parameters: &[&str], arguments: &Arguments) -> 
             return Err(Exception::wrong_type(message));
         }
     }
-    let missing = parameters.iter().filter_map(|name| name.strip_suffix('!'));
-    for name in missing.filter(|name| !arguments.contains_key(*name)) {
+    let mut required = parameters.iter().filter_map(|name| name.strip_suffix('!'));
+    if let Some(name) = required.find(|name| !arguments.contains_key(*name)) {
         let message = format!("BaseModel.{method}() missing 1 required positional argument: '{name}'");
         return Err(Exception {
             status: 422,

@@ -336,10 +336,8 @@ impl Ord for Directed {
             (SortKey::Number(one), SortKey::Number(two)) => one.total_cmp(two),
             (SortKey::Text(one), SortKey::Text(two)) => one.cmp(two),
             (SortKey::Nothing, SortKey::Nothing) => Ordering::Equal,
-            (SortKey::Nothing, _) => Ordering::Greater,
-            (_, SortKey::Nothing) => Ordering::Less,
-            (SortKey::Number(_), SortKey::Text(_)) => Ordering::Less,
-            (SortKey::Text(_), SortKey::Number(_)) => Ordering::Greater,
+            (SortKey::Nothing, _) | (SortKey::Text(_), SortKey::Number(_)) => Ordering::Greater,
+            (_, SortKey::Nothing) | (SortKey::Number(_), SortKey::Text(_)) => Ordering::Less,
         };
         if self.descends { order.reverse() } else { order }
     }
@@ -416,9 +414,10 @@ fn wildcard(text: &[char], pattern: &[char]) -> bool {
     match pattern {
         [] => text.is_empty(),
         ['%', rest @ ..] => (0..=text.len()).any(|skip| wildcard(&text[skip..], rest)),
-        ['\\', literal, rest @ ..] => text.first() == Some(literal) && wildcard(&text[1..], rest),
         ['_', rest @ ..] => !text.is_empty() && wildcard(&text[1..], rest),
-        [literal, rest @ ..] => text.first() == Some(literal) && wildcard(&text[1..], rest),
+        ['\\', literal, rest @ ..] | [literal, rest @ ..] => {
+            text.first() == Some(literal) && wildcard(&text[1..], rest)
+        }
     }
 }
 

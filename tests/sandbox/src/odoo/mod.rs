@@ -159,7 +159,7 @@ impl Erp {
         self.as_person(|session| {
             session
                 .write(model, &[id], &vals)
-                .expect("the record can be changed")
+                .expect("the record can be changed");
         });
     }
 

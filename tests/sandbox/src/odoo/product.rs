@@ -17,7 +17,7 @@ impl Session<'_> {
     pub(super) fn provide_template(
         &mut self,
         stored: &mut Vec<(String, Value)>,
-        inherited: Map<String, Value>,
+        inherited: &Map<String, Value>,
     ) -> Result<(), Exception> {
         let named = stored
             .iter()
@@ -25,16 +25,12 @@ impl Session<'_> {
             .and_then(|(_, value)| value.as_i64());
         if let Some(template) = named {
             if !inherited.is_empty() {
-                let own: Vec<(&str, Value)> = inherited
-                    .iter()
-                    .map(|(name, value)| (name.as_str(), value.clone()))
-                    .collect();
-                self.set(TEMPLATE, template, &own);
+                self.write_one(TEMPLATE, template, inherited)?;
             }
             return Ok(());
         }
         self.skips_variants = true;
-        let template = self.create_quietly(TEMPLATE, &inherited);
+        let template = self.create_quietly(TEMPLATE, inherited);
         self.skips_variants = false;
         let template = template?;
         stored.retain(|(name, _)| name != "product_tmpl_id");

@@ -1,7 +1,10 @@
 //! The models of the stand-in. Orders, payments and stock come with a recording, read as they are.
 
+use super::model::Kind::{
+    Boolean, Char, Float, Html, Integer, Many2many, Many2one, Measure, One2many, Selection, Text,
+};
+use super::model::Place::{Computed, Indexed, Inherited, Stored};
 use super::model::{Field, Kind, Model, Place};
-use super::model::{Kind::*, Place::*};
 
 const PARTNER_TYPES: &[(&str, &str)] = &[
     ("contact", "Contact"),

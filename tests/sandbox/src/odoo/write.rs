@@ -47,7 +47,7 @@ impl Session<'_> {
     ) -> Result<i64, Exception> {
         let mut sorted = self.sort_values(model, vals)?;
         if model == "product.product" {
-            self.provide_template(&mut sorted.stored, std::mem::take(&mut sorted.inherited))?;
+            self.provide_template(&mut sorted.stored, &sorted.inherited)?;
         }
         let id = self.db.next_id(model);
         let mut row = self.blank(model);
@@ -100,7 +100,12 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn write_one(&mut self, model: &str, id: i64, vals: &Map<String, Value>) -> Result<(), Exception> {
+    pub(super) fn write_one(
+        &mut self,
+        model: &str,
+        id: i64,
+        vals: &Map<String, Value>,
+    ) -> Result<(), Exception> {
         let sorted = self.sort_values(model, vals)?;
         let Some(mut row) = self.db.row(model, id).cloned() else {
             return Ok(());

@@ -105,8 +105,7 @@ impl Shop {
         let id = body.get("id").and_then(Value::as_u64).unwrap_or(next);
         let order_by = body
             .get("order_by")
-            .map(as_text)
-            .unwrap_or_else(|| "menu_order".to_owned());
+            .map_or_else(|| "menu_order".to_owned(), as_text);
         self.attributes.insert(
             id,
             GlobalAttribute {

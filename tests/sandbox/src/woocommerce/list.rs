@@ -1,6 +1,7 @@
 //! Lists: paging, filters, order (facts: systems A3, A4).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
@@ -198,7 +199,7 @@ fn link(shop: &Shop, path: &str, query: &Query, page: Page, pages: usize) -> Str
         let mut serializer = String::new();
         for (name, value) in query.iter().filter(|(name, _)| !is_secret(name)) {
             let value = percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC);
-            serializer.push_str(&format!("{name}={value}&"));
+            let _ = write!(serializer, "{name}={value}&");
         }
         format!(
             "<{}{path}?{serializer}page={number}>; rel=\"{relation}\"",

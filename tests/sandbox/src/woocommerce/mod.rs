@@ -230,8 +230,8 @@ impl Store {
     /// When the API would refuse the change.
     pub fn update_customer(&self, id: u64, changes: Value) {
         let mut shop = self.lock_for_people();
-        let changed = Resource::Customers.update(&mut shop, id, &object(changes), now());
-        changed.expect("the customer can be changed");
+        let done = Resource::Customers.update(&mut shop, id, &object(changes), now());
+        done.expect("the customer can be changed");
     }
 
     /// Deletes a customer as the shop's people would.

@@ -176,7 +176,7 @@ impl Product {
             self.slug = text::slug(&slug);
         }
         if let Some(status) = text("status") {
-            self.status = known_status(&status).to_owned();
+            known_status(&status).clone_into(&mut self.status);
         }
         if let Some(description) = text("description") {
             self.description = text::safe_html(&description);
@@ -294,12 +294,12 @@ impl Product {
         let before = self.stock_quantity.unwrap_or_default();
         let after = quantity.unwrap_or(before + delta.unwrap_or_default());
         self.stock_quantity = Some(after);
-        self.stock_status = match (after > 0, self.backorders.as_str()) {
+        let status = match (after > 0, self.backorders.as_str()) {
             (true, _) => "instock",
             (false, "no") => "outofstock",
             (false, _) => "onbackorder",
-        }
-        .to_owned();
+        };
+        status.clone_into(&mut self.stock_status);
     }
 
     /// Only attributes that the parent varies by are kept; unknown options are kept, in lower case (facts: mapping 1).

@@ -75,9 +75,10 @@ impl Site {
             return Ok(Reply::json(200, &index(&self.lock())));
         }
         let Some(rest) = request.path.strip_prefix(ROOT) else {
-            return match request.path.starts_with("/wp-json") {
-                true => Err(Refusal::no_route()),
-                false => Ok(Reply::html(404, "<!DOCTYPE html><title>Page not found</title>")),
+            return if request.path.starts_with("/wp-json") {
+                Err(Refusal::no_route())
+            } else {
+                Ok(Reply::html(404, "<!DOCTYPE html><title>Page not found</title>"))
             };
         };
         let segments: Vec<&str> = rest.split('/').filter(|segment| !segment.is_empty()).collect();
@@ -229,8 +230,8 @@ impl Site {
                     "There are no locations matching these parameters.",
                 )),
             },
-            [name @ ("orders" | "refunds" | "taxes" | "coupons")] => recorded_list(&shop, name, query),
-            ["products", name @ ("tags" | "brands")] => recorded_list(&shop, name, query),
+            [name @ ("orders" | "refunds" | "taxes" | "coupons")]
+            | ["products", name @ ("tags" | "brands")] => recorded_list(&shop, name, query),
             [name @ ("orders" | "taxes" | "coupons"), id] if id.parse::<u64>().is_ok() => {
                 recorded_item(&shop, name, id.parse().unwrap_or_default())
             }

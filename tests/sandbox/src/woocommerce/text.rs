@@ -33,15 +33,12 @@ pub(super) fn without_tags(text: &str) -> String {
     while let Some(start) = rest.find('<') {
         let is_tag = rest[start + 1..].starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '!');
         let end = rest[start..].find('>');
-        match (is_tag, end) {
-            (true, Some(end)) => {
-                out.push_str(&rest[..start]);
-                rest = &rest[start + end + 1..];
-            }
-            _ => {
-                out.push_str(&rest[..=start]);
-                rest = &rest[start + 1..];
-            }
+        if let (true, Some(end)) = (is_tag, end) {
+            out.push_str(&rest[..start]);
+            rest = &rest[start + end + 1..];
+        } else {
+            out.push_str(&rest[..=start]);
+            rest = &rest[start + 1..];
         }
     }
     out.push_str(rest);
