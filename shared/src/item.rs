@@ -492,3 +492,40 @@ pub async fn of_record(
     .fetch_all(db)
     .await
 }
+
+/// Lists how the connections see several records.
+pub async fn of_records(
+    db: &mut PgConnection,
+    org: OrgId,
+    records: &[RecordId],
+) -> Result<BTreeMap<RecordId, Vec<View>>, sqlx::Error> {
+    let records: Vec<Uuid> = records.iter().map(|id| id.0).collect();
+    let rows = sqlx::query!(
+        r#"
+        select i.record_id as "record_id: RecordId", i.connection_id as "connection_id: ConnectionId",
+               c.system as "system: System", i.state as "state: State", i.external_id, i.retries, i.last_error,
+               i.last_synced_at
+          from item i
+          join connection c on c.org_id = i.org_id and c.connection_id = i.connection_id
+         where i.org_id = $1 and i.record_id = any($2)
+         order by c.connection_id
+        "#,
+        org as _,
+        &records,
+    )
+    .fetch_all(db)
+    .await?;
+    let mut views: BTreeMap<RecordId, Vec<View>> = BTreeMap::new();
+    for row in rows {
+        views.entry(row.record_id).or_default().push(View {
+            connection_id: row.connection_id,
+            system: row.system,
+            state: row.state,
+            external_id: row.external_id,
+            retries: row.retries,
+            last_error: row.last_error,
+            last_synced_at: row.last_synced_at,
+        });
+    }
+    Ok(views)
+}

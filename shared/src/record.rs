@@ -113,6 +113,35 @@ async fn write_keys(
     Ok(())
 }
 
+/// What stands under an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub record_id: RecordId,
+    pub entity_type: EntityType,
+    pub version: i64,
+}
+
+/// Says what stands under ids; those under which nothing stands are left out.
+pub async fn standing(
+    db: &mut PgConnection,
+    org: OrgId,
+    ids: &[RecordId],
+) -> Result<Vec<Standing>, sqlx::Error> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    sqlx::query_as!(
+        Standing,
+        r#"
+        select record_id as "record_id: RecordId", entity_type as "entity_type: EntityType", version
+          from record
+         where org_id = $1 and record_id = any($2)
+        "#,
+        org as _,
+        &ids,
+    )
+    .fetch_all(db)
+    .await
+}
+
 /// Finds one record.
 pub async fn find(db: &mut PgConnection, org: OrgId, id: RecordId) -> Result<Option<Record>, sqlx::Error> {
     sqlx::query_as!(
