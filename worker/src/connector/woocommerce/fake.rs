@@ -61,7 +61,7 @@ impl Shop {
                 id,
                 "woocommerce_rest_product_invalid_id",
                 "Invalid ID.",
-                json!({"status": 400}),
+                &json!({"status": 400}),
             );
         }
         let target = id.unwrap_or(self.last_id + 1);
@@ -133,7 +133,7 @@ impl Shop {
             });
             if let Some((holder, _)) = holder {
                 let data = json!({"status": 400, "resource_id": holder});
-                return Some(failed(shown, code, "Invalid or duplicated SKU.", data));
+                return Some(failed(shown, code, "Invalid or duplicated SKU.", &data));
             }
         }
         None
@@ -160,7 +160,7 @@ impl Shop {
                 id.unwrap_or(0),
                 code,
                 "An account is already registered.",
-                json!({"status": 400}),
+                &json!({"status": 400}),
             );
         }
         let mut customer = self.customers.get(&target).cloned().unwrap_or_else(|| {
@@ -197,7 +197,7 @@ impl Shop {
                     id,
                     "wc_user_invalid_id",
                     "Invalid user ID.",
-                    json!({"status": 404}),
+                    &json!({"status": 404}),
                 )
             },
             Value::Object,
@@ -232,7 +232,7 @@ impl Shop {
     }
 }
 
-fn failed(id: u64, code: &str, message: &str, data: Value) -> Value {
+fn failed(id: u64, code: &str, message: &str, data: &Value) -> Value {
     json!({"id": id, "error": {"code": code, "message": message, "data": data}})
 }
 

@@ -192,8 +192,8 @@ impl WooCommerce {
     /// Reads the variations of all variable products among the given ones, by parent.
     ///
     /// `GET /variations` answers those of many parents at once; where a store has no such route they are read parent
-    /// by parent. Those of a parent in the trash are there too, and only a list of their own shows them
-    /// (facts/mapping-woocommerce.md §1).
+    /// by parent. A parent that went into the trash took its variations along, which only a list of their own shows;
+    /// one whose status was set to the trash kept them (facts/mapping-woocommerce.md §1).
     async fn variations(
         &self,
         gate: &dyn Gate,
@@ -201,7 +201,6 @@ impl WooCommerce {
     ) -> Result<BTreeMap<u64, Vec<wire::Variation>>, CallError> {
         let variable = || products.iter().filter(|product| product.is_variable());
         let ids: Vec<String> = variable()
-            .filter(|product| !product.is_trashed())
             .flat_map(|product| &product.variations)
             .map(u64::to_string)
             .collect();
@@ -209,7 +208,7 @@ impl WooCommerce {
         if let Some(mut found) = self.variations_by_id(gate, &ids, "any").await? {
             all.append(&mut found);
         } else {
-            for parent in variable().filter(|product| !product.is_trashed()) {
+            for parent in variable() {
                 all.append(&mut self.variations_of(gate, parent.id, "any").await?);
             }
         }

@@ -75,13 +75,13 @@ fn entity(text: &str) -> Option<(usize, char)> {
     Some((end + 1, meaning))
 }
 
-/// Returns a line as it comes back after WooCommerce stored it encoded: `A & B` is stored as `A &amp; B`, and a text
-/// that holds an entity already keeps it (facts/mapping-woocommerce.md §1, «Text»). So a line can't hold an entity as
-/// such, only what it stands for.
+/// Returns a line as it comes back after WooCommerce stored it: tags are dropped, and `A & B` is stored as
+/// `A &amp; B`, while a text that holds an entity already keeps it (facts/mapping-woocommerce.md §1, «Text»). So a line
+/// can't hold an entity as such, only what it stands for.
 pub(super) fn settled(text: &str) -> String {
-    let mut line = without_scripts(text);
+    let mut line = text.to_owned();
     loop {
-        let next = without_scripts(&unescape(&line));
+        let next = unescape(&without_tags(&line));
         if next == line {
             return line;
         }
@@ -89,7 +89,18 @@ pub(super) fn settled(text: &str) -> String {
     }
 }
 
-/// Returns HTML as WooCommerce stores it: no script tags (their text stays) and no handlers, and no `&` that starts no
+fn without_tags(html: &str) -> String {
+    let mut out = String::with_capacity(html.len());
+    let mut rest = html;
+    while let Some((before, _, after)) = next_tag(rest) {
+        out.push_str(before);
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Returns HTML as WooCommerce stores it: no tags of scripts and frames (their text stays) and no handlers, and no `&` that starts no
 /// entity (facts/mapping-woocommerce.md §1, «Text»).
 pub(super) fn stored_html(html: &str) -> String {
     with_entities(&without_scripts(html))
@@ -140,7 +151,10 @@ fn strip_scripts(html: &str) -> String {
     let mut rest = html;
     while let Some((before, tag, after)) = next_tag(rest) {
         out.push_str(before);
-        if !matches!(tag_name(tag).as_str(), "script" | "/script") {
+        if !matches!(
+            tag_name(tag).as_str(),
+            "script" | "/script" | "iframe" | "/iframe"
+        ) {
             out.push_str(&without_handlers(tag));
         }
         rest = after;
@@ -270,7 +284,7 @@ mod tests {
     fn a_line_holds_what_an_entity_stands_for() {
         assert_eq!(settled("A &amp;amp; B"), "A & B");
         assert_eq!(settled("A & B"), "A & B");
-        assert_eq!(settled("<script>x</script> y"), "x y");
+        assert_eq!(settled("<script>x</script> <i>y</i> <3"), "x y <3");
     }
 
     #[test]
