@@ -171,4 +171,5 @@ create index sync_batch_running_index on sync_batch (org_id) where status = 'run
 create index sync_batch_due_index on sync_batch (run_at) where status = 'queued';
 create index sync_batch_lease_index on sync_batch (lease_until) where status = 'running';
 grant select on sync_batch to lockstep_api;
-grant select, insert, update on sync_batch to lockstep_worker;
+-- Deleting is for batches that nothing joined only.
+grant select, insert, update, delete on sync_batch to lockstep_worker;

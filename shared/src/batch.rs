@@ -174,8 +174,14 @@ pub struct Claimant<'a> {
 /// Claims a batch that is due, or whose owner's lease has run out, under a new token.
 pub async fn claim(db: &mut PgConnection, org: OrgId, claimant: Claimant<'_>) -> Result<Claim, sqlx::Error> {
     // Claims of one organisation go one after another, so that its cap on running batches holds.
+    sqlx::query!(
+        "select pg_advisory_xact_lock(hashtextextended('lockstep.claim', 0) # hashtextextended($1, 0))::text",
+        org.to_string(),
+    )
+    .fetch_one(&mut *db)
+    .await?;
     let limit = sqlx::query_scalar!(
-        "select running_batch_limit from organisation where org_id = $1 for share",
+        "select running_batch_limit from organisation where org_id = $1",
         org as _
     )
     .fetch_one(&mut *db)

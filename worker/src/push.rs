@@ -22,7 +22,7 @@ use lockstep_shared::{batch, db};
 use serde_json::json;
 
 use crate::batch::{BatchError, End, Hand};
-use crate::connector::{Action, CallError, Connector, Purpose, Sighting, Step, Theirs, Wanted, Write};
+use crate::connector::{Action, CallError, Connector, Sighting, Step, Theirs, Wanted, Write};
 use crate::plan;
 use work::{Fate, Work};
 

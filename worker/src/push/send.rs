@@ -1,12 +1,12 @@
 //! Sending: per request token, intent, call, outcome. A crash anywhere leaves at most one request in doubt.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use lockstep_shared::batch::{self, Held};
 use lockstep_shared::conflict::ConflictType;
-use lockstep_shared::db::{self, Isolation, OrgTx};
+use lockstep_shared::db::{Isolation, OrgTx};
 use lockstep_shared::effect::{self, Effect, Intent, Key, KeyParts, Resolved, State, Under};
 use lockstep_shared::id::{EffectId, ItemId};
 use serde_json::json;

@@ -1,0 +1,3 @@
+//! The integration tests: a real Postgres, real HTTP, real workers.
+
+mod sync;

@@ -1,0 +1,277 @@
+//! One Lockstep on a database of its own: worker, sandbox, and shortcuts past the API where a test is not about it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use lockstep_local::database::{Roles, Urls};
+use lockstep_local::postgres::Cluster;
+use lockstep_sandbox::Sandbox;
+use lockstep_sandbox::odoo::ErpOptions;
+use lockstep_sandbox::woocommerce::StoreOptions;
+use lockstep_shared::connection::{self, Credentials, NewConnection, Settings};
+use lockstep_shared::db::{self, Isolation};
+use lockstep_shared::entity::Content;
+use lockstep_shared::id::{ConnectionId, OrgId, RecordId, SyncId};
+use lockstep_shared::organisation::{self, Organisation};
+use lockstep_shared::record::{self, Put};
+use lockstep_shared::secret::SealingKey;
+use lockstep_shared::sync::{self, Config as SyncConfig, NewSync, StageView, View};
+use lockstep_shared::system::{EntityType, System};
+use lockstep_shared::{item, sync::Status};
+use lockstep_worker::config::Config as WorkerConfig;
+use sqlx::PgPool;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+/// Longest a test waits for anything before it fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const TEMPLATE: &str = "lockstep_template";
+
+struct Shared {
+    cluster: Arc<Cluster>,
+    roles: Roles,
+}
+
+/// One cluster per test process, with a database that all others are copied from.
+async fn shared() -> &'static Shared {
+    static SHARED: OnceCell<Shared> = OnceCell::const_new();
+    SHARED
+        .get_or_init(|| async {
+            let cluster = Cluster::for_tests().await.expect("a private Postgres can be started");
+            let roles = Roles::make(&cluster).await.expect("its roles can be made");
+            roles.database(&cluster, TEMPLATE).await.expect("its tables can be made");
+            Shared { cluster: Arc::new(cluster), roles }
+        })
+        .await
+}
+
+/// A database of its own, empty but for its tables.
+#[derive(Debug)]
+pub struct Database {
+    pub urls: Urls,
+    /// As the role of the workers.
+    pub worker: PgPool,
+    /// As the role of the API.
+    pub api: PgPool,
+    /// Sees everything: for looking at what no role may see.
+    pub superuser: PgPool,
+}
+
+impl Database {
+    /// Makes a database.
+    pub async fn new() -> Self {
+        let shared = shared().await;
+        let name = format!("test_{}", uuid::Uuid::new_v4().simple());
+        shared.cluster.create_database(&name, Some(TEMPLATE)).await.expect("the template can be copied");
+        let urls = shared.roles.urls(&shared.cluster, &name);
+        let pool = |url: &str| db::pool(url, 10, "lockstep-tests").expect("the address is right");
+        Self { worker: pool(&urls.worker), api: pool(&urls.api), superuser: pool(&urls.superuser), urls }
+    }
+}
+
+/// A key that every test uses.
+pub fn sealing_key() -> SealingKey {
+    SealingKey::parse(&base64::engine::general_purpose::STANDARD.encode([7; 32]).into()).expect("32 bytes")
+}
+
+/// An organisation with a store and an ERP, and workers as asked for.
+#[derive(Debug)]
+pub struct Stack {
+    pub database: Database,
+    pub sandbox: Sandbox,
+    pub org: OrgId,
+    pub store: ConnectionId,
+    pub erp: ConnectionId,
+    workers: Vec<CancellationToken>,
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.workers.iter().for_each(CancellationToken::cancel);
+    }
+}
+
+impl Stack {
+    /// Starts a sandbox and makes an organisation that knows it; no worker yet. `LOCKSTEP_LOG` shows the workers' log.
+    pub async fn new() -> Self {
+        if let Ok(filter) = std::env::var("LOCKSTEP_LOG") {
+            lockstep_shared::telemetry::init(&filter, lockstep_shared::telemetry::LogFormat::Text);
+        }
+        let database = Database::new().await;
+        let sandbox = Sandbox::start().await.expect("a port is free");
+        let org = OrgId::random();
+        let mut stack =
+            Self { org, store: ConnectionId::random(), erp: ConnectionId::random(), database, sandbox, workers: Vec::new() };
+        let mut tx = db::begin(&stack.database.api, org, Isolation::ReadCommitted).await.expect("the database answers");
+        let organisation = Organisation { org_id: org, name: "Test".to_owned(), requests_per_minute: 1_000_000 };
+        organisation::create(&mut tx, &organisation).await.expect("a new id");
+        tx.commit().await.expect("the database answers");
+        let (store, erp) = (StoreOptions::default(), ErpOptions::default());
+        stack.store = stack
+            .connect(
+                Credentials::Woocommerce {
+                    consumer_key: store.consumer_key.into(),
+                    consumer_secret: store.consumer_secret.into(),
+                },
+                stack.sandbox.store.base_url(),
+            )
+            .await;
+        stack.erp = stack
+            .connect(
+                Credentials::Odoo { database: erp.database, login: erp.login, api_key: erp.api_key.into() },
+                stack.sandbox.erp.base_url(),
+            )
+            .await;
+        stack
+    }
+
+    /// Stores a connection.
+    pub async fn connect(&self, credentials: Credentials, base_url: String) -> ConnectionId {
+        let connection_id = ConnectionId::random();
+        let json = credentials.to_json();
+        let plain = secrecy::ExposeSecret::expose_secret(&json);
+        let new = NewConnection {
+            connection_id,
+            system: credentials.system(),
+            name: format!("{} {connection_id}", credentials.system().name()),
+            base_url,
+            settings: Settings::default(),
+            sealed: sealing_key().seal(rand::random(), self.org, connection_id, plain),
+        };
+        let mut tx = self.begin_as_api().await;
+        connection::create(&mut tx, self.org, &new).await.expect("the name is new");
+        tx.commit().await.expect("the database answers");
+        connection_id
+    }
+
+    /// Returns the configuration that workers of tests have: quick to notice, nothing spared.
+    pub fn worker_config(&self) -> WorkerConfig {
+        let mut config = WorkerConfig::new(self.database.urls.worker.clone().into(), sealing_key());
+        config.sweep_every = Duration::from_millis(300);
+        config.lease.length = Duration::from_secs(3);
+        config.http.timeout = Duration::from_secs(5);
+        config.lease.progress_limit = Duration::from_secs(10);
+        config.grace = Some(Duration::from_millis(200));
+        config
+    }
+
+    /// Starts a worker.
+    pub fn work(&mut self) {
+        self.work_as(self.worker_config());
+    }
+
+    /// Starts a worker that is set up otherwise; returns what stops it.
+    pub fn work_as(&mut self, config: WorkerConfig) -> CancellationToken {
+        let stop = CancellationToken::new();
+        self.workers.push(stop.clone());
+        let stopped = stop.clone();
+        tokio::spawn(async move { lockstep_worker::run(config, stopped).await.expect("the worker runs") });
+        stop
+    }
+
+    pub async fn begin_as_api(&self) -> db::OrgTx {
+        db::begin(&self.database.api, self.org, Isolation::ReadCommitted).await.expect("the database answers")
+    }
+
+    pub async fn begin_as_worker(&self) -> db::OrgTx {
+        db::begin(&self.database.worker, self.org, Isolation::ReadCommitted).await.expect("the database answers")
+    }
+
+    /// Puts a record, as the API does.
+    pub async fn put(&self, content: Content) -> RecordId {
+        let record_id = RecordId::random();
+        self.put_as(record_id, content).await;
+        record_id
+    }
+
+    /// Puts new content for a record.
+    pub async fn put_as(&self, record_id: RecordId, content: Content) {
+        let entity = content.entity();
+        let content = content.canonical().expect("a valid record");
+        let mut tx = self.begin_as_api().await;
+        let changed = record::put(&mut tx, self.org, entity, &[Put { record_id, content }]).await.expect("stored");
+        item::make_due(&mut tx, self.org, entity, &changed, None).await.expect("made due");
+        tx.commit().await.expect("the database answers");
+    }
+
+    /// Starts a sync of everything with no delay between batches.
+    pub async fn start(&self) -> SyncId {
+        self.start_with(SyncConfig::new(None, Some(0), None).expect("in range")).await
+    }
+
+    pub async fn start_with(&self, config: SyncConfig) -> SyncId {
+        let new = NewSync {
+            sync_id: SyncId::random(),
+            systems: System::ALL.to_vec(),
+            entity_types: EntityType::ALL.to_vec(),
+            connections: vec![self.store, self.erp],
+            config,
+            requested_by: "test".to_owned(),
+            traceparent: None,
+        };
+        let mut tx = self.begin_as_api().await;
+        sync::start(&mut tx, self.org, &new).await.expect("accepted");
+        tx.commit().await.expect("the database answers");
+        new.sync_id
+    }
+
+    /// Starts a sync and waits for its end.
+    pub async fn sync(&self) -> Finished {
+        let id = self.start().await;
+        self.finish(id).await
+    }
+
+    /// Waits for a sync's end.
+    pub async fn finish(&self, id: SyncId) -> Finished {
+        let what = format!("sync {id} to end");
+        let view = eventually(&what, || async {
+            let view = self.view(id).await;
+            view.status.is_final().then_some(view)
+        })
+        .await;
+        let mut tx = self.begin_as_api().await;
+        let stages = sync::stages(&mut tx, self.org, id).await.expect("the database answers");
+        Finished { view, stages }
+    }
+
+    pub async fn view(&self, id: SyncId) -> View {
+        let mut tx = self.begin_as_api().await;
+        sync::find(&mut tx, self.org, id).await.expect("the database answers").expect("the sync is there")
+    }
+}
+
+/// A sync that is over.
+#[derive(Debug)]
+pub struct Finished {
+    pub view: View,
+    pub stages: Vec<StageView>,
+}
+
+impl Finished {
+    pub fn status(&self) -> Status {
+        self.view.status
+    }
+
+    /// Sums a count over the pushes.
+    pub fn pushed(&self, count: impl Fn(&lockstep_shared::batch::Counts) -> i64) -> i64 {
+        let pushes = self.stages.iter().filter(|s| s.direction == lockstep_shared::system::Direction::Push);
+        pushes.map(|stage| count(&stage.counts)).sum()
+    }
+}
+
+/// Waits until a condition holds, and fails the test when it does not in time.
+pub async fn eventually<T, F>(what: &str, mut condition: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} for {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
