@@ -328,7 +328,7 @@ impl Product {
             word(random, MATERIALS),
             word(random, THINGS),
         );
-        let is_variable = number % 8 == 5 || number % 40 == 10 || number % 50 == 19;
+        let is_variable = matches!(number % 16, 5 | 8) || number % 50 == 19;
         let has_sku = number % 25 != 3 && number % 25 != 12;
         let options = if is_variable { choices(random) } else { Vec::new() };
         let price_cents = random.random_range(199..30_000);

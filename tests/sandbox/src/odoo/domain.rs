@@ -80,11 +80,17 @@ impl Session<'_> {
         let values: Vec<&Value> = match (operator, value) {
             ("in", Value::Array(values)) => values.iter().collect(),
             ("=", Value::Array(_)) => return None,
-            ("=", one) => vec![one],
-            (">" | ">=", Value::String(text)) if path == "write_date" => {
-                let start = seconds(text).ok()? + i64::from(operator == ">");
-                let range = table.by_written.range((start.saturating_mul(1_000_000), 0)..);
-                return Some(range.map(|(_, id)| *id).collect());
+            ("=", one) if path != "write_date" => vec![one],
+            (">" | ">=" | "=", Value::String(text)) if path == "write_date" => {
+                let first = seconds(text).ok()? + i64::from(operator == ">");
+                let start = (first.saturating_mul(1_000_000), 0);
+                let ids = |(_, id): &(i64, i64)| *id;
+                return Some(if operator == "=" {
+                    let end = ((first + 1).saturating_mul(1_000_000), 0);
+                    table.by_written.range(start..end).map(ids).collect()
+                } else {
+                    table.by_written.range(start..).map(ids).collect()
+                });
             }
             _ => return None,
         };
@@ -272,6 +278,12 @@ impl Session<'_> {
         }
         if keys.first() == Some(&("id", false)) {
             ids.sort_unstable();
+            return Ok(());
+        }
+        // The order of a cursor, over many records.
+        if keys == [("write_date", false), ("id", false)] {
+            let table = self.db.table(model);
+            ids.sort_unstable_by_key(|id| (table.rows.get(id).map(|row| row.written), *id));
             return Ok(());
         }
         ids.sort_by_cached_key(|id| {

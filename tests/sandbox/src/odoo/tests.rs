@@ -934,6 +934,50 @@ async fn write_date_is_compared_in_whole_seconds() {
 }
 
 #[tokio::test]
+async fn a_keyset_cursor_passes_each_record_once() {
+    let office = Office::open().await;
+    for number in 0..7 {
+        office.erp.insert(
+            "res.partner",
+            json!({"name": format!("k{number}"), "ref": "keyset"}),
+        );
+    }
+    let mut seen = Vec::new();
+    let mut cursor = (String::from("2020-01-01 00:00:00"), 0);
+    loop {
+        let (at, last) = &cursor;
+        let after = json!([
+            "&",
+            ["ref", "=", "keyset"],
+            "|",
+            ["write_date", ">", at],
+            "&",
+            ["write_date", "=", at],
+            ["id", ">", last]
+        ]);
+        let query = json!({"domain": after, "fields": ["write_date"], "order": "write_date,id", "limit": 2});
+        let rows = office.ok("res.partner/search_read", query).await;
+        let Some(end) = rows.as_array().unwrap().last() else {
+            break;
+        };
+        cursor = (
+            end["write_date"].as_str().unwrap().to_owned(),
+            end["id"].as_i64().unwrap(),
+        );
+        seen.extend(
+            rows.as_array()
+                .unwrap()
+                .iter()
+                .map(|row| row["id"].as_i64().unwrap()),
+        );
+    }
+
+    let mut once = seen.clone();
+    once.dedup();
+    assert_eq!((seen.len(), once.len()), (7, 7));
+}
+
+#[tokio::test]
 async fn a_long_transaction_becomes_visible_late_with_an_early_time() {
     let office = Office::open().await;
     office.erp.hold_transaction(

@@ -127,10 +127,7 @@ fn problem(name: &str, kind: Kind, value: &Value) -> Option<Problem> {
         Kind::List if !value.is_array() && !value.is_string() => {
             Some(Problem::wrong_type(name, name, "array"))
         }
-        Kind::OneOf(allowed) if !value.is_string() => {
-            let _ = allowed;
-            Some(Problem::wrong_type(name, name, "string"))
-        }
+        Kind::OneOf(_) if !value.is_string() => Some(Problem::wrong_type(name, name, "string")),
         Kind::OneOf(allowed) => {
             let is_listed = value.as_str().is_some_and(|value| allowed.contains(&value));
             (!is_listed).then(|| Problem::not_listed(name, allowed))
