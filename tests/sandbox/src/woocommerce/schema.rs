@@ -117,7 +117,7 @@ pub(super) fn check(schema: &[(&str, Kind)], body: &Map<String, Value>) -> Resul
 
 fn problem(name: &str, kind: Kind, value: &Value) -> Option<Problem> {
     match kind {
-        Kind::Text if !value.is_string() => Some(Problem::wrong_type(name, name, "string")),
+        Kind::Text | Kind::OneOf(_) if !value.is_string() => Some(Problem::wrong_type(name, name, "string")),
         Kind::Integer if !is_integer(value) => {
             // A null quantity is how a product without stock keeping is sent back.
             let is_empty_stock = name == "stock_quantity" && value.is_null();
@@ -127,7 +127,6 @@ fn problem(name: &str, kind: Kind, value: &Value) -> Option<Problem> {
         Kind::List if !value.is_array() && !value.is_string() => {
             Some(Problem::wrong_type(name, name, "array"))
         }
-        Kind::OneOf(_) if !value.is_string() => Some(Problem::wrong_type(name, name, "string")),
         Kind::OneOf(allowed) => {
             let is_listed = value.as_str().is_some_and(|value| allowed.contains(&value));
             (!is_listed).then(|| Problem::not_listed(name, allowed))
