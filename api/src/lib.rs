@@ -1,1 +1,20 @@
-//! .
+//! The HTTP API of Lockstep: it checks what is asked, writes it down with its bell in one transaction, and shows what
+//! the workers made of it. It calls no remote system, and it is the only crate that names poem.
+
+pub mod config;
+pub mod server;
+pub mod token;
+
+mod auth;
+mod base_url;
+mod body;
+mod connections;
+mod customers;
+mod document;
+mod health;
+mod page;
+mod path;
+mod problem;
+mod products;
+mod records;
+mod syncs;

@@ -1,0 +1,80 @@
+//! Who asks: the bearer token of a request, and the transaction that works for its organisation and no other.
+
+use std::sync::Arc;
+
+use lockstep_shared::db::{self, Isolation, OrgTx};
+use lockstep_shared::id::OrgId;
+use lockstep_shared::organisation;
+use lockstep_shared::secret::SealingKey;
+use poem::Request;
+use poem_openapi::SecurityScheme;
+use poem_openapi::auth::Bearer;
+use sqlx::PgPool;
+
+use crate::config::BaseUrls;
+use crate::problem::{Refused, failed};
+use crate::token::{Caller, Checker};
+
+/// What every operation works with.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) pool: PgPool,
+    pub(crate) tokens: Checker,
+    pub(crate) sealing_key: SealingKey,
+    pub(crate) base_urls: BaseUrls,
+}
+
+/// A caller whose token holds, with what the operation works with.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    pub(crate) context: Arc<Context>,
+    pub(crate) caller: Caller,
+}
+
+/// A JSON Web Token signed with HS256, with the claims `sub` (who asks), `org` (the organisation's identifier) and
+/// `exp`. `api issue-token` makes one.
+#[derive(SecurityScheme)]
+#[oai(ty = "bearer", rename = "bearer", bearer_format = "JWT", checker = "check")]
+pub(crate) struct Authenticated(pub(crate) Session);
+
+#[expect(clippy::unused_async, reason = "the framework awaits it")]
+async fn check(request: &Request, bearer: Bearer) -> poem::Result<Session> {
+    let context: &Arc<Context> = request
+        .data()
+        .expect("the server gives every request its context");
+    let caller = context
+        .tokens
+        .check(&bearer.token)
+        .map_err(|error| Refused::unauthenticated(error.to_string()))?;
+    Ok(Session {
+        context: Arc::clone(context),
+        caller,
+    })
+}
+
+impl Session {
+    pub(crate) const fn org(&self) -> OrgId {
+        self.caller.org
+    }
+
+    /// Begins the operation's transaction. An organisation that is not known is noticed here, in the same transaction,
+    /// and not by a round trip of its own before it.
+    pub(crate) async fn begin(&self) -> Result<OrgTx, Refused> {
+        let mut tx = db::begin(&self.context.pool, self.org(), Isolation::ReadCommitted)
+            .await
+            .map_err(failed("could not begin a transaction"))?;
+        let is_known = organisation::exists(&mut tx, self.org())
+            .await
+            .map_err(failed("could not look the organisation up"))?;
+        if is_known {
+            Ok(tx)
+        } else {
+            Err(Refused::unauthenticated("the token's organisation is not known"))
+        }
+    }
+}
+
+/// Ends the operation's transaction: only now anything of it is true.
+pub(crate) async fn commit(tx: OrgTx) -> Result<(), Refused> {
+    tx.commit().await.map_err(failed("could not commit"))
+}

@@ -1,0 +1,260 @@
+//! Request bodies: JSON of a limited size, read strictly. Unknown fields, `null` for a field that may only be left out,
+//! and numbers for texts are refused, each by its name. The framework's own reader does neither, and shows the names of
+//! our types and the values it was given, secrets included.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use lockstep_shared::entity::Invalid;
+use poem::error::ReadBodyError;
+use poem::{Request, RequestBody};
+use poem_openapi::payload::{ParsePayload, Payload};
+use poem_openapi::registry::{MetaSchemaRef, Registry};
+use poem_openapi::types::{ParseFromJSON, ParseResult, ToJSON, Type};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::problem::{Refused, WrongField};
+
+const MIB: usize = 1 << 20;
+const ARRIVAL_LIMIT: Duration = Duration::from_secs(30);
+
+/// A JSON body of at most so many bytes.
+pub(crate) struct Body<T, const LIMIT_BYTES: usize = MIB>(pub(crate) T);
+
+/// A JSON body with many records.
+pub(crate) type Bulk<T> = Body<T, { 8 * MIB }>;
+
+/// What can be read from a body.
+pub(crate) trait FromBody: Type {
+    fn from_body(json: Value) -> Result<Self, Vec<WrongField>>
+    where
+        Self: Sized;
+}
+
+impl<T: FromBody, const LIMIT_BYTES: usize> Payload for Body<T, LIMIT_BYTES> {
+    const CONTENT_TYPE: &'static str = "application/json";
+
+    fn check_content_type(content_type: &str) -> bool {
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case(Self::CONTENT_TYPE)
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        T::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<T: FromBody, const LIMIT_BYTES: usize> ParsePayload for Body<T, LIMIT_BYTES> {
+    const IS_REQUIRED: bool = true;
+
+    async fn from_request(_: &Request, body: &mut RequestBody) -> poem::Result<Self> {
+        let arriving = body.take()?.into_bytes_limit(LIMIT_BYTES);
+        let bytes = tokio::time::timeout(ARRIVAL_LIMIT, arriving)
+            .await
+            .map_err(|_| Refused::too_slow())?
+            .map_err(|error| match error {
+                ReadBodyError::PayloadTooLarge => Refused::too_large(LIMIT_BYTES).into(),
+                other => poem::Error::from(other),
+            })?;
+        let json = serde_json::from_slice(&bytes)
+            .map_err(|error| Refused::malformed(format!("the body is not JSON: {error}"), Vec::new()))?;
+        if let Some(path) = path_of_nul(&json) {
+            let wrong = WrongField::new(path, "must not contain the character U+0000");
+            return Err(Refused::invalid(vec![wrong]).into());
+        }
+        Ok(T::from_body(json).map(Self).map_err(Refused::invalid)?)
+    }
+}
+
+poem_openapi::impl_apirequest_for_payload!(Body<T, LIMIT_BYTES>, T: FromBody, const LIMIT_BYTES: usize);
+
+/// Finds a text or a key with the one character that the database can't store.
+fn path_of_nul(json: &Value) -> Option<String> {
+    let below = |name: &str, inner: &Value| {
+        path_of_nul(inner).map(|path| match path.as_str() {
+            "" => name.to_owned(),
+            path => format!("{name}/{path}"),
+        })
+    };
+    match json {
+        Value::String(text) => text.contains('\0').then(String::new),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(position, item)| below(&position.to_string(), item)),
+        Value::Object(fields) => fields.iter().find_map(|(name, field)| {
+            if name.contains('\0') {
+                return Some(String::new());
+            }
+            below(name, field)
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+    }
+}
+
+/// Reads a value, and says by its path what is wrong with it.
+pub(crate) fn read<T: DeserializeOwned>(json: Value) -> Result<T, Vec<WrongField>> {
+    serde_path_to_error::deserialize(json).map_err(|error| {
+        let path = slashed(error.path());
+        vec![wrong_field(&path, &error.into_inner().to_string())]
+    })
+}
+
+fn slashed(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+
+    let segments = path.iter().filter_map(|segment| match segment {
+        Segment::Seq { index } => Some(index.to_string()),
+        Segment::Map { key } => Some(key.clone()),
+        Segment::Enum { variant } => Some(variant.clone()),
+        Segment::Unknown => None,
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+/// Puts what serde says into our form. It tells of missing and unknown fields in words only, so the words are looked at:
+/// were they to change, a problem would read less well, and nothing else.
+fn wrong_field(path: &str, message: &str) -> WrongField {
+    let child = |name: &str| match path.rsplit_once('/').map_or(path, |(_, last)| last) {
+        "" => name.to_owned(),
+        last if last == name => path.to_owned(),
+        _ => format!("{path}/{name}"),
+    };
+    let quoted = |rest: &str| rest.split_once('`').map(|(name, _)| name.to_owned());
+    if let Some(name) = message.strip_prefix("missing field `").and_then(quoted) {
+        return WrongField::new(child(&name), "must be given");
+    }
+    if let Some(name) = message.strip_prefix("unknown field `").and_then(quoted) {
+        return WrongField::new(child(&name), "is not a field here");
+    }
+    WrongField::new(path, format!("is wrong: {message}"))
+}
+
+/// Reads an optional field that is there: `#[serde(default, deserialize_with = "present")]`. Its schema does not allow
+/// `null`, so neither does this.
+pub(crate) fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Puts the reasons why a record is not valid under the names that the API uses.
+pub(crate) fn wrong_fields(invalid: Invalid) -> Vec<WrongField> {
+    invalid.0.into_iter().map(WrongField::from).collect()
+}
+
+/// A part of a body that is documented as a `T`, but read later: one wrong record must not refuse those beside it.
+pub(crate) struct Unread<T>(pub(crate) Value, PhantomData<fn() -> T>);
+
+impl<'de, T> Deserialize<'de> for Unread<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(|value| Self(value, PhantomData))
+    }
+}
+
+impl<T: Type> Type for Unread<T> {
+    const IS_REQUIRED: bool = true;
+
+    type RawValueType = Self;
+    type RawElementValueType = Self;
+
+    fn name() -> std::borrow::Cow<'static, str> {
+        T::name()
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        T::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(std::iter::once(self))
+    }
+}
+
+impl<T: Type> ParseFromJSON for Unread<T> {
+    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
+        Ok(Self(value.unwrap_or_default(), PhantomData))
+    }
+}
+
+impl<T: Type> ToJSON for Unread<T> {
+    fn to_json(&self) -> Option<Value> {
+        Some(self.0.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only read")]
+    struct Order {
+        #[serde(default, deserialize_with = "present")]
+        note: Option<String>,
+        lines: Vec<Line>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only read")]
+    struct Line {
+        sku: String,
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_its_path() {
+        for (body, field, message) in [
+            (json!({}), "lines", "must be given"),
+            (json!({"lines": [], "x": 1}), "x", "is not a field here"),
+            (json!({"lines": [{}]}), "lines/0/sku", "must be given"),
+            (
+                json!({"lines": [{"sku": "a", "b": 1}]}),
+                "lines/0/b",
+                "is not a field here",
+            ),
+            (
+                json!({"lines": [{"sku": 5}]}),
+                "lines/0/sku",
+                "is wrong: invalid type: integer `5`, expected a string",
+            ),
+            (
+                json!({"lines": [], "note": null}),
+                "note",
+                "is wrong: invalid type: null, expected a string",
+            ),
+        ] {
+            let wrong = read::<Order>(body).unwrap_err();
+
+            assert_eq!(wrong, [WrongField::new(field, message)], "R45");
+        }
+    }
+
+    #[test]
+    fn a_character_that_no_row_can_hold_is_found() {
+        assert_eq!(
+            path_of_nul(&json!({"a": [{"b": "x\0"}]})).as_deref(),
+            Some("a/0/b")
+        );
+        assert_eq!(path_of_nul(&json!({"a": ["x", 1, null]})), None);
+    }
+}

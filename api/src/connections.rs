@@ -1,0 +1,547 @@
+//! Connections: the stores and ERPs of an organisation. Credentials come in here, are sealed at once, and never go out.
+
+use chrono::{DateTime, Utc};
+use lockstep_shared::activity::{self, Activity, Outcome};
+use lockstep_shared::connection::{
+    self, CreateError, Credentials, NewConnection, Settings, Status, WeightUnit as CanonicalUnit,
+};
+use lockstep_shared::entity::{Currency, clean_line};
+use lockstep_shared::id::ConnectionId;
+use lockstep_shared::system::System;
+use poem_openapi::param::Path;
+use poem_openapi::payload::Json;
+use poem_openapi::types::Example;
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi, Union};
+use rand::TryRng;
+use rand::rngs::SysRng;
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::auth::{Authenticated, Session, commit};
+use crate::base_url;
+use crate::body::{self, Body, FromBody};
+use crate::config::BaseUrls;
+use crate::document::Tag;
+use crate::problem::{Kind, Refused, WrongField, failed};
+
+const NAME_LIMIT: usize = 200;
+const CREDENTIAL_LIMIT: usize = 1_000;
+
+/// A kind of remote system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Enum, Deserialize)]
+#[oai(rename_all = "lowercase", remote = "System")]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SystemName {
+    Woocommerce,
+    Odoo,
+}
+
+/// Whether a connection can be used. `needs_attention`: its credentials were refused, and nothing is sent until somebody
+/// has looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case", remote = "Status")]
+pub(crate) enum ConnectionStatus {
+    Active,
+    NeedsAttention,
+}
+
+/// A unit of weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize)]
+#[oai(rename_all = "lowercase", remote = "CanonicalUnit")]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum WeightUnit {
+    Kg,
+    G,
+    Lbs,
+    Oz,
+}
+
+/// How to read what the remote system leaves unsaid.
+#[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize)]
+#[oai(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ConnectionSettings {
+    /// Currency of prices that the remote states without one: three letters after ISO 4217.
+    #[oai(default = "default_currency", validator(pattern = "^[A-Za-z]{3}$"))]
+    #[serde(default = "default_currency")]
+    currency: String,
+    /// Unit in which the remote states weights.
+    #[oai(default = "default_weight_unit")]
+    #[serde(default = "default_weight_unit")]
+    weight_unit: WeightUnit,
+}
+
+fn default_currency() -> String {
+    Settings::default().currency.code().to_owned()
+}
+
+fn default_weight_unit() -> WeightUnit {
+    Settings::default().weight_unit.into()
+}
+
+impl Default for ConnectionSettings {
+    fn default() -> Self {
+        Settings::default().into()
+    }
+}
+
+impl From<Settings> for ConnectionSettings {
+    fn from(settings: Settings) -> Self {
+        Self {
+            currency: settings.currency.code().to_owned(),
+            weight_unit: settings.weight_unit.into(),
+        }
+    }
+}
+
+/// Keys of WooCommerce's REST API, made in its settings under Advanced with read and write permission.
+#[derive(Object, Deserialize)]
+#[oai(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct WoocommerceCredentials {
+    /// Consumer key, `ck_…`.
+    #[oai(validator(min_length = 1, max_length = 1000))]
+    consumer_key: String,
+    /// Consumer secret, `cs_…`.
+    #[oai(validator(min_length = 1, max_length = 1000))]
+    consumer_secret: String,
+}
+
+/// A user of Odoo and one of its API keys.
+#[derive(Object, Deserialize)]
+#[oai(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct OdooCredentials {
+    /// Name of the database.
+    #[oai(validator(min_length = 1, max_length = 1000))]
+    database: String,
+    /// The user's login.
+    #[oai(validator(min_length = 1, max_length = 1000))]
+    login: String,
+    /// An API key of that user.
+    #[oai(validator(min_length = 1, max_length = 1000))]
+    api_key: String,
+}
+
+/// A WooCommerce store to be connected.
+#[derive(Object, Deserialize)]
+#[oai(rename_all = "camelCase", deny_unknown_fields, example)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct CreateWoocommerceConnection {
+    /// Name of the connection, unique in the organisation.
+    #[oai(validator(min_length = 1, max_length = 200))]
+    name: String,
+    /// Address of the shop, without the path of its REST API.
+    #[oai(validator(max_length = 2000))]
+    base_url: String,
+    /// What the store wants to know before it lets anyone in. Sealed on arrival, never shown again.
+    credentials: WoocommerceCredentials,
+    /// How to read what the store leaves unsaid.
+    #[oai(default)]
+    #[serde(default)]
+    settings: ConnectionSettings,
+}
+
+/// An Odoo ERP to be connected.
+#[derive(Object, Deserialize)]
+#[oai(rename_all = "camelCase", deny_unknown_fields, example)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct CreateOdooConnection {
+    /// Name of the connection, unique in the organisation.
+    #[oai(validator(min_length = 1, max_length = 200))]
+    name: String,
+    /// Address of the server.
+    #[oai(validator(max_length = 2000))]
+    base_url: String,
+    /// What the server wants to know before it lets anyone in. Sealed on arrival, never shown again.
+    credentials: OdooCredentials,
+    /// How to read what the server leaves unsaid.
+    #[oai(default)]
+    #[serde(default)]
+    settings: ConnectionSettings,
+}
+
+impl Example for CreateWoocommerceConnection {
+    fn example() -> Self {
+        Self {
+            name: "Main shop".to_owned(),
+            base_url: "https://shop.example.com".to_owned(),
+            credentials: WoocommerceCredentials {
+                consumer_key: "ck_0123456789abcdef".to_owned(),
+                consumer_secret: "cs_0123456789abcdef".to_owned(),
+            },
+            settings: ConnectionSettings::default(),
+        }
+    }
+}
+
+impl Example for CreateOdooConnection {
+    fn example() -> Self {
+        Self {
+            name: "ERP".to_owned(),
+            base_url: "https://erp.example.com".to_owned(),
+            credentials: OdooCredentials {
+                database: "production".to_owned(),
+                login: "lockstep@example.com".to_owned(),
+                api_key: "0123456789abcdef".to_owned(),
+            },
+            settings: ConnectionSettings::default(),
+        }
+    }
+}
+
+/// A store or ERP to be connected; `system` says which.
+#[derive(Union)]
+#[oai(discriminator_name = "system", one_of)]
+pub(crate) enum CreateConnectionRequest {
+    #[oai(mapping = "woocommerce")]
+    Woocommerce(CreateWoocommerceConnection),
+    #[oai(mapping = "odoo")]
+    Odoo(CreateOdooConnection),
+}
+
+impl FromBody for CreateConnectionRequest {
+    fn from_body(mut json: Value) -> Result<Self, Vec<WrongField>> {
+        // By hand, because serde forgets the paths of fields behind a tag.
+        let system = json.as_object_mut().and_then(|fields| fields.remove("system"));
+        match system.as_ref().and_then(Value::as_str) {
+            Some("woocommerce") => body::read(json).map(Self::Woocommerce),
+            Some("odoo") => body::read(json).map(Self::Odoo),
+            _ => Err(vec![WrongField::new("system", "must be `woocommerce` or `odoo`")]),
+        }
+    }
+}
+
+/// A request whose every field is right.
+struct Asked {
+    name: String,
+    base_url: String,
+    credentials: Credentials,
+    settings: Settings,
+}
+
+impl CreateConnectionRequest {
+    fn check(self, allowed: BaseUrls) -> Result<Asked, Vec<WrongField>> {
+        let (name, base_url, credentials, settings) = match self {
+            Self::Woocommerce(store) => (
+                store.name,
+                store.base_url,
+                Credentials::Woocommerce {
+                    consumer_key: store.credentials.consumer_key.into(),
+                    consumer_secret: store.credentials.consumer_secret.into(),
+                },
+                store.settings,
+            ),
+            Self::Odoo(erp) => (
+                erp.name,
+                erp.base_url,
+                Credentials::Odoo {
+                    database: erp.credentials.database,
+                    login: erp.credentials.login,
+                    api_key: erp.credentials.api_key.into(),
+                },
+                erp.settings,
+            ),
+        };
+        let mut wrong = wrong_credentials(&credentials);
+        let name = clean_line(&name);
+        if name.is_empty() || name.chars().count() > NAME_LIMIT {
+            wrong.push(WrongField::new(
+                "name",
+                format!("must have 1 to {NAME_LIMIT} characters"),
+            ));
+        }
+        let base_url = base_url::parse(&base_url, allowed);
+        if let Err(reason) = base_url {
+            wrong.push(WrongField::new("baseUrl", reason));
+        }
+        let currency = settings.currency.parse::<Currency>();
+        if let Err(error) = &currency {
+            wrong.push(WrongField::new("settings/currency", error.to_string()));
+        }
+        match (base_url, currency) {
+            (Ok(base_url), Ok(currency)) if wrong.is_empty() => Ok(Asked {
+                name,
+                base_url,
+                credentials,
+                settings: Settings {
+                    currency,
+                    weight_unit: settings.weight_unit.into(),
+                },
+            }),
+            _ => Err(wrong),
+        }
+    }
+}
+
+fn wrong_credentials(credentials: &Credentials) -> Vec<WrongField> {
+    let fields = match credentials {
+        Credentials::Woocommerce {
+            consumer_key,
+            consumer_secret,
+        } => vec![
+            ("consumerKey", consumer_key.expose_secret()),
+            ("consumerSecret", consumer_secret.expose_secret()),
+        ],
+        Credentials::Odoo {
+            database,
+            login,
+            api_key,
+        } => vec![
+            ("database", database.as_str()),
+            ("login", login.as_str()),
+            ("apiKey", api_key.expose_secret()),
+        ],
+    };
+    let is_wrong = |value: &str| value.trim().is_empty() || value.chars().count() > CREDENTIAL_LIMIT;
+    fields
+        .into_iter()
+        .filter(|(_, value)| is_wrong(value))
+        .map(|(field, _)| {
+            let message = format!("must have 1 to {CREDENTIAL_LIMIT} characters");
+            WrongField::new(format!("credentials/{field}"), message)
+        })
+        .collect()
+}
+
+/// A store or ERP of the organisation. Its credentials are never shown.
+#[derive(Clone, Debug, Object)]
+#[oai(rename_all = "camelCase", skip_serializing_if_is_none, example)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "identifiers say of what, everywhere in the API"
+)]
+pub(crate) struct Connection {
+    /// Identifier of the connection.
+    connection_id: Uuid,
+    /// What kind of system it is.
+    system: SystemName,
+    /// Name of the connection, unique in the organisation.
+    name: String,
+    /// Its address.
+    base_url: String,
+    /// How to read what the remote leaves unsaid.
+    settings: ConnectionSettings,
+    /// Whether it can be used.
+    status: ConnectionStatus,
+    /// Why somebody has to look at it, where its status says so.
+    attention: Option<String>,
+    /// When it was made.
+    created_at: DateTime<Utc>,
+}
+
+impl From<connection::Connection> for Connection {
+    fn from(connection: connection::Connection) -> Self {
+        Self {
+            connection_id: connection.connection_id.0,
+            system: connection.system.into(),
+            name: connection.name,
+            base_url: connection.base_url,
+            settings: connection.settings.into(),
+            status: connection.status.into(),
+            attention: connection.attention,
+            created_at: connection.created_at,
+        }
+    }
+}
+
+impl Example for Connection {
+    fn example() -> Self {
+        Self {
+            connection_id: Uuid::from_u128(0x0198_3f5e_7c00_7000_8000_0000_0000_0001),
+            system: SystemName::Woocommerce,
+            name: "Main shop".to_owned(),
+            base_url: "https://shop.example.com".to_owned(),
+            settings: ConnectionSettings::default(),
+            status: ConnectionStatus::Active,
+            attention: None,
+            created_at: DateTime::UNIX_EPOCH + chrono::Duration::days(20_500),
+        }
+    }
+}
+
+/// The connections of the organisation.
+#[derive(Clone, Debug, Object)]
+#[oai(rename_all = "camelCase")]
+pub(crate) struct ConnectionList {
+    /// All of them, oldest first.
+    items: Vec<Connection>,
+}
+
+#[derive(Debug, ApiResponse)]
+pub(crate) enum Created {
+    /// The connection was made.
+    #[oai(status = 201, content_type = "application/json")]
+    Made(
+        Json<Connection>,
+        /// Address of the connection.
+        #[oai(header = "Location")]
+        String,
+    ),
+}
+
+#[derive(Debug, ApiResponse)]
+pub(crate) enum Listed {
+    /// The connections.
+    #[oai(status = 200, content_type = "application/json")]
+    All(Json<ConnectionList>),
+}
+
+#[derive(Debug, ApiResponse)]
+pub(crate) enum Found {
+    /// The connection.
+    #[oai(status = 200, content_type = "application/json")]
+    One(Json<Connection>),
+}
+
+pub(crate) struct Connections;
+
+#[OpenApi(prefix_path = "/api/v1/connections", tag = "Tag::Connections")]
+impl Connections {
+    /// Create a connection
+    ///
+    /// Connects a store or an ERP. Its credentials are sealed on arrival and never shown again; whether they are right
+    /// shows with the first sync.
+    #[oai(path = "/", method = "post", operation_id = "createConnection")]
+    async fn create(
+        &self,
+        Authenticated(session): Authenticated,
+        /// The connection to be made.
+        Body(request): Body<CreateConnectionRequest>,
+    ) -> Result<Created, Refused> {
+        let asked = request
+            .check(session.context.base_urls)
+            .map_err(Refused::invalid)?;
+        let connection = create(&session, asked).await?;
+        let location = format!("/api/v1/connections/{}", connection.connection_id);
+        Ok(Created::Made(Json(connection), location))
+    }
+
+    /// List connections
+    ///
+    /// Lists all connections of the organisation, oldest first. There is a handful of them, so there are no pages.
+    #[oai(path = "/", method = "get", operation_id = "listConnections")]
+    async fn list(&self, Authenticated(session): Authenticated) -> Result<Listed, Refused> {
+        let mut tx = session.begin().await?;
+        let connections = connection::list(&mut tx, session.org())
+            .await
+            .map_err(failed("could not list the connections"))?;
+        let items = connections.into_iter().map(Connection::from).collect();
+        Ok(Listed::All(Json(ConnectionList { items })))
+    }
+
+    /// Get a connection
+    ///
+    /// Returns one connection, without its credentials.
+    #[oai(path = "/:connectionId", method = "get", operation_id = "getConnection")]
+    async fn get(
+        &self,
+        Authenticated(session): Authenticated,
+        /// Identifier of the connection.
+        #[oai(name = "connectionId")]
+        Path(connection_id): Path<Uuid>,
+    ) -> Result<Found, Refused> {
+        let mut tx = session.begin().await?;
+        let connection = connection::find(&mut tx, session.org(), ConnectionId(connection_id))
+            .await
+            .map_err(failed("could not read a connection"))?
+            .ok_or_else(|| Refused::not_found("there is no such connection"))?;
+        Ok(Found::One(Json(connection.into())))
+    }
+}
+
+async fn create(session: &Session, asked: Asked) -> Result<Connection, Refused> {
+    let org = session.org();
+    let connection_id = ConnectionId::random();
+    let mut nonce = [0; 12];
+    SysRng
+        .try_fill_bytes(&mut nonce)
+        .map_err(|error| Refused::internal("the system gave no random bytes", &error))?;
+    let plain = asked.credentials.to_json();
+    let sealed = session
+        .context
+        .sealing_key
+        .seal(nonce, org, connection_id, plain.expose_secret());
+    let system = asked.credentials.system();
+    let new = NewConnection {
+        connection_id,
+        system,
+        name: asked.name,
+        base_url: asked.base_url,
+        settings: asked.settings,
+        sealed,
+    };
+
+    let mut tx = session.begin().await?;
+    connection::create(&mut tx, org, &new)
+        .await
+        .map_err(|error| match error {
+            CreateError::NameTaken(name) => Refused::conflict(
+                Kind::NameTaken,
+                format!("there is a connection named `{name}` already"),
+            ),
+            CreateError::Database(error) => failed("could not store a connection")(error),
+        })?;
+    let line = Activity {
+        sync: None,
+        actor: session.caller.subject.clone(),
+        action: "connection.created",
+        outcome: Outcome::Done,
+        details: json!({ "connectionId": connection_id, "system": system, "name": new.name }),
+    };
+    activity::record(&mut tx, org, line)
+        .await
+        .map_err(failed("could not record the activity"))?;
+    let stored = connection::find(&mut tx, org, connection_id)
+        .await
+        .map_err(failed("could not read a connection"))?
+        .ok_or_else(|| Refused::internal("a connection went as it was made", &sqlx::Error::RowNotFound))?;
+    commit(tx).await?;
+    tracing::info!(org.id = %org, connection.id = %connection_id, system = system.name(), "connection created");
+    Ok(stored.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(json: Value) -> Vec<String> {
+        let checked = CreateConnectionRequest::from_body(json)
+            .and_then(|request| request.check(BaseUrls::Public).map(|_| ()));
+        let wrong = checked.unwrap_err();
+        wrong.into_iter().map(|wrong| wrong.field).collect()
+    }
+
+    #[test]
+    fn every_wrong_field_of_a_connection_is_named() {
+        let request = json!({
+            "system": "woocommerce",
+            "name": " ",
+            "baseUrl": "http://10.0.0.1",
+            "credentials": { "consumerKey": "", "consumerSecret": "cs_1" },
+            "settings": { "currency": "EURO" },
+        });
+
+        assert_eq!(
+            wrong(request),
+            ["credentials/consumerKey", "name", "baseUrl", "settings/currency"],
+            "R45"
+        );
+    }
+
+    #[test]
+    fn the_system_says_which_credentials_are_wanted() {
+        let odoo = json!({
+            "system": "odoo",
+            "name": "ERP",
+            "baseUrl": "https://erp.example.com",
+            "credentials": { "consumerKey": "ck_1", "consumerSecret": "cs_1" },
+        });
+
+        assert_eq!(wrong(odoo), ["credentials/consumerKey"]);
+        assert_eq!(wrong(json!({"system": "shopify"})), ["system"]);
+        assert_eq!(wrong(json!([])), ["system"]);
+    }
+}

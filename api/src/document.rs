@@ -1,0 +1,198 @@
+//! The OpenAPI document: what the framework writes, made tidy for those who generate clients from it.
+
+use poem_openapi::{ExtraHeader, LicenseObject, OpenApiService, ServerObject, Tags};
+use serde_json::{Map, Value};
+
+use crate::connections::Connections;
+use crate::customers::Customers;
+use crate::products::Products;
+use crate::syncs::Syncs;
+
+const DESCRIPTION: &str = "Keeps WooCommerce stores and Odoo ERPs in step. Connect a store and an ERP, put in records of \
+your own, and start syncs; workers do the work, so starting one returns at once.
+
+Every answer that is not what was asked for is a problem document after RFC 9457; its `type` is stable and safe to \
+compare. A request may carry the header `X-Request-Id`; every answer does, and it finds the request in the logs.";
+
+#[derive(Tags)]
+pub(crate) enum Tag {
+    /// The stores and ERPs of the organisation.
+    Connections,
+    /// The organisation's own copy of its things.
+    Records,
+    /// Runs that bring systems into step.
+    Syncs,
+}
+
+pub(crate) type Service = OpenApiService<(Connections, Customers, Products, Syncs), ()>;
+
+/// Puts together every operation.
+pub(crate) fn service() -> Service {
+    let apis = (Connections, Customers, Products, Syncs);
+    let license = LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0.html");
+    let request_id = ExtraHeader::new("X-Request-Id").description("Finds the request in the logs.");
+    OpenApiService::new(apis, "Lockstep", env!("CARGO_PKG_VERSION"))
+        .description(DESCRIPTION)
+        .license(license)
+        .server(ServerObject::new("/").description("The server that this document came from"))
+        .extra_response_header::<Option<String>, _>(request_id)
+}
+
+/// Returns the document, the same text each time.
+pub(crate) fn text() -> String {
+    let mut document = serde_json::from_str(&service().spec()).expect("the framework writes JSON");
+    tidy(&mut document);
+    let mut text = serde_json::to_string_pretty(&document).expect("a JSON value can be written");
+    text.push('\n');
+    text
+}
+
+/// Returns a page that shows the document and tries its operations out; it holds all it needs.
+pub(crate) fn page(text: &str) -> String {
+    let service = service();
+    service.swagger_ui_html().replace(&service.spec(), text)
+}
+
+/// Mends three things, wherever they stand: references that are described become more than one schema, so that
+/// generators make a type of their own for each; limits of whole numbers are written as fractions; and sentences are cut
+/// where the lines of our source end.
+fn tidy(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            keep_the_reference_only(fields);
+            for (name, field) in fields {
+                match (name.as_str(), &mut *field) {
+                    ("minimum" | "maximum", Value::Number(limit)) => whole(limit),
+                    ("description", Value::String(text)) => *text = join_lines(text),
+                    _ => tidy(field),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(tidy),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// `allOf: [reference, {description}]` with the same description beside it becomes `allOf: [reference]`.
+fn keep_the_reference_only(fields: &mut Map<String, Value>) {
+    let beside = fields.clone();
+    let Some(Value::Array(parts)) = fields.get_mut("allOf") else {
+        return;
+    };
+    let [reference, Value::Object(other)] = parts.as_slice() else {
+        return;
+    };
+    let says_nothing_new = other.iter().all(|(name, field)| beside.get(name) == Some(field));
+    if reference.get("$ref").is_some() && says_nothing_new {
+        parts.truncate(1);
+    }
+}
+
+fn whole(limit: &mut serde_json::Number) {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "limits of ours are small, and compared after"
+    )]
+    let number = limit.as_f64().map(|limit| limit as i64);
+    if let Some(number) = number
+        .map(serde_json::Number::from)
+        .filter(|number| number.as_f64() == limit.as_f64())
+    {
+        *limit = number;
+    }
+}
+
+fn join_lines(text: &str) -> String {
+    let paragraphs: Vec<String> = text
+        .split("\n\n")
+        .map(|paragraph| paragraph.replace('\n', " "))
+        .collect();
+    paragraphs.join("\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn document() -> Value {
+        serde_json::from_str(&text()).unwrap()
+    }
+
+    fn operations(document: &Value) -> Vec<(String, &Value)> {
+        let paths = document["paths"].as_object().unwrap();
+        paths
+            .iter()
+            .flat_map(|(path, operations)| {
+                let operations = operations.as_object().unwrap();
+                operations
+                    .iter()
+                    .map(move |(method, operation)| (format!("{method} {path}"), operation))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_committed_document_is_the_served_one() {
+        assert!(
+            include_str!("../openapi.json") == text(),
+            "the OpenAPI document changed; look at the difference that this makes:\n\
+             cargo run -p lockstep-api -- openapi > api/openapi.json"
+        );
+    }
+
+    #[test]
+    fn every_operation_says_what_a_generated_client_needs() {
+        let document = document();
+        let mut ids = BTreeSet::new();
+        for (name, operation) in operations(&document) {
+            let id = operation["operationId"]
+                .as_str()
+                .unwrap_or_else(|| panic!("{name} has no operationId"));
+            assert!(ids.insert(id), "{name}: {id} is there twice");
+            assert!(operation["description"].is_string(), "{name} has no description");
+            assert!(
+                operation["security"].is_array(),
+                "R42: {name} can be called by anyone"
+            );
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                let kind = if status.starts_with('2') {
+                    "application/json"
+                } else {
+                    "application/problem+json"
+                };
+                assert!(
+                    response["content"][kind].is_object(),
+                    "R45: {name} answers {status} without {kind}"
+                );
+                assert_ne!(response["description"], "", "{name}: {status} has no description");
+            }
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                assert!(
+                    parameter["description"].is_string(),
+                    "{name}: {parameter} has no description"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_field_is_described() {
+        let document = document();
+        for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+            assert!(
+                schema["description"].is_string(),
+                "R51: {name} has no description"
+            );
+            for (field, schema) in schema["properties"].as_object().into_iter().flatten() {
+                assert!(
+                    schema["description"].is_string(),
+                    "R51: {name}.{field} has no description"
+                );
+                let parts = schema["allOf"].as_array().map_or(1, Vec::len);
+                assert_eq!(parts, 1, "R51: {name}.{field} would become a type of its own");
+            }
+        }
+    }
+}

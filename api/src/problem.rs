@@ -1,0 +1,385 @@
+//! Problems: every answer that is not what was asked for, as RFC 9457 describes them. What is shown is for the caller;
+//! what went wrong inside is logged here, once, and not shown.
+
+use lockstep_shared::entity::FieldError;
+use lockstep_shared::telemetry::Chain;
+use poem::error::{MethodNotAllowedError, NotFoundError, ReadBodyError};
+use poem::http::header;
+use poem::{IntoResponse, Response};
+use poem_openapi::error::{AuthorizationError, ContentTypeError, ParseParamError, ParsePathError};
+use poem_openapi::payload::Json;
+use poem_openapi::{ApiResponse, Object};
+use uuid::Uuid;
+
+use crate::path::Asked;
+
+const MEDIA_TYPE: &str = "application/problem+json";
+
+/// What is wrong with one field, parameter or header.
+#[derive(Clone, Debug, PartialEq, Eq, Object)]
+pub(crate) struct WrongField {
+    /// Path of the field in the request's body, such as `variants/0/price`, or the name of a parameter. Empty for the
+    /// body as a whole.
+    pub(crate) field: String,
+    /// What would be right, in words that follow the field's name, such as `must not be empty`.
+    pub(crate) message: String,
+}
+
+impl WrongField {
+    pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl From<FieldError> for WrongField {
+    fn from(error: FieldError) -> Self {
+        Self::new(camel_case(&error.field), error.message)
+    }
+}
+
+/// Turns a path of canonical names into the names that the API uses: `variants/0/weight_kg` → `variants/0/weightKg`.
+fn camel_case(path: &str) -> String {
+    let mut letters = path.chars();
+    let mut text = String::with_capacity(path.len());
+    while let Some(letter) = letters.next() {
+        match letter {
+            '_' => text.extend(letters.next().map(|next| next.to_ascii_uppercase())),
+            letter => text.push(letter),
+        }
+    }
+    text
+}
+
+/// Why a request was not answered as asked, after RFC 9457.
+#[derive(Clone, Debug, PartialEq, Eq, Object)]
+#[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
+pub(crate) struct Problem {
+    /// URI that names the kind of problem. It never changes: programs tell problems apart by it.
+    #[oai(rename = "type")]
+    pub(crate) kind: String,
+    /// The kind of problem in a few words.
+    pub(crate) title: String,
+    /// Status code of the response.
+    pub(crate) status: i32,
+    /// What happened this time, for people.
+    pub(crate) detail: String,
+    /// Every field that is wrong, where it is about fields.
+    pub(crate) errors: Option<Vec<WrongField>>,
+    /// Identifiers of the syncs that are active already, where there are too many of them.
+    pub(crate) running_syncs: Option<Vec<Uuid>>,
+}
+
+/// The kinds of problems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Malformed,
+    Unauthenticated,
+    NotFound,
+    MethodNotAllowed,
+    NotAcceptable,
+    TooSlow,
+    NameTaken,
+    OtherEntityType,
+    TooManyActiveSyncs,
+    TooLarge,
+    UnsupportedMediaType,
+    Invalid,
+    NoConnection,
+    Internal,
+    Unavailable,
+}
+
+impl Kind {
+    /// Returns the last part of its type URI, its title, and its status.
+    const fn words(self) -> (&'static str, &'static str, u16) {
+        match self {
+            Self::Malformed => ("malformed-request", "The request can't be read", 400),
+            Self::Unauthenticated => ("unauthenticated", "A valid bearer token is needed", 401),
+            Self::NotFound => ("not-found", "There is nothing here", 404),
+            Self::MethodNotAllowed => (
+                "method-not-allowed",
+                "The method is not possible at this address",
+                405,
+            ),
+            Self::NotAcceptable => (
+                "not-acceptable",
+                "The answer can't be given in the form asked for",
+                406,
+            ),
+            Self::TooSlow => ("request-timeout", "The request took too long to arrive", 408),
+            Self::NameTaken => ("name-taken", "The name is taken", 409),
+            Self::OtherEntityType => ("other-entity-type", "The record is of another entity type", 409),
+            Self::TooManyActiveSyncs => (
+                "too-many-active-syncs",
+                "The organisation has as many active syncs as it may",
+                409,
+            ),
+            Self::TooLarge => ("body-too-large", "The request's body is too large", 413),
+            Self::UnsupportedMediaType => ("unsupported-media-type", "The request's body must be JSON", 415),
+            Self::Invalid => ("invalid", "Something in the request's body is wrong", 422),
+            Self::NoConnection => ("no-connection", "There is no connection that could be used", 422),
+            Self::Internal => ("internal", "Something went wrong on our side", 500),
+            Self::Unavailable => ("unavailable", "The service is not available for the moment", 503),
+        }
+    }
+}
+
+impl Problem {
+    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        let (slug, title, status) = kind.words();
+        Self {
+            kind: format!("https://lockstep.dev/problems/{slug}"),
+            title: title.to_owned(),
+            status: status.into(),
+            detail: detail.into(),
+            errors: None,
+            running_syncs: None,
+        }
+    }
+}
+
+/// A problem as a payload; boxed, because every function that may refuse something returns room for one.
+pub(crate) fn boxed(problem: Problem) -> Json<Box<Problem>> {
+    Json(Box::new(problem))
+}
+
+/// The answers to requests that were not carried out, each with its problem document.
+#[derive(Debug, ApiResponse)]
+pub(crate) enum Refused {
+    /// The request can't be read: its JSON is broken, or a parameter is not what it should be.
+    #[oai(status = 400, content_type = "application/problem+json")]
+    Malformed(Json<Box<Problem>>),
+    /// There is no bearer token, or it is not valid, or its organisation is not known.
+    #[oai(status = 401, content_type = "application/problem+json")]
+    Unauthenticated(
+        Json<Box<Problem>>,
+        /// The scheme that is asked for.
+        #[oai(header = "WWW-Authenticate")]
+        String,
+    ),
+    /// There is no such thing in the organisation of the token.
+    #[oai(status = 404, content_type = "application/problem+json")]
+    NotFound(Json<Box<Problem>>),
+    /// The answer can be given as `application/json` only.
+    #[oai(status = 406, content_type = "application/problem+json")]
+    NotAcceptable(Json<Box<Problem>>),
+    /// The request's body took too long to arrive.
+    #[oai(status = 408, content_type = "application/problem+json")]
+    TooSlow(Json<Box<Problem>>),
+    /// It contradicts what is there already; the problem's `type` says how.
+    #[oai(status = 409, content_type = "application/problem+json")]
+    Conflict(Json<Box<Problem>>),
+    /// The request's body is larger than it may be: 1 MiB, 8 MiB for many records at once.
+    #[oai(status = 413, content_type = "application/problem+json")]
+    TooLarge(Json<Box<Problem>>),
+    /// The request's body must be `application/json`.
+    #[oai(status = 415, content_type = "application/problem+json")]
+    UnsupportedMediaType(Json<Box<Problem>>),
+    /// The request's body is JSON, but not what is asked for; `errors` names every field that is wrong.
+    #[oai(status = 422, content_type = "application/problem+json")]
+    Invalid(Json<Box<Problem>>),
+    /// Something went wrong inside. It was logged; the header `X-Request-Id` helps to find it.
+    #[oai(status = 500, content_type = "application/problem+json")]
+    Internal(Json<Box<Problem>>),
+    /// The database can't be reached for the moment.
+    #[oai(status = 503, content_type = "application/problem+json")]
+    Unavailable(
+        Json<Box<Problem>>,
+        /// Seconds after which to try again.
+        #[oai(header = "Retry-After")]
+        i32,
+    ),
+}
+
+impl Refused {
+    pub(crate) fn malformed(detail: impl Into<String>, errors: Vec<WrongField>) -> Self {
+        Self::Malformed(boxed(Problem {
+            errors: (!errors.is_empty()).then_some(errors),
+            ..Problem::new(Kind::Malformed, detail)
+        }))
+    }
+
+    pub(crate) fn unauthenticated(detail: impl Into<String>) -> Self {
+        let problem = Problem::new(Kind::Unauthenticated, detail);
+        Self::Unauthenticated(boxed(problem), "Bearer".to_owned())
+    }
+
+    pub(crate) fn not_found(detail: impl Into<String>) -> Self {
+        Self::NotFound(boxed(Problem::new(Kind::NotFound, detail)))
+    }
+
+    pub(crate) fn not_acceptable() -> Self {
+        Self::NotAcceptable(boxed(Problem::new(
+            Kind::NotAcceptable,
+            "answers are given as `application/json` only",
+        )))
+    }
+
+    pub(crate) fn too_slow() -> Self {
+        Self::TooSlow(boxed(Problem::new(
+            Kind::TooSlow,
+            "the body must have arrived within 30 seconds",
+        )))
+    }
+
+    pub(crate) fn conflict(kind: Kind, detail: impl Into<String>) -> Self {
+        Self::Conflict(boxed(Problem::new(kind, detail)))
+    }
+
+    pub(crate) fn too_large(limit_bytes: usize) -> Self {
+        Self::TooLarge(boxed(Problem::new(
+            Kind::TooLarge,
+            format!("the body must have at most {limit_bytes} bytes"),
+        )))
+    }
+
+    pub(crate) fn invalid(errors: Vec<WrongField>) -> Self {
+        let detail = match errors.as_slice() {
+            [one] if one.field.is_empty() => format!("the body {}", one.message),
+            [one] => format!("`{}` {}", one.field, one.message),
+            several => format!("{} fields are wrong", several.len()),
+        };
+        Self::Invalid(boxed(Problem {
+            errors: Some(errors),
+            ..Problem::new(Kind::Invalid, detail)
+        }))
+    }
+
+    pub(crate) fn no_connection(detail: impl Into<String>) -> Self {
+        Self::Invalid(boxed(Problem::new(Kind::NoConnection, detail)))
+    }
+
+    /// Logs an error of ours with its causes, and shows a fixed sentence.
+    pub(crate) fn internal(what: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error = %Chain(error), "{what}");
+        Self::Internal(boxed(Problem::new(
+            Kind::Internal,
+            "the request could not be carried out; it was logged",
+        )))
+    }
+}
+
+/// Turns an error of the database into an answer: `map_err(failed("could not list the connections"))`.
+pub(crate) fn failed(what: &'static str) -> impl FnOnce(sqlx::Error) -> Refused {
+    move |error| {
+        if !lockstep_shared::db::is_unreachable(&error) {
+            return Refused::internal(what, &error);
+        }
+        tracing::warn!(error = %Chain(&error), "{what}: the database is out of reach");
+        let problem = Problem::new(
+            Kind::Unavailable,
+            "the database can't be reached; try again later",
+        );
+        Refused::Unavailable(boxed(problem), 5)
+    }
+}
+
+/// Answers what the framework refused: it knows statuses and plain text only.
+pub(crate) fn of_framework(error: poem::Error, asked: &Asked) -> Response {
+    if error.is_from_response() {
+        return error.into_response();
+    }
+    if error.is::<MethodNotAllowedError>() {
+        return method_not_allowed(asked);
+    }
+    let refused = if error.is::<NotFoundError>() {
+        Refused::not_found("there is no such address")
+    } else if error.is::<AuthorizationError>() {
+        Refused::unauthenticated("send the header `Authorization: Bearer <token>`")
+    } else if let Some(error) = error.downcast_ref::<ParseParamError>() {
+        wrong_parameter(error.name, &error.reason)
+    } else if let Some(error) = error.downcast_ref::<ParsePathError>() {
+        wrong_parameter(asked.path_parameter(error.name), &error.reason)
+    } else if error.is::<ContentTypeError>() {
+        Refused::UnsupportedMediaType(boxed(Problem::new(
+            Kind::UnsupportedMediaType,
+            "send the header `Content-Type: application/json`",
+        )))
+    } else if error.is::<ReadBodyError>() {
+        Refused::malformed("the body broke off", Vec::new())
+    } else {
+        Refused::internal("a request failed in the framework", &error)
+    };
+    refused.into_response()
+}
+
+fn wrong_parameter(name: &str, reason: &str) -> Refused {
+    // The framework's reasons begin with the name of a type of ours.
+    let reason = reason.strip_prefix("failed to parse ").map_or(reason, |rest| {
+        rest.split_once(": ").map_or(rest, |(_, reason)| reason)
+    });
+    let reason = reason
+        .trim_end_matches('.')
+        .trim_start_matches("verification failed. ");
+    Refused::malformed(
+        format!("the parameter `{name}` is wrong"),
+        vec![WrongField::new(name, format!("is not possible: {reason}"))],
+    )
+}
+
+fn method_not_allowed(asked: &Asked) -> Response {
+    let allow = asked.allowed_methods().join(", ");
+    let problem = Problem::new(
+        Kind::MethodNotAllowed,
+        format!("the methods possible here are {allow}"),
+    );
+    let mut response = Json(problem)
+        .with_status(poem::http::StatusCode::METHOD_NOT_ALLOWED)
+        .with_header(header::ALLOW, allow)
+        .into_response();
+    let media_type = header::HeaderValue::from_static(MEDIA_TYPE);
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_problem_is_rendered_as_rfc_9457_says() {
+        let errors = vec![FieldError::new("variants/0/weight_kg", "must not be negative").into()];
+
+        let response = Refused::invalid(errors).into_response();
+
+        assert_eq!(response.status().as_u16(), 422);
+        assert_eq!(response.content_type(), Some(MEDIA_TYPE));
+        let body: serde_json::Value = response.into_body().into_json().await.unwrap();
+        insta::assert_json_snapshot!(body, @r#"
+        {
+          "detail": "`variants/0/weightKg` must not be negative",
+          "errors": [
+            {
+              "field": "variants/0/weightKg",
+              "message": "must not be negative"
+            }
+          ],
+          "status": 422,
+          "title": "Something in the request's body is wrong",
+          "type": "https://lockstep.dev/problems/invalid"
+        }
+        "#);
+    }
+
+    #[tokio::test]
+    async fn what_went_wrong_inside_is_not_shown() {
+        let error = sqlx::Error::Protocol("password of lockstep_api".to_owned());
+
+        let response = failed("could not list the syncs")(error).into_response();
+
+        let text = response.into_body().into_string().await.unwrap();
+        assert!(text.contains("https://lockstep.dev/problems/internal"), "{text}");
+        assert!(!text.contains("password"), "R45, R73: {text}");
+    }
+
+    #[test]
+    fn a_database_out_of_reach_is_a_503() {
+        let response = failed("could not list the syncs")(sqlx::Error::PoolTimedOut).into_response();
+
+        assert_eq!(response.status().as_u16(), 503);
+        assert_eq!(response.header("retry-after"), Some("5"));
+    }
+}

@@ -1,0 +1,350 @@
+//! Products and their variants, as the API shows and takes them.
+
+use lockstep_shared::entity::{self, Content};
+use lockstep_shared::system::EntityType;
+use poem_openapi::param::{Path, Query};
+use poem_openapi::types::Example;
+use poem_openapi::{Enum, Object, OpenApi};
+use rust_decimal::Decimal;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::auth::Authenticated;
+use crate::body::{self, Body, Bulk, FromBody, present};
+use crate::document::Tag;
+use crate::problem::{Refused, WrongField};
+use crate::records::{self, AllStored, Found, Listed, PutRecordsRequest, Shown, Stored};
+
+/// Whether a product can be bought, and by whom it is seen. `private`: by the shop's people only. `archived`: no longer
+/// sold, kept because orders refer to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Enum, Deserialize)]
+#[oai(rename_all = "lowercase", remote = "entity::ProductStatus")]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ProductStatus {
+    #[default]
+    Published,
+    Private,
+    Draft,
+    Archived,
+}
+
+/// Whether a product is a thing that is shipped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Enum, Deserialize)]
+#[oai(rename_all = "lowercase", remote = "entity::ProductKind")]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ProductKind {
+    #[default]
+    Goods,
+    Service,
+}
+
+/// An amount of money, exact.
+#[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize)]
+#[oai(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Money {
+    /// The amount, as a decimal in a text, such as `19.9`.
+    #[serde(deserialize_with = "decimal")]
+    amount: Decimal,
+    /// Three letters after ISO 4217, such as `EUR`.
+    #[oai(validator(pattern = "^[A-Za-z]{3}$"))]
+    #[serde(deserialize_with = "currency")]
+    currency: String,
+}
+
+/// One property that tells a product's variants apart: `Color` = `Blue`.
+#[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize)]
+#[oai(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Attribute {
+    /// Name of the property.
+    name: String,
+    /// What the variant has of it.
+    option: String,
+}
+
+/// One thing that can be put into a basket.
+#[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize)]
+#[oai(rename_all = "camelCase", deny_unknown_fields, skip_serializing_if_is_none)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Variant {
+    /// What tells it apart from the product's other variants; empty for the only one of a simple product.
+    #[oai(default)]
+    #[serde(default)]
+    attributes: Vec<Attribute>,
+    /// Stock-keeping unit. By it the product is known again in other systems.
+    #[serde(default, deserialize_with = "present")]
+    sku: Option<String>,
+    /// GTIN, EAN, UPC or ISBN.
+    #[serde(default, deserialize_with = "present")]
+    barcode: Option<String>,
+    /// Regular price of one unit, without any sale.
+    #[serde(default, deserialize_with = "present")]
+    price: Option<Money>,
+    /// Weight of one unit in kilograms, as a decimal in a text.
+    #[serde(default, deserialize_with = "some_decimal")]
+    weight_kg: Option<Decimal>,
+}
+
+/// Something that is sold, with one or more variants.
+#[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize)]
+#[oai(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    skip_serializing_if_is_none,
+    example
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Product {
+    /// Name of the product.
+    name: String,
+    /// Whether it can be bought, and by whom it is seen.
+    #[oai(default)]
+    #[serde(default)]
+    status: ProductStatus,
+    /// Whether it is a thing that is shipped.
+    #[oai(default)]
+    #[serde(default)]
+    kind: ProductKind,
+    /// Whether the number in stock is counted.
+    #[oai(default)]
+    #[serde(default)]
+    tracks_stock: bool,
+    /// Long description, as HTML.
+    #[serde(default, deserialize_with = "present")]
+    description: Option<String>,
+    /// Short description, as plain text.
+    #[serde(default, deserialize_with = "present")]
+    summary: Option<String>,
+    /// 1 to 500 variants; a simple product has one, without attributes.
+    #[oai(validator(min_items = 1, max_items = 500))]
+    variants: Vec<Variant>,
+}
+
+/// Reads a decimal from a text only: a number would pass through binary floating point, and lose digits.
+fn decimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Decimal::from_str_exact(&text)
+        .map_err(|_| serde::de::Error::custom("it must be a decimal in a text, such as `19.9`"))
+}
+
+fn some_decimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Decimal>, D::Error> {
+    decimal(deserializer).map(Some)
+}
+
+fn currency<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    entity::Currency::deserialize(deserializer).map(|currency| currency.code().to_owned())
+}
+
+impl From<Money> for entity::Money {
+    fn from(money: Money) -> Self {
+        let currency = money.currency.parse().expect("it was checked as it was read");
+        Self::new(money.amount, currency)
+    }
+}
+
+impl From<entity::Money> for Money {
+    fn from(money: entity::Money) -> Self {
+        Self {
+            amount: money.amount,
+            currency: money.currency.code().to_owned(),
+        }
+    }
+}
+
+impl From<Variant> for entity::Variant {
+    fn from(variant: Variant) -> Self {
+        let attributes = variant.attributes.into_iter().map(|attribute| entity::Attribute {
+            name: attribute.name,
+            option: attribute.option,
+        });
+        Self {
+            attributes: attributes.collect(),
+            sku: variant.sku,
+            barcode: variant.barcode,
+            price: variant.price.map(entity::Money::from),
+            weight_kg: variant.weight_kg,
+        }
+    }
+}
+
+impl From<entity::Variant> for Variant {
+    fn from(variant: entity::Variant) -> Self {
+        let attributes = variant.attributes.into_iter().map(|attribute| Attribute {
+            name: attribute.name,
+            option: attribute.option,
+        });
+        Self {
+            attributes: attributes.collect(),
+            sku: variant.sku,
+            barcode: variant.barcode,
+            price: variant.price.map(Money::from),
+            weight_kg: variant.weight_kg,
+        }
+    }
+}
+
+impl From<entity::Product> for Product {
+    fn from(product: entity::Product) -> Self {
+        Self {
+            name: product.name,
+            status: product.status.into(),
+            kind: product.kind.into(),
+            tracks_stock: product.tracks_stock,
+            description: product.description,
+            summary: product.summary,
+            variants: product.variants.into_iter().map(Variant::from).collect(),
+        }
+    }
+}
+
+impl FromBody for Product {
+    fn from_body(json: Value) -> Result<Self, Vec<WrongField>> {
+        body::read(json)
+    }
+}
+
+impl Shown for Product {
+    const ENTITY: EntityType = EntityType::Products;
+    const ADDRESS: &'static str = "/api/v1/records/products";
+
+    fn into_content(self) -> Content {
+        Content::Product(entity::Product {
+            name: self.name,
+            status: self.status.into(),
+            kind: self.kind.into(),
+            tracks_stock: self.tracks_stock,
+            description: self.description,
+            summary: self.summary,
+            variants: self.variants.into_iter().map(entity::Variant::from).collect(),
+        })
+    }
+
+    fn of_content(content: Content) -> Option<Self> {
+        match content {
+            Content::Product(product) => Some(product.into()),
+            Content::Customer(_) => None,
+        }
+    }
+}
+
+impl Example for Product {
+    fn example() -> Self {
+        Self {
+            name: "Enamel mug".to_owned(),
+            status: ProductStatus::Published,
+            kind: ProductKind::Goods,
+            tracks_stock: true,
+            description: Some("<p>Holds coffee, and a little more.</p>".to_owned()),
+            summary: Some("Holds coffee".to_owned()),
+            variants: vec![Variant {
+                attributes: Vec::new(),
+                sku: Some("MUG-1".to_owned()),
+                barcode: Some("4006381333931".to_owned()),
+                price: Some(Money {
+                    amount: Decimal::new(199, 1),
+                    currency: "EUR".to_owned(),
+                }),
+                weight_kg: Some(Decimal::new(35, 2)),
+            }],
+        }
+    }
+}
+
+pub(crate) struct Products;
+
+#[OpenApi(prefix_path = "/api/v1/records/products", tag = "Tag::Records")]
+impl Products {
+    /// Put a product
+    ///
+    /// Stores a product under an identifier of your choice: new, or instead of what stood there. A change is carried to
+    /// every connection by the next sync; putting the same content again changes nothing.
+    #[oai(path = "/:recordId", method = "put", operation_id = "putProduct")]
+    async fn put(
+        &self,
+        Authenticated(session): Authenticated,
+        /// Identifier of the record, chosen by you.
+        #[oai(name = "recordId")]
+        Path(record_id): Path<Uuid>,
+        /// The whole product: a field that is left out is empty.
+        Body(product): Body<Product>,
+    ) -> Result<Stored<Product>, Refused> {
+        records::put_one(&session, record_id, product).await
+    }
+
+    /// Put many products
+    ///
+    /// Stores up to 1,000 products at once. Those that are not valid are refused one by one; the others are stored.
+    #[oai(path = "/", method = "post", operation_id = "putProducts")]
+    async fn put_many(
+        &self,
+        Authenticated(session): Authenticated,
+        /// The products.
+        Body(request): Bulk<PutRecordsRequest<Product>>,
+    ) -> Result<AllStored, Refused> {
+        records::put_many(&session, request).await
+    }
+
+    /// Get a product
+    ///
+    /// Returns a product, and how each connection sees it.
+    #[oai(path = "/:recordId", method = "get", operation_id = "getProduct")]
+    async fn get(
+        &self,
+        Authenticated(session): Authenticated,
+        /// Identifier of the record.
+        #[oai(name = "recordId")]
+        Path(record_id): Path<Uuid>,
+    ) -> Result<Found<Product>, Refused> {
+        records::find(&session, record_id).await
+    }
+
+    /// List products
+    ///
+    /// Lists the organisation's products in the order of their identifiers, a page at a time.
+    #[oai(path = "/", method = "get", operation_id = "listProducts")]
+    async fn list(
+        &self,
+        Authenticated(session): Authenticated,
+        /// Where to go on: the `nextCursor` of the page before.
+        Query(cursor): Query<Option<String>>,
+        /// Most products on the page, 50 where it is not given.
+        #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
+        Query(limit): Query<Option<i32>>,
+    ) -> Result<Listed<Product>, Refused> {
+        records::list(&session, cursor.as_deref(), limit).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use poem_openapi::types::ToJSON;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_product_comes_back_as_it_was_put() {
+        let json = Product::example().to_json().unwrap();
+
+        let content = Product::from_body(json.clone()).unwrap().into_content();
+        let shown = Product::of_content(content.canonical().unwrap()).unwrap();
+
+        assert_eq!(shown.to_json().unwrap(), json, "R50");
+    }
+
+    #[test]
+    fn a_price_is_a_text_and_no_float() {
+        let product = |amount: Value| {
+            let price = json!({"amount": amount, "currency": "EUR"});
+            Product::from_body(json!({"name": "Mug", "variants": [{"price": price}]}))
+        };
+
+        assert!(product(json!("19.90")).is_ok());
+        for amount in [json!(19.9), json!(null), json!("1e3"), json!("a lot"), json!("")] {
+            let wrong = product(amount).unwrap_err();
+            assert_eq!(wrong[0].field, "variants/0/price/amount");
+        }
+    }
+}

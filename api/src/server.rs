@@ -1,0 +1,433 @@
+//! The server: every address, what surrounds every request, and the document that says it all.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use lockstep_shared::db;
+use poem::http::{HeaderMap, HeaderValue, header};
+use poem::listener::TcpAcceptor;
+use poem::web::{Data, Html};
+use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, Server, get, handler};
+use secrecy::ExposeSecret;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::auth::Context;
+use crate::config::Config;
+use crate::document;
+use crate::health;
+use crate::path::Paths;
+use crate::problem::{Refused, WrongField, of_framework};
+use crate::token::Checker;
+
+/// Connections to the database that one process holds at most.
+const POOL_SIZE: u32 = 10;
+/// How long a connection of a client may be silent.
+const IDLE_LIMIT: Duration = Duration::from_secs(75);
+/// How long requests under way may go on after the signal to stop: below the 30 s that Kubernetes waits.
+const DRAIN_LIMIT: Duration = Duration::from_secs(25);
+
+const REQUEST_ID: &str = "x-request-id";
+const REQUEST_ID_LIMIT: usize = 128;
+
+/// Returns the OpenAPI document, the same text each time.
+pub fn openapi() -> String {
+    document::text()
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("the address of the database can't be used")]
+    Database(#[source] sqlx::Error),
+    #[error("could not take over the listener")]
+    Listener(#[source] std::io::Error),
+    #[error("the server ended")]
+    Server(#[source] std::io::Error),
+}
+
+/// Serves the API until `stop` resolves, then lets requests under way end.
+pub async fn serve(
+    config: Config,
+    listener: std::net::TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
+    let pool = db::pool(config.database_url.expose_secret(), POOL_SIZE, "lockstep-api")
+        .map_err(ServeError::Database)?;
+    listener.set_nonblocking(true).map_err(ServeError::Listener)?;
+    let acceptor = TcpAcceptor::from_std(listener).map_err(ServeError::Listener)?;
+    let context = Context {
+        pool: pool.clone(),
+        tokens: Checker::new(&config.jwt),
+        sealing_key: config.sealing_key,
+        base_urls: config.base_urls,
+    };
+    Server::new_with_acceptor(acceptor)
+        .name("lockstep-api")
+        .idle_timeout(IDLE_LIMIT)
+        .run_with_graceful_shutdown(app(context), stop, Some(DRAIN_LIMIT))
+        .await
+        .map_err(ServeError::Server)?;
+    pool.close().await;
+    Ok(())
+}
+
+struct Document {
+    text: String,
+    page: String,
+}
+
+#[handler]
+fn show_document(Data(document): Data<&Arc<Document>>) -> Response {
+    Response::builder()
+        .content_type("application/json")
+        .body(document.text.clone())
+}
+
+#[handler]
+fn show_page(Data(document): Data<&Arc<Document>>) -> Html<String> {
+    Html(document.page.clone())
+}
+
+fn app(context: Context) -> impl Endpoint<Output = Response> {
+    let text = document::text();
+    let paths = Arc::new(Paths::of_document(&text));
+    let document = Document {
+        page: document::page(&text),
+        text,
+    };
+    Route::new()
+        .at("/livez", get(health::live))
+        .at("/readyz", get(health::ready))
+        .at("/openapi.json", get(show_document))
+        .at("/docs", get(show_page))
+        .nest_no_strip("/api/v1", document::service())
+        .data(Arc::new(document))
+        .data(Arc::new(context))
+        .around(move |endpoint, request| surround(endpoint, request, Arc::clone(&paths)))
+}
+
+/// What surrounds every request: its id, its span, its line in the log, and that whatever goes wrong becomes a problem
+/// document.
+async fn surround<E: Endpoint<Output = Response>>(
+    endpoint: Arc<E>,
+    request: Request,
+    paths: Arc<Paths>,
+) -> poem::Result<Response> {
+    let id = request_id(request.headers());
+    let shown_id = String::from_utf8_lossy(id.as_bytes()).into_owned();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let span = tracing::info_span!("request", request.id = shown_id, http.method = %method, http.path = path);
+    async move {
+        let began = Instant::now();
+        let mut response = answer(endpoint, request, &paths).await;
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, id);
+        headers.insert(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        );
+        if path.starts_with("/api/") {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        let (status, took_ms) = (response.status().as_u16(), began.elapsed().as_millis());
+        tracing::debug!(http.status = status, took_ms, "answered with {status}");
+        Ok(response)
+    }
+    .instrument(span)
+    .await
+}
+
+async fn answer<E: Endpoint<Output = Response>>(
+    endpoint: Arc<E>,
+    request: Request,
+    paths: &Paths,
+) -> Response {
+    let path = request.uri().path().to_owned();
+    let asked = paths.find(&path);
+    if path.starts_with("/api/") && !accepts_json(request.headers()) {
+        return Refused::not_acceptable().into_response();
+    }
+    if let Some(name) = asked.unknown_query_parameter(request.method().as_str(), request.uri().query()) {
+        let detail = format!("there is no parameter `{name}` here");
+        let wrong = WrongField::new(name, "is not a parameter of this operation");
+        return Refused::malformed(detail, vec![wrong]).into_response();
+    }
+    match AssertUnwindSafe(endpoint.call(request)).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => of_framework(error, &asked),
+        Err(_) => Refused::internal("a request panicked", &Panicked).into_response(),
+    }
+}
+
+/// The panic's own words were printed by its hook already.
+#[derive(Debug, thiserror::Error)]
+#[error("the code that answers it has a bug")]
+struct Panicked;
+
+/// Takes the caller's id where it can be logged as it is, and makes one otherwise.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let is_plain = |id: &HeaderValue| {
+        let bytes = id.as_bytes();
+        (1..=REQUEST_ID_LIMIT).contains(&bytes.len())
+            && bytes
+                .iter()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(b))
+    };
+    match headers.get(REQUEST_ID).filter(|id| is_plain(id)) {
+        Some(id) => id.clone(),
+        None => HeaderValue::from_str(&Uuid::now_v7().to_string()).expect("a UUID is plain ASCII"),
+    }
+}
+
+/// Says whether the caller takes JSON, by RFC 9110, section 12.5.1; weights other than 0 do not matter to who has one
+/// form only.
+fn accepts_json(headers: &HeaderMap) -> bool {
+    let mut ranges = headers.get_all(header::ACCEPT).iter().peekable();
+    if ranges.peek().is_none() {
+        return true;
+    }
+    ranges
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let is_refused = parts.any(|part| part.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0)));
+            let is_json = matches!(
+                media_type.as_str(),
+                "*/*" | "application/*" | "application/json" | "application/problem+json"
+            );
+            is_json && !is_refused
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+    use lockstep_shared::id::OrgId;
+    use lockstep_shared::secret::SealingKey;
+    use poem::http::{Method, StatusCode};
+    use poem::test::{TestClient, TestResponse};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::config::{BaseUrls, Jwt};
+    use crate::token::{self, Caller};
+
+    fn jwt() -> Jwt {
+        Jwt {
+            secret: "an-hs256-secret-of-at-least-32-bytes".to_owned().into(),
+            issuer: None,
+            audience: None,
+        }
+    }
+
+    fn token() -> String {
+        let caller = Caller {
+            org: OrgId(Uuid::from_u128(7)),
+            subject: "ada".to_owned(),
+        };
+        token::issue(&jwt(), &caller, Utc::now(), chrono::Duration::hours(1)).unwrap()
+    }
+
+    /// A server whose database is not there: for what is answered before anybody asks it.
+    fn client() -> TestClient<impl Endpoint<Output = Response>> {
+        let key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=".to_owned();
+        TestClient::new(app(Context {
+            pool: db::pool("postgres://nobody@127.0.0.1:1/nothing", 1, "test").unwrap(),
+            tokens: Checker::new(&jwt()),
+            sealing_key: SealingKey::parse(&key.into()).unwrap(),
+            base_urls: BaseUrls::Public,
+        }))
+    }
+
+    async fn problem(response: TestResponse, status: StatusCode) -> Value {
+        response.assert_status(status);
+        response.assert_content_type("application/problem+json");
+        response.json().await.value().deserialize()
+    }
+
+    async fn post(path: &str, body: impl Into<poem::Body>) -> TestResponse {
+        let client = client();
+        let request = client
+            .post(path)
+            .header("authorization", format!("Bearer {}", token()));
+        request.content_type("application/json").body(body).send().await
+    }
+
+    #[tokio::test]
+    async fn nothing_is_answered_without_a_token_that_holds() {
+        let client = client();
+        for request in [
+            client.get("/api/v1/connections"),
+            client.get("/api/v1/syncs").header("authorization", "Basic YTpi"),
+            client
+                .post("/api/v1/syncs")
+                .header("authorization", "Bearer x.y.z"),
+        ] {
+            let response = request.send().await;
+            response.assert_header("www-authenticate", "Bearer");
+            let problem = problem(response, StatusCode::UNAUTHORIZED).await;
+            assert_eq!(
+                problem["type"], "https://lockstep.dev/problems/unauthenticated",
+                "R42"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_not_there_is_a_404() {
+        for path in [
+            "/",
+            "/api/v2",
+            "/api/v1/nothing",
+            "/api/v1/records/orders",
+            "/docs/nothing",
+        ] {
+            let problem = problem(client().get(path).send().await, StatusCode::NOT_FOUND).await;
+            assert_eq!(
+                problem["type"], "https://lockstep.dev/problems/not-found",
+                "{path}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn another_method_is_a_405_that_says_which_are_possible() {
+        let id = Uuid::from_u128(1);
+        for (path, allow) in [
+            ("/livez".to_owned(), "GET, HEAD"),
+            ("/api/v1/syncs".to_owned(), "GET, POST, HEAD"),
+            (format!("/api/v1/syncs/{id}"), "GET, HEAD"),
+            (format!("/api/v1/records/products/{id}"), "GET, PUT, HEAD"),
+        ] {
+            let response = client().request(Method::DELETE, &path).send().await;
+            response.assert_header("allow", allow);
+            problem(response, StatusCode::METHOD_NOT_ALLOWED).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_can_not_be_read_is_refused_before_the_database_is_asked() {
+        let pairs = [
+            (post("/api/v1/syncs", "{").await, StatusCode::BAD_REQUEST),
+            (post("/api/v1/syncs", "").await, StatusCode::BAD_REQUEST),
+            (post("/api/v1/syncs?dry=1", "{}").await, StatusCode::BAD_REQUEST),
+            (
+                post("/api/v1/syncs", "[".repeat(200)).await,
+                StatusCode::BAD_REQUEST,
+            ),
+            (
+                post("/api/v1/syncs", r#"{"x": 1}"#).await,
+                StatusCode::UNPROCESSABLE_ENTITY,
+            ),
+            (
+                post("/api/v1/syncs", r#"{"systems": null}"#).await,
+                StatusCode::UNPROCESSABLE_ENTITY,
+            ),
+            (
+                post("/api/v1/syncs", r#"{"systems": ["a\u0000"]}"#).await,
+                StatusCode::UNPROCESSABLE_ENTITY,
+            ),
+            (
+                post("/api/v1/syncs", " ".repeat((1 << 20) + 1)).await,
+                StatusCode::PAYLOAD_TOO_LARGE,
+            ),
+        ];
+        for (response, status) in pairs {
+            problem(response, status).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_no_json_is_a_415() {
+        let (client, bearer) = (client(), format!("Bearer {}", token()));
+        for content_type in [Some("text/plain"), Some("application/xml"), None] {
+            let mut request = client.post("/api/v1/syncs").header("authorization", &bearer);
+            if let Some(content_type) = content_type {
+                request = request.content_type(content_type);
+            }
+            let response = request.body("{}").send().await;
+            problem(response, StatusCode::UNSUPPORTED_MEDIA_TYPE).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_takes_no_json_gets_a_406() {
+        let client = client();
+
+        let request = client
+            .get("/api/v1/syncs")
+            .header("accept", "text/html, application/json;q=0");
+        problem(request.send().await, StatusCode::NOT_ACCEPTABLE).await;
+
+        let request = client
+            .get("/api/v1/syncs")
+            .header("accept", "text/html, */*;q=0.1");
+        problem(request.send().await, StatusCode::UNAUTHORIZED).await;
+    }
+
+    #[tokio::test]
+    async fn a_wrong_parameter_is_named() {
+        let (client, bearer) = (client(), format!("Bearer {}", token()));
+        for (path, field) in [
+            ("/api/v1/syncs/7", "syncId"),
+            ("/api/v1/records/customers/x", "recordId"),
+            ("/api/v1/syncs?limit=0", "limit"),
+            ("/api/v1/syncs?limit=201", "limit"),
+            ("/api/v1/syncs?limit=many", "limit"),
+            ("/api/v1/syncs?status=gone", "status"),
+            ("/api/v1/syncs?cursor=x", "cursor"),
+            ("/api/v1/syncs?stauts=done", "stauts"),
+        ] {
+            let request = client.get(path).header("authorization", &bearer);
+            let problem = problem(request.send().await, StatusCode::BAD_REQUEST).await;
+            assert_eq!(problem["errors"][0]["field"], field, "{path}: {problem}");
+            let text = problem.to_string();
+            assert!(
+                !text.contains("failed to parse") && !text.contains("string_"),
+                "R45: {text}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_keeps_its_id_and_gets_one_otherwise() {
+        let kept = client()
+            .get("/livez")
+            .header(REQUEST_ID, "order-7/a")
+            .send()
+            .await;
+        kept.assert_header(REQUEST_ID, "order-7/a");
+        let made = client()
+            .get("/api/v1/nothing")
+            .header(REQUEST_ID, "a b\u{e9}")
+            .send()
+            .await;
+        let id = made.0.header(REQUEST_ID).unwrap();
+        assert!(id.parse::<Uuid>().is_ok(), "{id}");
+    }
+
+    #[tokio::test]
+    async fn the_process_lives_without_its_database_but_is_not_ready() {
+        client().get("/livez").send().await.assert_status_is_ok();
+
+        let ready = client().get("/readyz").send().await;
+
+        ready.assert_status(StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[tokio::test]
+    async fn the_document_and_its_pages_are_there_for_everyone() {
+        let document = client().get("/openapi.json").send().await;
+        document.assert_status_is_ok();
+        document.assert_content_type("application/json");
+
+        let docs = client().get("/docs").send().await;
+        docs.assert_status_is_ok();
+        docs.assert_content_type("text/html; charset=utf-8");
+    }
+}
