@@ -79,7 +79,8 @@ impl Address {
             street2: line(self.street2),
             city: line(self.city),
             postcode: line(self.postcode),
-            state: line(self.state).map(|code| code.to_uppercase()),
+            // A code has one spelling; anything longer is a name, and names keep theirs.
+            state: line(self.state).map(|text| if text.len() <= 3 { text.to_uppercase() } else { text }),
             country: line(self.country).map(|code| code.to_uppercase()),
         };
         if let Some(country) = &address.country

@@ -1,0 +1,8 @@
+//! The integration tests: a real Postgres, real HTTP, real workers.
+
+mod doubt;
+mod isolation;
+mod make;
+mod protocol;
+mod schema;
+mod sync;

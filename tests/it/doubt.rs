@@ -1,0 +1,135 @@
+//! Requests without an answer: looked up before anything is sent again. Judged by the stand-ins' ledgers.
+
+use lockstep_sandbox::fault::Fault;
+use lockstep_shared::sync::Status;
+use lockstep_tests::stack::{Finished, Stack};
+
+use crate::make::{customer, product};
+
+const THINGS: usize = 12;
+
+async fn stack_with_things() -> Stack {
+    let stack = Stack::new().await;
+    for number in 0..THINGS {
+        stack.put(product(&format!("SKU-{number}"), 1000)).await;
+        stack.put(customer(&format!("person{number}@example.com"))).await;
+    }
+    stack
+}
+
+fn assert_each_once(stack: &Stack, sync: &Finished) {
+    assert_eq!(sync.status(), Status::Done, "{:#?}", sync.stages);
+    for entity in ["product", "customer"] {
+        assert_eq!(stack.sandbox.store.ledger().created(entity), THINGS, "R13: {entity} in the store");
+        assert_eq!(stack.sandbox.erp.ledger().created(entity), THINGS, "R13: {entity} in the ERP");
+    }
+    assert!(stack.sandbox.store.ledger().duplicates().is_empty(), "R13");
+    assert!(stack.sandbox.erp.ledger().duplicates().is_empty(), "R13");
+}
+
+async fn survives(on_store: &str, on_erp: &str, fault: impl Fn() -> Fault) {
+    let mut stack = stack_with_things().await;
+    stack.sandbox.store.faults().on_path(on_store, fault(), Some(1));
+    stack.sandbox.erp.faults().on_path(on_erp, fault(), Some(1));
+    stack.work();
+
+    let sync = stack.sync().await;
+
+    assert_each_once(&stack, &sync);
+    let in_doubt = sync.pushed(|c| c.in_doubt);
+    assert!(in_doubt > 0, "the fault was felt: {:#?}", sync.stages);
+}
+
+/// R13: the reply is lost after the remote side took effect.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn products_whose_reply_was_lost_are_found_and_not_made_again() {
+    survives("/products/batch", "/json/2/product.template/load", || Fault::LostReply).await;
+}
+
+/// R13: e-mail addresses are no unique key in either system; the look-up finds them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn customers_whose_reply_was_lost_are_found_and_not_made_again() {
+    survives("/customers/batch", "/json/2/res.partner/load", || Fault::LostReply).await;
+}
+
+/// R13: the request never arrived, which nobody can tell from a lost reply.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn things_whose_request_never_arrived_are_sent_once() {
+    survives("/batch", "/load", || Fault::CutConnection).await;
+}
+
+/// R13: the remote's process died halfway through a batch that has no transaction.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rest_of_a_batch_that_died_halfway_is_sent_and_nothing_else() {
+    let mut stack = stack_with_things().await;
+    stack.sandbox.store.faults().on_path("/products/batch", Fault::PartialBatch(5), Some(1));
+    stack.work();
+
+    let sync = stack.sync().await;
+
+    assert_each_once(&stack, &sync);
+}
+
+/// A transient error that stands inside a row message is retried, and costs no item.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_serialization_failure_inside_a_row_message_is_tried_again() {
+    let mut stack = stack_with_things().await;
+    stack.sandbox.erp.faults().on_path("/load", Fault::SerializationMessage, Some(2));
+    stack.work();
+
+    let sync = stack.sync().await;
+
+    assert_each_once(&stack, &sync);
+}
+
+/// R8, R16: a system that is out of order for a while delays the sync and fails nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_system_that_is_out_of_order_for_a_while_fails_nothing() {
+    let mut stack = stack_with_things().await;
+    let broken = || Fault::Status { code: 502, retry_after: None, body: None };
+    stack.sandbox.store.faults().on_path("/wp-json", broken(), Some(2));
+    stack.sandbox.erp.faults().on_path("/json", broken(), Some(2));
+    stack.work();
+
+    let sync = stack.sync().await;
+
+    assert_each_once(&stack, &sync);
+}
+
+/// R32: what the remote asks for is waited for, by everyone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_after_is_obeyed() {
+    use std::time::Duration;
+
+    let mut stack = stack_with_things().await;
+    let busy = Fault::Status { code: 429, retry_after: Some("2".to_owned()), body: None };
+    stack.sandbox.store.faults().on_path("/products/batch", busy, Some(1));
+    stack.work();
+
+    let sync = stack.sync().await;
+
+    assert_each_once(&stack, &sync);
+    let arrivals = stack.sandbox.store.faults().arrivals();
+    let refused = arrivals.iter().position(|a| a.path.ends_with("/products/batch")).unwrap();
+    let pause = arrivals[refused + 1].at.duration_since(arrivals[refused].at);
+    assert!(pause >= Duration::from_secs(2), "R32: the next request came after {pause:?}");
+}
+
+/// R81: a worker that is asked to end gives back what it has in hand; another goes on, and nothing is sent twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_workers_batches_are_gone_on_with_by_another() {
+    let mut stack = stack_with_things().await;
+    let config = stack.worker_config();
+    let stop = stack.work_as(config);
+    let id = stack.start_with(lockstep_shared::sync::Config::new(Some(2), Some(0), None).unwrap()).await;
+    lockstep_tests::stack::eventually("the first write", || async {
+        (stack.sandbox.store.ledger().created("customer") > 0).then_some(())
+    })
+    .await;
+
+    stop.cancel();
+    stack.work();
+    let sync = stack.finish(id).await;
+
+    assert_each_once(&stack, &sync);
+}

@@ -1,0 +1,106 @@
+//! The worker process: configuration from the environment, logs, and a graceful end.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use lockstep_shared::secret::SealingKey;
+use lockstep_shared::telemetry::{self, Chain, LogFormat};
+use lockstep_worker::config::Config;
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+
+/// Claims batches from the queue and brings WooCommerce and Odoo in step.
+#[derive(Parser)]
+#[command(version)]
+struct Options {
+    /// Database to work in, as the role `lockstep_worker`.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: String,
+    /// Key that seals the credentials of connections, the same for the API and the workers: 32 bytes in base64.
+    #[arg(long, env = "INTEGRATION_ENCRYPTION_KEY", hide_env_values = true, value_name = "KEY")]
+    encryption_key: String,
+    /// Batches that this process runs at once.
+    #[arg(long, env = "LOCKSTEP_BATCH_SLOTS", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..))]
+    batch_slots: u8,
+    /// Commands that this process applies at once.
+    #[arg(long, env = "LOCKSTEP_COMMAND_SLOTS", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..))]
+    command_slots: u8,
+    /// Connections to the database that this process may hold.
+    #[arg(long, env = "LOCKSTEP_DATABASE_CONNECTIONS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(4..))]
+    database_connections: u32,
+    /// Seconds after which the batches of a dead process are free for others.
+    #[arg(long, env = "LOCKSTEP_LEASE_SECS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(3..))]
+    lease_secs: u64,
+    /// Seconds between two looks for lost bells and expired leases.
+    #[arg(long, env = "LOCKSTEP_SWEEP_SECS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    sweep_secs: u64,
+    /// Seconds that batches under way may take to stop after SIGTERM.
+    #[arg(long, env = "LOCKSTEP_DRAIN_SECS", default_value_t = 20)]
+    drain_secs: u64,
+    /// Seconds one request to a remote system may take. Odoo retries conflicts by itself for up to 25 s.
+    #[arg(long, env = "LOCKSTEP_CALL_SECS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..))]
+    call_secs: u64,
+    /// What is logged, in the syntax of `RUST_LOG`.
+    #[arg(long, env = "LOCKSTEP_LOG", default_value = "info")]
+    log: String,
+    /// How log lines look: `json` or `text`.
+    #[arg(long, env = "LOCKSTEP_LOG_FORMAT", default_value = "json", value_parser = ["json", "text"])]
+    log_format: String,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    let format = if options.log_format == "text" { LogFormat::Text } else { LogFormat::Json };
+    telemetry::init(&options.log, format);
+    let config = match configure(options) {
+        Ok(config) => config,
+        Err(message) => {
+            eprintln!("error: {message}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let stop = CancellationToken::new();
+    let signal = stop.clone();
+    tokio::spawn(async move {
+        signalled().await;
+        signal.cancel();
+    });
+    match lockstep_worker::run(config, stop).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = %Chain(&error), "the worker ended");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn configure(options: Options) -> Result<Config, String> {
+    let key = SealingKey::parse(&SecretString::from(options.encryption_key))
+        .map_err(|error| format!("`INTEGRATION_ENCRYPTION_KEY`: {error}"))?;
+    let mut config = Config::new(options.database_url.into(), key);
+    config.batch_slots = options.batch_slots.into();
+    config.command_slots = options.command_slots.into();
+    config.database_connections = options.database_connections;
+    config.lease.length = Duration::from_secs(options.lease_secs);
+    config.sweep_every = Duration::from_secs(options.sweep_secs);
+    config.drain = Duration::from_secs(options.drain_secs);
+    config.http.timeout = Duration::from_secs(options.call_secs);
+    config.lease.progress_limit = config.http.timeout + Duration::from_secs(30);
+    Ok(config)
+}
+
+async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        tracing::error!("signals can't be listened to; the process ends only when killed");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("asked to end; giving back what is under way");
+}
