@@ -21,6 +21,9 @@ pub struct Effect {
     pub operation: Operation,
     /// The id in the stand-in.
     pub id: String,
+    /// The id of the product or customer that it is a part of: of a variation, a delivery address, a price extra; its
+    /// own id where it is a thing itself.
+    pub thing: String,
     /// Marker, external id, SKU or e-mail: the first of these that the record has.
     pub key: Option<String>,
     /// False when the write left everything as it was, apart from the time of change.
@@ -116,6 +119,29 @@ impl Ledger {
         book.effects.clear();
         for live in book.live.values_mut() {
             live.origin = Origin::People;
+        }
+    }
+
+    /// Forgets everything, and begins with what lives now.
+    pub(crate) fn begin_anew(&self) {
+        *self.lock() = Book::default();
+    }
+
+    /// Lists the live records that were created through the API.
+    pub(crate) fn made_through_api(&self) -> BTreeSet<(String, u64)> {
+        let book = self.lock();
+        let through_api = book.live.iter().filter(|(_, live)| live.origin == Origin::Api);
+        through_api
+            .map(|((entity, id), _)| ((*entity).to_owned(), *id))
+            .collect()
+    }
+
+    /// Notes that live records were created through the API.
+    pub(crate) fn were_made_through_api(&self, made: &BTreeSet<(String, u64)>) {
+        for ((entity, id), live) in &mut self.lock().live {
+            if made.contains(&((*entity).to_owned(), *id)) {
+                live.origin = Origin::Api;
+            }
         }
     }
 

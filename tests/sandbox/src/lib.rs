@@ -13,6 +13,7 @@ pub mod recorded;
 mod sandbox;
 pub mod seed;
 mod server;
+pub mod snapshot;
 pub mod woocommerce;
 
 pub use sandbox::Sandbox;

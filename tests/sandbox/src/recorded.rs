@@ -46,8 +46,8 @@ pub fn load(folder: &Path, store: &Store, erp: &Erp) -> Result<Loaded, RecordedE
         });
     };
     Ok(Loaded {
-        store_records: store.restore(&shop),
-        erp_records: erp.restore(&models),
+        store_records: store.put_recorded(&shop),
+        erp_records: erp.put_recorded(&models),
     })
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::model::{Field, Kind, Model, Place};
 
 /// One record. Its times are microseconds since 1970.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Row {
     pub(super) values: Vec<Value>,
     pub(super) created: i64,
@@ -23,7 +24,7 @@ pub(super) struct Table {
     pub(super) rows: BTreeMap<i64, Row>,
     pub(super) by_written: BTreeSet<(i64, i64)>,
     indexes: HashMap<usize, HashMap<String, BTreeSet<i64>>>,
-    next_id: i64,
+    pub(super) next_id: i64,
 }
 
 /// All tables, and what must be put back if the transaction fails.
@@ -104,6 +105,33 @@ fn index_key(value: &Value) -> Option<String> {
 }
 
 impl Database {
+    /// Moves every time of every row back.
+    pub(super) fn age(&mut self, micros: i64) {
+        for table in self.tables.values_mut() {
+            for row in table.rows.values_mut() {
+                row.created -= micros;
+                row.written -= micros;
+            }
+            table.by_written = table.rows.iter().map(|(id, row)| (row.written, *id)).collect();
+        }
+    }
+
+    /// Lists the tables by the names of their models.
+    pub(super) fn tables(&self) -> BTreeMap<&str, &Table> {
+        self.tables
+            .iter()
+            .map(|(name, table)| (name.as_str(), table))
+            .collect()
+    }
+
+    /// Sets the id of the next row of a model.
+    pub(super) fn set_next_id(&mut self, model: &str, next_id: i64) {
+        self.tables
+            .get_mut(model)
+            .expect("callers check the model first")
+            .next_id = next_id;
+    }
+
     pub(super) fn add_model(&mut self, model: Model) {
         self.tables.insert(model.name.clone(), Table::new(model));
     }

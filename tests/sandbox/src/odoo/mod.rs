@@ -16,6 +16,7 @@ mod read;
 mod rpc;
 mod schema;
 mod session;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -33,6 +34,7 @@ use self::session::{ADMIN, Session, now_micros};
 use crate::fault::FaultPlan;
 use crate::ledger::{Ledger, Origin};
 use crate::server::{Server, Transport};
+use crate::snapshot::SnapshotError;
 
 /// How the ERP is set up.
 #[derive(Debug, Clone)]
@@ -171,6 +173,11 @@ impl Erp {
         self.as_person(|session| session.unlink(model, &[id]).expect("the record can be deleted"));
     }
 
+    /// Lets time pass: whatever there is was made and changed this much longer ago.
+    pub fn age(&self, by: Duration) {
+        self.lock().age(i64::try_from(by.as_micros()).unwrap_or(i64::MAX));
+    }
+
     /// Starts a transaction that creates a record and commits after a while.
     ///
     /// Until then the record is invisible, and its time of change is the start (facts: systems B6). Must be called on
@@ -188,7 +195,21 @@ impl Erp {
         });
     }
 
-    pub(crate) fn restore(&self, data: &Map<String, Value>) -> usize {
+    /// Writes down everything that the database holds, so that a later run can go on with it. Not part of it: who may
+    /// log in, the faults and the ledger's effects.
+    pub fn snapshot(&self) -> Value {
+        snapshot::take(&self.lock(), &self.office.ledger)
+    }
+
+    /// Puts back what [`Erp::snapshot`] wrote down, in place of what the database holds now; the ledger begins anew.
+    ///
+    /// # Errors
+    /// When the value is no snapshot of an ERP; then nothing is changed.
+    pub fn restore(&self, snapshot: &Value) -> Result<(), SnapshotError> {
+        snapshot::put_back(&mut self.lock(), &self.office.ledger, snapshot)
+    }
+
+    pub(crate) fn put_recorded(&self, data: &Map<String, Value>) -> usize {
         let mut db = self.lock();
         let count = base::restore(&mut db, data);
         for model in ["res.partner", "product.product"] {

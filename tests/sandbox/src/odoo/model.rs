@@ -110,6 +110,9 @@ pub(super) struct Model {
     by_name: HashMap<String, usize>,
 }
 
+/// The fields that every model has, at the end.
+const COMMON: usize = 6;
+
 impl Model {
     pub(super) fn new(name: &str, label: &str, order: &'static str, mut fields: Vec<Field>) -> Self {
         fields.push(Field::new("id", "ID", Kind::Integer, Place::Computed));
@@ -151,6 +154,11 @@ impl Model {
             fields,
             by_name,
         }
+    }
+
+    /// Lists the fields that the model does not share with every other.
+    pub(super) fn own_fields(&self) -> &[Field] {
+        &self.fields[..self.fields.len() - COMMON]
     }
 
     pub(super) fn field(&self, name: &str) -> Option<&Field> {

@@ -75,11 +75,13 @@ impl<'a> Session<'a> {
                 before.as_ref().map(|row| &row.values) != after.map(|row| &row.values)
             });
             let entity = self.entity(model, *id, &touched);
+            let thing = self.thing(model, *id, &touched);
             effects.extend(request.map(|request| Effect {
                 at: SystemTime::now(),
                 entity,
                 operation: *operation,
                 id: id.to_string(),
+                thing: thing.to_string(),
                 key: self.key(model, *id),
                 changed: changed || *operation != Operation::Updated,
                 request,
@@ -149,6 +151,23 @@ impl<'a> Session<'a> {
             "stock.quant" => "stock",
             _ => "other",
         }
+    }
+
+    /// Returns the id of the template or partner that a record is a part of, also of one that was deleted just now.
+    fn thing(&self, model: &str, id: i64, touched: &Touched) -> i64 {
+        let table = &self.db.table(model).model;
+        let before = touched.get(&(model.to_owned(), id)).and_then(Option::as_ref);
+        let row = self.db.row(model, id).or(before);
+        let value = |field: &str| Some(&row?.values[table.position(field)?]);
+        let owner = match model {
+            "product.product" | "product.template.attribute.line" | "product.template.attribute.value" => {
+                value("product_tmpl_id")
+            }
+            // A contact of a company is somebody; every other child is an address of its parent.
+            "res.partner" if value("type").is_some_and(|kind| *kind != "contact") => value("parent_id"),
+            _ => None,
+        };
+        owner.and_then(Value::as_i64).unwrap_or(id)
     }
 
     fn key(&self, model: &str, id: i64) -> Option<String> {

@@ -1,5 +1,6 @@
 //! Global attributes and the routes of attributes, terms and categories.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::product::as_text;
@@ -10,7 +11,7 @@ use super::text;
 use crate::ledger::Operation;
 
 /// An attribute that many products share; its options are terms.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct GlobalAttribute {
     pub(super) id: u64,
     pub(super) name: String,

@@ -1,5 +1,6 @@
 //! Customers (facts: systems A5, mapping-woocommerce 2).
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::meta::{self, Meta};
@@ -11,7 +12,7 @@ use super::text;
 use crate::ledger::Operation;
 
 /// An account.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Customer {
     pub(super) id: u64,
     pub(super) created: i64,

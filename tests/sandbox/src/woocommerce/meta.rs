@@ -1,9 +1,10 @@
 //! Meta data of products and customers (facts: systems A7, mapping-woocommerce 2).
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// One entry.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Meta {
     pub(super) id: u64,
     pub(super) key: String,

@@ -16,6 +16,7 @@ mod restore;
 mod route;
 mod schema;
 mod shop;
+mod snapshot;
 mod term;
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,7 @@ pub(crate) mod text;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
@@ -35,6 +36,7 @@ use self::shop::{Actor, Shop};
 use crate::fault::FaultPlan;
 use crate::ledger::Ledger;
 use crate::server::{Server, Transport};
+use crate::snapshot::SnapshotError;
 
 /// How the shop is set up.
 #[derive(Debug, Clone)]
@@ -250,7 +252,27 @@ impl Store {
             .expect("the attribute can be made")
     }
 
-    pub(crate) fn restore(&self, data: &Value) -> usize {
+    /// Lets time pass: whatever there is was made and changed this much longer ago.
+    pub fn age(&self, by: Duration) {
+        let secs = i64::try_from(by.as_secs()).unwrap_or(i64::MAX);
+        self.lock().age(secs);
+    }
+
+    /// Writes down everything that the shop holds, so that a later run can go on with it. Not part of it: the keys, the
+    /// faults and the ledger's effects.
+    pub fn snapshot(&self) -> Value {
+        snapshot::take(&self.lock())
+    }
+
+    /// Puts back what [`Store::snapshot`] wrote down, in place of what the shop holds now; the ledger begins anew.
+    ///
+    /// # Errors
+    /// When the value is no snapshot of a shop; then nothing is changed.
+    pub fn restore(&self, snapshot: &Value) -> Result<(), SnapshotError> {
+        snapshot::put_back(&mut self.lock_for_people(), snapshot)
+    }
+
+    pub(crate) fn put_recorded(&self, data: &Value) -> usize {
         let mut shop = self.lock_for_people();
         restore::restore(&mut shop, data)
     }

@@ -1,6 +1,7 @@
 //! Products and variations: the record, what a write does to it, how it is answered.
 
 use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::meta::{self, Meta};
@@ -10,7 +11,7 @@ use super::shop::Shop;
 use super::text;
 
 /// A product or a variation; they share their ids.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Product {
     pub(super) id: u64,
     pub(super) parent: u64,
@@ -45,7 +46,7 @@ pub(super) struct Product {
 }
 
 /// An attribute of a product; a global one has an id and its options are terms.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Attribute {
     pub(super) id: u64,
     pub(super) name: String,
@@ -57,7 +58,7 @@ pub(super) struct Attribute {
 }
 
 /// What a variation chose for one attribute of its parent.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Chosen {
     pub(super) id: u64,
     pub(super) name: String,

@@ -22,6 +22,33 @@ pub(super) enum Actor {
     Api(u64),
 }
 
+/// What an effect touched, and the thing that it is a part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Touched {
+    id: u64,
+    thing: u64,
+}
+
+impl From<u64> for Touched {
+    fn from(id: u64) -> Self {
+        Self { id, thing: id }
+    }
+}
+
+impl From<&Product> for Touched {
+    fn from(product: &Product) -> Self {
+        let thing = if product.is_variation() {
+            product.parent
+        } else {
+            product.id
+        };
+        Self {
+            id: product.id,
+            thing,
+        }
+    }
+}
+
 /// Everything the shop holds.
 #[derive(Debug)]
 pub(super) struct Shop {
@@ -84,6 +111,21 @@ impl Shop {
             uncategorized,
             recorded: BTreeMap::new(),
         }
+    }
+
+    /// Moves the times of products and accounts back.
+    pub(super) fn age(&mut self, secs: i64) {
+        for product in self.products.values_mut() {
+            product.created -= secs;
+            product.modified -= secs;
+        }
+        for customer in self.customers.values_mut() {
+            customer.created -= secs;
+            customer.modified -= secs;
+        }
+        let older = |(kind, at, id): &(bool, i64, u64)| (*kind, at - secs, *id);
+        self.by_modified = self.by_modified.iter().map(older).collect();
+        self.by_created = self.by_created.iter().map(older).collect();
     }
 
     pub(super) fn product(&self, id: u64) -> Option<&Product> {
@@ -183,7 +225,7 @@ impl Shop {
         });
         self.ledger
             .lives(entity, product.id, product.keys(), self.origin());
-        self.felt(entity, operation, product.id, product.key(), is_different);
+        self.felt(entity, operation, &product, product.key(), is_different);
         self.next_post = self.next_post.max(product.id + 1);
         self.products.insert(product.id, product);
     }
@@ -198,8 +240,21 @@ impl Shop {
             parent.variations.retain(|variation| *variation != id);
         }
         self.ledger.is_gone(entity(&product), id);
-        self.felt(entity(&product), Operation::Deleted, id, product.key(), true);
+        self.felt(
+            entity(&product),
+            Operation::Deleted,
+            &product,
+            product.key(),
+            true,
+        );
         Some(product)
+    }
+
+    /// Takes what is in the trash out of the book of what lives.
+    pub(super) fn forget_trash(&self) {
+        for product in self.products.values().filter(|product| product.is_in_trash()) {
+            self.ledger.is_gone(entity(product), product.id);
+        }
     }
 
     /// Moves the time of change; a write to a variation does it to its parent (facts: mapping-woocommerce 6).
@@ -259,17 +314,18 @@ impl Shop {
         &self,
         entity: &'static str,
         operation: Operation,
-        id: u64,
+        touched: impl Into<Touched>,
         key: Option<String>,
         changed: bool,
     ) {
         if let Actor::Api(request) = self.actor {
-            let id = id.to_string();
+            let Touched { id, thing } = touched.into();
             self.ledger.record(vec![Effect {
                 at: SystemTime::now(),
                 entity,
                 operation,
-                id,
+                id: id.to_string(),
+                thing: thing.to_string(),
                 key,
                 changed,
                 request,

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::product::as_text;
 use super::refusal::Refusal;
 use super::text;
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Term {
     pub(super) id: u64,
     /// Stored encoded.
@@ -20,10 +21,11 @@ pub(super) struct Term {
 }
 
 /// The terms of one taxonomy.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Terms {
     is_tree: bool,
     rows: BTreeMap<u64, Term>,
+    #[serde(with = "pairs")]
     by_name: HashMap<(u64, String), u64>,
     by_slug: HashMap<String, u64>,
     /// Ids that [`Terms::adopt`] gave since the last look, for the ledger.
@@ -211,4 +213,23 @@ impl Terms {
 
 pub(super) fn unknown() -> Refusal {
     Refusal::new(404, "woocommerce_rest_term_invalid", "Resource does not exist.")
+}
+
+/// Writes a map as a list of pairs: the keys of a JSON object are texts.
+mod pairs {
+    use std::collections::{BTreeMap, HashMap};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    type Names = HashMap<(u64, String), u64>;
+
+    pub(super) fn serialize<S: Serializer>(names: &Names, serializer: S) -> Result<S::Ok, S::Error> {
+        let sorted: BTreeMap<_, _> = names.iter().collect();
+        sorted.into_iter().collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Names, D::Error> {
+        let pairs = Vec::<((u64, String), u64)>::deserialize(deserializer)?;
+        Ok(pairs.into_iter().collect())
+    }
 }
