@@ -18,6 +18,11 @@ use serde_json::Value;
 use crate::problem::{Refused, WrongField};
 
 const MIB: usize = 1 << 20;
+/// Longest text of one line that is taken, in characters.
+///
+/// The schemas do not say it, because they are those of answers too: a pulled record may have longer ones, and a generated
+/// client would refuse to read it.
+const LINE_LIMIT: usize = 250;
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(30);
 
 /// A JSON body of at most so many bytes.
@@ -144,6 +149,21 @@ where
     T: Deserialize<'de>,
 {
     T::deserialize(deserializer).map(Some)
+}
+
+/// Reads a text of one line: short enough for an index, and for any system that we know of.
+pub(crate) fn line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.chars().count() > LINE_LIMIT {
+        let message = format!("it must have at most {LINE_LIMIT} characters");
+        return Err(serde::de::Error::custom(message));
+    }
+    Ok(text)
+}
+
+/// Reads an optional text of one line that is there, as [`present`] does.
+pub(crate) fn present_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    line(deserializer).map(Some)
 }
 
 /// Puts the reasons why a record is not valid under the names that the API uses.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::auth::Authenticated;
-use crate::body::{self, Body, Bulk, FromBody, present};
+use crate::body::{self, Body, Bulk, FromBody, line, present, present_line};
 use crate::document::Tag;
 use crate::problem::{Refused, WrongField};
 use crate::records::{self, AllStored, Found, Listed, PutRecordsRequest, Shown, Stored};
@@ -21,25 +21,25 @@ use crate::records::{self, AllStored, Found, Listed, PutRecordsRequest, Shown, S
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Address {
     /// Who receives at this address, where that is not the customer.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_line")]
     name: Option<String>,
     /// Street and number.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_line")]
     street: Option<String>,
     /// Second line of the street.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_line")]
     street2: Option<String>,
     /// City.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_line")]
     city: Option<String>,
     /// Postcode.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_line")]
     postcode: Option<String>,
     /// State or province by its code within the country, such as `CA`.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_line")]
     state: Option<String>,
     /// Country by its two-letter code, such as `US`.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_line")]
     country: Option<String>,
 }
 
@@ -71,7 +71,7 @@ impl From<entity::Address> for Address {
     }
 }
 
-/// Someone who buys: a person or a company.
+/// Someone who buys: a person or a company. Each text has at most 250 characters as it is put.
 #[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize)]
 #[oai(
     rename_all = "camelCase",
@@ -82,18 +82,19 @@ impl From<entity::Address> for Address {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Customer {
     /// Whole name, as it would stand on a letter.
+    #[serde(deserialize_with = "line")]
     name: String,
     /// E-mail address. By it the customer is known again in other systems.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_line")]
     email: Option<String>,
     /// Telephone number.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_line")]
     phone: Option<String>,
     /// Company.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_line")]
     company: Option<String>,
     /// VAT or other tax number.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_line")]
     tax_number: Option<String>,
     /// Where invoices go.
     #[serde(default, deserialize_with = "present")]

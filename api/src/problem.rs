@@ -1,6 +1,7 @@
 //! Problems: every answer that is not what was asked for, as RFC 9457 describes them. What is shown is for the caller;
 //! what went wrong inside is logged here, once, and not shown.
 
+use lockstep_shared::db;
 use lockstep_shared::entity::FieldError;
 use lockstep_shared::telemetry::Chain;
 use poem::error::{MethodNotAllowedError, NotFoundError, ReadBodyError};
@@ -265,13 +266,14 @@ impl Refused {
 /// Turns an error of the database into an answer: `map_err(failed("could not list the connections"))`.
 pub(crate) fn failed(what: &'static str) -> impl FnOnce(sqlx::Error) -> Refused {
     move |error| {
-        if !lockstep_shared::db::is_unreachable(&error) {
+        // A deadlock is over for whoever tries again, as a database out of reach may be.
+        if !db::is_unreachable(&error) && !db::must_repeat(&error) {
             return Refused::internal(what, &error);
         }
-        tracing::warn!(error = %Chain(&error), "{what}: the database is out of reach");
+        tracing::warn!(error = %Chain(&error), "{what} for the moment");
         let problem = Problem::new(
             Kind::Unavailable,
-            "the database can't be reached; try again later",
+            "the database is busy or can't be reached; try again later",
         );
         Refused::Unavailable(boxed(problem), 5)
     }
@@ -312,6 +314,9 @@ fn wrong_parameter(name: &str, reason: &str) -> Refused {
         rest.split_once(": ").map_or(rest, |(_, reason)| reason)
     });
     let reason = reason
+        .split(" (occurred while parsing")
+        .next()
+        .unwrap_or_default()
         .trim_end_matches('.')
         .trim_start_matches("verification failed. ");
     Refused::malformed(

@@ -11,7 +11,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::auth::Authenticated;
-use crate::body::{self, Body, Bulk, FromBody, present};
+use crate::body::{self, Body, Bulk, FromBody, line, present, present_line};
 use crate::document::Tag;
 use crate::problem::{Refused, WrongField};
 use crate::records::{self, AllStored, Found, Listed, PutRecordsRequest, Shown, Stored};
@@ -59,8 +59,10 @@ pub(crate) struct Money {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Attribute {
     /// Name of the property.
+    #[serde(deserialize_with = "line")]
     name: String,
     /// What the variant has of it.
+    #[serde(deserialize_with = "line")]
     option: String,
 }
 
@@ -74,10 +76,10 @@ pub(crate) struct Variant {
     #[serde(default)]
     attributes: Vec<Attribute>,
     /// Stock-keeping unit. By it the product is known again in other systems.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_line")]
     sku: Option<String>,
     /// GTIN, EAN, UPC or ISBN.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_line")]
     barcode: Option<String>,
     /// Regular price of one unit, without any sale.
     #[serde(default, deserialize_with = "present")]
@@ -87,7 +89,8 @@ pub(crate) struct Variant {
     weight_kg: Option<Decimal>,
 }
 
-/// Something that is sold, with one or more variants.
+/// Something that is sold, with one or more variants. Names, options, stock-keeping units and barcodes have at most 250
+/// characters as they are put.
 #[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize)]
 #[oai(
     rename_all = "camelCase",
@@ -98,6 +101,7 @@ pub(crate) struct Variant {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Product {
     /// Name of the product.
+    #[serde(deserialize_with = "line")]
     name: String,
     /// Whether it can be bought, and by whom it is seen.
     #[oai(default)]
@@ -332,6 +336,17 @@ mod tests {
         let shown = Product::of_content(content.canonical().unwrap()).unwrap();
 
         assert_eq!(shown.to_json().unwrap(), json, "R50");
+    }
+
+    #[test]
+    fn a_key_that_no_index_can_hold_is_refused() {
+        let product = |length| {
+            let sku = "x".repeat(length);
+            Product::from_body(json!({"name": "Mug", "variants": [{"sku": sku}]}))
+        };
+
+        assert!(product(250).is_ok());
+        assert_eq!(product(251).unwrap_err()[0].field, "variants/0/sku");
     }
 
     #[test]

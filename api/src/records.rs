@@ -60,7 +60,7 @@ pub(crate) enum ItemState {
 /// How one connection sees a record.
 #[derive(Clone, Debug, Object)]
 #[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
-pub(crate) struct RecordItem {
+pub(crate) struct RecordConnection {
     /// Identifier of the connection.
     connection_id: Uuid,
     /// What kind of system it is.
@@ -77,7 +77,7 @@ pub(crate) struct RecordItem {
     last_synced_at: Option<DateTime<Utc>>,
 }
 
-impl From<item::View> for RecordItem {
+impl From<item::View> for RecordConnection {
     fn from(view: item::View) -> Self {
         Self {
             connection_id: view.connection_id.0,
@@ -110,7 +110,7 @@ pub(crate) struct Record<T: Shown> {
     /// When its content changed last.
     updated_at: DateTime<Utc>,
     /// How it stands with each connection.
-    items: Vec<RecordItem>,
+    connections: Vec<RecordConnection>,
 }
 
 /// A page of records.
@@ -463,7 +463,7 @@ async fn with_items<T: Shown>(
                 version: row.version,
                 created_at: row.created_at,
                 updated_at: row.updated_at,
-                items: views.into_iter().map(RecordItem::from).collect(),
+                connections: views.into_iter().map(RecordConnection::from).collect(),
             })
         })
         .collect()

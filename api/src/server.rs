@@ -387,10 +387,7 @@ mod tests {
             let problem = problem(request.send().await, StatusCode::BAD_REQUEST).await;
             assert_eq!(problem["errors"][0]["field"], field, "{path}: {problem}");
             let text = problem.to_string();
-            assert!(
-                !text.contains("failed to parse") && !text.contains("string_"),
-                "R45: {text}"
-            );
+            assert!(!text.contains("pars") && !text.contains("string_"), "R45: {text}");
         }
     }
 
