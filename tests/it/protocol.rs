@@ -244,8 +244,8 @@ async fn takers_of_tokens_get_evenly_spaced_slots() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_without_a_token_is_given_back_until_there_is_one() {
     let mut stack = Stack::new().await;
-    // A slot every 1.5 s, and no patience for it.
-    sqlx::query("update request_bucket set requests_per_minute = 40").execute(&stack.database.superuser).await.unwrap();
+    // A slot every half second, and no patience for it.
+    sqlx::query("update request_bucket set requests_per_minute = 120").execute(&stack.database.superuser).await.unwrap();
     let mut config = stack.worker_config();
     config.patience = Duration::ZERO;
     stack.work_as(config);

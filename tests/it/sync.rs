@@ -32,6 +32,7 @@ fn forget_effects(stack: &Stack) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_sync_brings_both_systems_in_step_and_a_second_one_writes_nothing() {
     let mut stack = Stack::new().await;
+    stack.forget_partners();
     let plan = SeedPlan { seed: 1, products: 60, customers: 40 };
     let seeded = seed(&stack.sandbox.store, &stack.sandbox.erp, &plan);
     stack.work();
@@ -72,6 +73,7 @@ async fn recorded_data_of_real_servers_goes_over_whole() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_put_by_the_application_go_to_both_systems() {
     let mut stack = Stack::new().await;
+    stack.forget_partners();
     for number in 0..7 {
         stack.put(product(&format!("SKU-{number}"), 1990 + number)).await;
         stack.put(customer(&format!("person{number}@example.com"))).await;

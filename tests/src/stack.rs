@@ -127,6 +127,13 @@ impl Stack {
         stack
     }
 
+    /// Takes the partners away that an empty ERP has of its own: its company and its users.
+    pub fn forget_partners(&self) {
+        for partner in self.sandbox.erp.records("res.partner") {
+            self.sandbox.erp.update("res.partner", partner["id"].as_i64().expect("an id"), serde_json::json!({ "active": false }));
+        }
+    }
+
     /// Stores a connection.
     pub async fn connect(&self, credentials: Credentials, base_url: String) -> ConnectionId {
         let connection_id = ConnectionId::random();
