@@ -417,11 +417,13 @@ pub(super) fn variant_fields(variant: &Variant, fields: Fields<'_>, settings: &S
         }
     };
     put("sku", "sku", variant.sku.clone());
-    put("barcode", "global_unique_id", variant.barcode.clone());
+    // One that would be cut to its digits is another one.
+    let barcode = variant.barcode.clone().filter(|code| is_barcode(code));
+    put("barcode", "global_unique_id", barcode);
     put(
         "price",
         "regular_price",
-        variant.price.map(|price| price.amount.to_string()),
+        variant.price.map(|price| price_text(price.amount)),
     );
     let weight = variant
         .weight_kg
@@ -429,6 +431,15 @@ pub(super) fn variant_fields(variant: &Variant, fields: Fields<'_>, settings: &S
         .filter(|weight| !weight.is_zero());
     put("weight_kg", "weight", weight.map(|weight| weight.to_string()));
     body
+}
+
+/// Writes a price with at least two digits behind the point: `0.00`, as the shop itself does
+/// (facts/mapping-woocommerce.md §1).
+fn price_text(mut amount: Decimal) -> String {
+    if amount.scale() < 2 {
+        amount.rescale(2);
+    }
+    amount.to_string()
 }
 
 /// Returns the fields of a variation as it holds them, to compare with what would be written.

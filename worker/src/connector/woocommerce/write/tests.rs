@@ -188,7 +188,7 @@ fn a_simple_product_is_created_by_one_item() {
         json!({"create": [{
             "name": "Shirt & Co", "type": "simple", "status": "publish",
             "description": "<p>A &amp; B</p>", "short_description": "soft<br>and &lt;warm&gt;",
-            "sku": "S-1", "regular_price": "19.9", "virtual": false, "manage_stock": true,
+            "sku": "S-1", "regular_price": "19.90", "virtual": false, "manage_stock": true,
             "meta_data": [{"key": "_lockstep_record", "value": record(7).to_string()}],
         }]})
     );
@@ -271,7 +271,7 @@ fn only_a_variant_s_change_goes_straight_to_the_variations() {
     assert_eq!(call["path"], format!("products/{id}/variations/batch"));
     assert_eq!(
         call["body"],
-        json!({"update": [{"id": part, "regular_price": "5"}]})
+        json!({"update": [{"id": part, "regular_price": "5.00"}]})
     );
 }
 
