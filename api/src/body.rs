@@ -11,7 +11,8 @@ use poem::{Request, RequestBody};
 use poem_openapi::payload::{ParsePayload, Payload};
 use poem_openapi::registry::{MetaSchemaRef, Registry};
 use poem_openapi::types::{ParseFromJSON, ParseResult, ToJSON, Type};
-use serde::de::DeserializeOwned;
+use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::{DeserializeOwned, IntoDeserializer, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -105,10 +106,65 @@ fn path_of_nul(json: &Value) -> Option<String> {
 
 /// Reads a value, and says by its path what is wrong with it.
 pub(crate) fn read<T: DeserializeOwned>(json: Value) -> Result<T, Vec<WrongField>> {
-    serde_path_to_error::deserialize(json).map_err(|error| {
+    serde_path_to_error::deserialize(Strict(json)).map_err(|error| {
         let path = slashed(error.path());
         vec![wrong_field(&path, &error.into_inner().to_string())]
     })
+}
+
+/// A JSON value that is read as an object where an object is asked for. Serde's own also takes a list there, with the
+/// fields by their position.
+struct Strict(Value);
+
+impl<'de> Deserializer<'de> for Strict {
+    type Error = serde_json::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match self.0 {
+            Value::Array(items) => visitor.visit_seq(SeqDeserializer::new(items.into_iter().map(Strict))),
+            Value::Object(fields) => {
+                let fields = fields.into_iter().map(|(name, field)| (name, Strict(field)));
+                visitor.visit_map(MapDeserializer::new(fields))
+            }
+            plain @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+                plain.deserialize_any(visitor)
+            }
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        match self.0 {
+            Value::Array(_) => Err(serde::de::Error::invalid_type(Unexpected::Seq, &"an object")),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.0.deserialize_enum(name, variants, visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map identifier ignored_any
+    }
+}
+
+impl IntoDeserializer<'_, serde_json::Error> for Strict {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
 }
 
 fn slashed(path: &serde_path_to_error::Path) -> String {
@@ -256,6 +312,16 @@ mod tests {
                 json!({"lines": [{"sku": 5}]}),
                 "lines/0/sku",
                 "is wrong: invalid type: integer `5`, expected a string",
+            ),
+            (
+                json!({"lines": [["a"]]}),
+                "lines/0",
+                "is wrong: invalid type: sequence, expected an object",
+            ),
+            (
+                json!([null, []]),
+                "",
+                "is wrong: invalid type: sequence, expected an object",
             ),
             (
                 json!({"lines": [], "note": null}),

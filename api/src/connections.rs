@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::auth::{Authenticated, Session, commit};
 use crate::base_url;
-use crate::body::{self, Body, FromBody};
+use crate::body::{self, Body, FromBody, present};
 use crate::config::BaseUrls;
 use crate::document::Tag;
 use crate::problem::{Kind, Refused, WrongField, failed};
@@ -127,9 +127,14 @@ pub(crate) struct OdooCredentials {
 
 /// A WooCommerce store to be connected.
 #[derive(Object, Deserialize)]
-#[oai(rename_all = "camelCase", deny_unknown_fields, example)]
+#[oai(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    skip_serializing_if_is_none,
+    example
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct CreateWoocommerceConnection {
+pub(crate) struct WoocommerceStore {
     /// Name of the connection, unique in the organisation.
     #[oai(validator(min_length = 1, max_length = 200))]
     name: String,
@@ -139,16 +144,20 @@ pub(crate) struct CreateWoocommerceConnection {
     /// What the store wants to know before it lets anyone in. Sealed on arrival, never shown again.
     credentials: WoocommerceCredentials,
     /// How to read what the store leaves unsaid.
-    #[oai(default)]
-    #[serde(default)]
-    settings: ConnectionSettings,
+    #[serde(default, deserialize_with = "present")]
+    settings: Option<ConnectionSettings>,
 }
 
 /// An Odoo ERP to be connected.
 #[derive(Object, Deserialize)]
-#[oai(rename_all = "camelCase", deny_unknown_fields, example)]
+#[oai(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    skip_serializing_if_is_none,
+    example
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct CreateOdooConnection {
+pub(crate) struct OdooServer {
     /// Name of the connection, unique in the organisation.
     #[oai(validator(min_length = 1, max_length = 200))]
     name: String,
@@ -158,12 +167,11 @@ pub(crate) struct CreateOdooConnection {
     /// What the server wants to know before it lets anyone in. Sealed on arrival, never shown again.
     credentials: OdooCredentials,
     /// How to read what the server leaves unsaid.
-    #[oai(default)]
-    #[serde(default)]
-    settings: ConnectionSettings,
+    #[serde(default, deserialize_with = "present")]
+    settings: Option<ConnectionSettings>,
 }
 
-impl Example for CreateWoocommerceConnection {
+impl Example for WoocommerceStore {
     fn example() -> Self {
         Self {
             name: "Main shop".to_owned(),
@@ -172,12 +180,12 @@ impl Example for CreateWoocommerceConnection {
                 consumer_key: "ck_0123456789abcdef".to_owned(),
                 consumer_secret: "cs_0123456789abcdef".to_owned(),
             },
-            settings: ConnectionSettings::default(),
+            settings: Some(ConnectionSettings::default()),
         }
     }
 }
 
-impl Example for CreateOdooConnection {
+impl Example for OdooServer {
     fn example() -> Self {
         Self {
             name: "ERP".to_owned(),
@@ -187,7 +195,7 @@ impl Example for CreateOdooConnection {
                 login: "lockstep@example.com".to_owned(),
                 api_key: "0123456789abcdef".to_owned(),
             },
-            settings: ConnectionSettings::default(),
+            settings: Some(ConnectionSettings::default()),
         }
     }
 }
@@ -197,9 +205,9 @@ impl Example for CreateOdooConnection {
 #[oai(discriminator_name = "system", one_of)]
 pub(crate) enum CreateConnectionRequest {
     #[oai(mapping = "woocommerce")]
-    Woocommerce(CreateWoocommerceConnection),
+    Woocommerce(WoocommerceStore),
     #[oai(mapping = "odoo")]
-    Odoo(CreateOdooConnection),
+    Odoo(OdooServer),
 }
 
 impl FromBody for CreateConnectionRequest {
@@ -245,6 +253,7 @@ impl CreateConnectionRequest {
                 erp.settings,
             ),
         };
+        let settings = settings.unwrap_or_default();
         let mut wrong = wrong_credentials(&credentials);
         let name = clean_line(&name);
         if name.is_empty() || name.chars().count() > NAME_LIMIT {
