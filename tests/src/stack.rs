@@ -232,8 +232,12 @@ impl Stack {
 
     /// Waits for a sync's end.
     pub async fn finish(&self, id: SyncId) -> Finished {
+        self.finish_within(id, PATIENCE).await
+    }
+
+    pub async fn finish_within(&self, id: SyncId, patience: Duration) -> Finished {
         let what = format!("sync {id} to end");
-        let view = eventually(&what, || async {
+        let view = within(patience, &what, || async {
             let view = self.view(id).await;
             view.status.is_final().then_some(view)
         })
@@ -269,16 +273,23 @@ impl Finished {
 }
 
 /// Waits until a condition holds, and fails the test when it does not in time.
-pub async fn eventually<T, F>(what: &str, mut condition: impl FnMut() -> F) -> T
+pub async fn eventually<T, F>(what: &str, condition: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
-    let deadline = Instant::now() + PATIENCE;
+    within(PATIENCE, what, condition).await
+}
+
+async fn within<T, F>(patience: Duration, what: &str, mut condition: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(value) = condition().await {
             return value;
         }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} for {what}");
+        assert!(Instant::now() < deadline, "waited {patience:?} for {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -4,11 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::text::{clean_line, optional};
+use super::text::{LINE_LIMIT, clean_line, optional};
 use super::{FieldError, Invalid, KeyKind, NaturalKey};
-
-/// Longest value a line of a record may have, in characters.
-const LINE_LIMIT: usize = 250;
 
 /// An e-mail address in lower case. Checked for its shape only: whether it exists is the mail server's to say.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use std::fmt;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::text::{clean_line, clean_text, optional};
+use super::text::{LINE_LIMIT, clean_line, clean_text, optional};
 use super::{FieldError, Invalid, KeyKind, Money, NaturalKey};
 
 /// Most variants one product may have.
@@ -136,6 +136,9 @@ impl Product {
                 format!("must be at most {VARIANT_LIMIT}"),
             ));
         }
+        if name.chars().count() > LINE_LIMIT {
+            errors.push(FieldError::new("name", format!("must have at most {LINE_LIMIT} characters")));
+        }
         let has_several = self.variants.len() > 1;
         let mut variants: Vec<Variant> = self
             .variants
@@ -229,13 +232,21 @@ fn canonical_variant(
         .weight_kg
         .map(|weight| weight.normalize())
         .filter(|weight| !weight.is_zero());
+    let line = |text, field: &str, errors: &mut Vec<FieldError>| {
+        let line = optional(text, clean_line);
+        if line.as_ref().is_some_and(|line| line.chars().count() > LINE_LIMIT) {
+            errors.push(FieldError::new(path(field), format!("must have at most {LINE_LIMIT} characters")));
+        }
+        line
+    };
+    let (sku, barcode) = (line(variant.sku, "sku", errors), line(variant.barcode, "barcode", errors));
     if weight_kg.is_some_and(|weight| weight.is_sign_negative()) {
         errors.push(FieldError::new(path("weight_kg"), "must not be negative"));
     }
     Variant {
         attributes,
-        sku: optional(variant.sku, clean_line),
-        barcode: optional(variant.barcode, clean_line),
+        sku,
+        barcode,
         price,
         weight_kg,
     }

@@ -1,5 +1,8 @@
 //! Text in canonical form.
 
+/// Longest value of a field that names a thing, in characters; keys longer than that fit no index.
+pub(super) const LINE_LIMIT: usize = 250;
+
 /// Trims a one-line text and folds its runs of white space into one space. Control characters count as white space.
 pub fn clean_line(text: &str) -> String {
     text.split(|c: char| c.is_whitespace() || c.is_control())
