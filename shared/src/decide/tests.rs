@@ -1,1 +1,189 @@
+use std::collections::BTreeMap;
 
+use proptest::prelude::*;
+
+use super::*;
+use crate::entity::{Customer, any_content_for_tests};
+
+const SYSTEMS: [System; 2] = System::ALL;
+const OWNERS: [Owner; 5] = [
+    Owner::Woocommerce,
+    Owner::Odoo,
+    Owner::Application,
+    Owner::Shared,
+    Owner::Manual,
+];
+
+fn any_side() -> impl Strategy<Value = (System, Ownership)> {
+    (
+        prop::sample::select(SYSTEMS.to_vec()),
+        prop::sample::select(OWNERS.to_vec()),
+    )
+        .prop_map(|(system, owner)| (system, Ownership::of(owner)))
+}
+
+/// Two or three records of one entity type.
+fn alike(count: usize) -> impl Strategy<Value = Vec<Content>> {
+    prop::collection::vec(any_content_for_tests(), count).prop_filter("one entity type", |all| {
+        all.windows(2).all(|pair| pair[0].entity() == pair[1].entity())
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_equal_is_left_alone(content in any_content_for_tests(), base in prop::option::of(any_content_for_tests()), (system, ownership) in any_side()) {
+        let side = Side { system, ownership: &ownership };
+
+        prop_assert_eq!(decide(base.as_ref(), Some(&content), Some(&content), side), Decision::Unchanged, "R27");
+    }
+
+    #[test]
+    fn a_decision_that_was_carried_out_leaves_nothing_to_decide(all in alike(3), (system, ownership) in any_side()) {
+        let side = Side { system, ownership: &ownership };
+
+        if let Decision::Update(merge) = decide(Some(&all[0]), Some(&all[1]), Some(&all[2]), side) {
+            let after = Some(&merge.content);
+            prop_assert_eq!(decide(after, after, after, side), Decision::Unchanged);
+            prop_assert_eq!(&merge.taken_into(&all[1]).unwrap(), &merge.content);
+            prop_assert!(!merge.to_write.is_empty() || !merge.to_take.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_only_we_changed_is_written(all in alike(2), (system, ownership) in any_side()) {
+        let (base, ours) = (&all[0], &all[1]);
+        let side = Side { system, ownership: &ownership };
+
+        match decide(Some(base), Some(ours), Some(base), side) {
+            Decision::Unchanged => prop_assert_eq!(base, ours),
+            Decision::Update(merge) => {
+                prop_assert_eq!(&merge.content, ours, "R22");
+                prop_assert!(merge.to_take.is_empty(), "R22");
+            }
+            other => prop_assert!(false, "{:?}", other),
+        }
+    }
+
+    #[test]
+    fn what_only_they_changed_is_taken_from_an_owner_and_put_back_otherwise(all in alike(2), (system, ownership) in any_side()) {
+        let (base, theirs) = (&all[0], &all[1]);
+        let side = Side { system, ownership: &ownership };
+        let is_theirs = matches!(
+            (ownership.all, system),
+            (Owner::Woocommerce, System::Woocommerce) | (Owner::Odoo, System::Odoo) | (Owner::Shared | Owner::Manual, _)
+        );
+
+        match decide(Some(base), Some(base), Some(theirs), side) {
+            Decision::Unchanged => prop_assert_eq!(base, theirs),
+            Decision::Update(merge) if is_theirs => prop_assert_eq!(&merge.content, theirs, "R22"),
+            Decision::Update(merge) => {
+                prop_assert_eq!(&merge.content, base);
+                prop_assert!(merge.to_take.is_empty());
+            }
+            other => prop_assert!(false, "{:?}", other),
+        }
+    }
+
+    #[test]
+    fn only_fields_without_an_owner_disagree(all in alike(3), (system, ownership) in any_side()) {
+        let side = Side { system, ownership: &ownership };
+
+        if let Decision::Conflict(disagreement) = decide(Some(&all[0]), Some(&all[1]), Some(&all[2]), side) {
+            prop_assert!(!disagreement.fields.is_empty());
+            let is_owned = !matches!(ownership.all, Owner::Shared | Owner::Manual);
+            prop_assert!(!is_owned || disagreement.proposed.is_none(), "R22: an owner decides, unless the merge is invalid");
+        }
+    }
+}
+
+fn customer(name: &str, phone: Option<&str>) -> Content {
+    let customer = Customer {
+        name: name.to_owned(),
+        email: Some("ann@example.com".to_owned()),
+        phone: phone.map(str::to_owned),
+        company: None,
+        tax_number: None,
+        billing: None,
+        shipping: None,
+        is_active: true,
+    };
+    Content::Customer(customer).canonical().unwrap()
+}
+
+#[test]
+fn each_side_keeps_the_field_that_only_it_changed() {
+    let ownership = Ownership::of(Owner::Shared);
+    let side = Side {
+        system: System::Odoo,
+        ownership: &ownership,
+    };
+    let (base, ours, theirs) = (
+        customer("Ann", None),
+        customer("Ann Lee", None),
+        customer("Ann", Some("555")),
+    );
+
+    let Decision::Update(merge) = decide(Some(&base), Some(&ours), Some(&theirs), side) else {
+        panic!()
+    };
+
+    assert_eq!(merge.content, customer("Ann Lee", Some("555")), "R22");
+    assert_eq!(merge.to_write.iter().collect::<Vec<_>>(), ["name"], "R22");
+    assert_eq!(merge.to_take.iter().collect::<Vec<_>>(), ["phone"], "R22");
+}
+
+#[test]
+fn a_field_that_both_changed_goes_to_a_person_only_where_nobody_owns_it() {
+    let (base, ours, theirs) = (
+        customer("Ann", None),
+        customer("Ann Lee", None),
+        customer("Ann Kim", None),
+    );
+    let decided = |owner| {
+        let ownership = Ownership {
+            all: Owner::Odoo,
+            fields: BTreeMap::from([("name".to_owned(), owner)]),
+        };
+        let side = Side {
+            system: System::Odoo,
+            ownership: &ownership,
+        };
+        match decide(Some(&base), Some(&ours), Some(&theirs), side) {
+            Decision::Update(merge) => merge.content.to_json()["name"].as_str().map(str::to_owned),
+            Decision::Conflict(disagreement) => {
+                assert_eq!(disagreement.fields.iter().collect::<Vec<_>>(), ["name"], "R20");
+                assert_eq!(disagreement.proposed, Some(ours.clone()), "R23");
+                None
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+
+    assert_eq!(decided(Owner::Odoo).as_deref(), Some("Ann Kim"), "R22");
+    assert_eq!(decided(Owner::Woocommerce).as_deref(), Some("Ann Lee"), "R22");
+    assert_eq!(decided(Owner::Manual), None, "R21");
+    assert_eq!(decided(Owner::Shared), None, "R20");
+}
+
+#[test]
+fn what_is_missing_on_one_side_is_made_adopted_or_deleted() {
+    let ownership = Ownership::usual(EntityType::Customers);
+    let side = Side {
+        system: System::Odoo,
+        ownership: &ownership,
+    };
+    let ann = customer("Ann", None);
+
+    assert_eq!(
+        decide(None, Some(&ann), None, side),
+        Decision::Create(ann.clone())
+    );
+    assert_eq!(
+        decide(Some(&ann), Some(&ann), None, side),
+        Decision::Create(ann.clone()),
+        "deleted there, made again"
+    );
+    assert_eq!(decide(None, None, Some(&ann), side), Decision::Adopt(ann.clone()));
+    assert_eq!(decide(Some(&ann), None, Some(&ann), side), Decision::Delete);
+    assert_eq!(decide(None, None, None, side), Decision::Unchanged);
+}

@@ -77,7 +77,13 @@ impl Address {
             city: line(self.city),
             postcode: line(self.postcode),
             // A code has one spelling; anything longer is a name, and names keep theirs.
-            state: line(self.state).map(|text| if text.len() <= 3 { text.to_uppercase() } else { text }),
+            state: line(self.state).map(|text| {
+                if text.len() <= 3 {
+                    text.to_uppercase()
+                } else {
+                    text
+                }
+            }),
             country: line(self.country).map(|code| code.to_uppercase()),
         };
         if let Some(country) = &address.country

@@ -174,3 +174,5 @@ impl NaturalKey {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::any_content as any_content_for_tests;

@@ -137,7 +137,10 @@ impl Product {
             ));
         }
         if name.chars().count() > LINE_LIMIT {
-            errors.push(FieldError::new("name", format!("must have at most {LINE_LIMIT} characters")));
+            errors.push(FieldError::new(
+                "name",
+                format!("must have at most {LINE_LIMIT} characters"),
+            ));
         }
         let has_several = self.variants.len() > 1;
         let mut variants: Vec<Variant> = self
@@ -234,12 +237,21 @@ fn canonical_variant(
         .filter(|weight| !weight.is_zero());
     let line = |text, field: &str, errors: &mut Vec<FieldError>| {
         let line = optional(text, clean_line);
-        if line.as_ref().is_some_and(|line| line.chars().count() > LINE_LIMIT) {
-            errors.push(FieldError::new(path(field), format!("must have at most {LINE_LIMIT} characters")));
+        if line
+            .as_ref()
+            .is_some_and(|line| line.chars().count() > LINE_LIMIT)
+        {
+            errors.push(FieldError::new(
+                path(field),
+                format!("must have at most {LINE_LIMIT} characters"),
+            ));
         }
         line
     };
-    let (sku, barcode) = (line(variant.sku, "sku", errors), line(variant.barcode, "barcode", errors));
+    let (sku, barcode) = (
+        line(variant.sku, "sku", errors),
+        line(variant.barcode, "barcode", errors),
+    );
     if weight_kg.is_some_and(|weight| weight.is_sign_negative()) {
         errors.push(FieldError::new(path("weight_kg"), "must not be negative"));
     }

@@ -1,1 +1,205 @@
+use proptest::prelude::*;
+use rust_decimal::Decimal;
+use serde_json::json;
 
+use super::*;
+
+fn words() -> impl Strategy<Value = String> {
+    "[A-Za-zÅåüß张&<'\" \t]{0,12}[A-Za-zÅ张]"
+}
+
+fn maybe(strategy: impl Strategy<Value = String>) -> impl Strategy<Value = Option<String>> {
+    prop::option::of(strategy)
+}
+
+pub(crate) fn any_address() -> impl Strategy<Value = Option<Address>> {
+    let address = (
+        maybe(words()),
+        maybe(words()),
+        maybe("[A-Z]{2}"),
+        maybe("[0-9]{5}"),
+    )
+        .prop_map(|(street, city, country, postcode)| Address {
+            street,
+            city,
+            country,
+            postcode,
+            ..Address::default()
+        });
+    prop::option::of(address)
+}
+
+pub(crate) fn any_customer() -> impl Strategy<Value = Content> {
+    let email = maybe("[A-Z]?[a-z]{1,8}(\\+[a-z]{1,3})?@[a-z]{1,6}\\.(com|TEST)");
+    (
+        words(),
+        email,
+        maybe("[0-9 +]{1,12}"),
+        any_address(),
+        any_address(),
+        any::<bool>(),
+    )
+        .prop_map(|(name, email, phone, billing, shipping, is_active)| {
+            let customer = Customer {
+                name,
+                email,
+                phone,
+                company: None,
+                tax_number: None,
+                billing,
+                shipping,
+                is_active,
+            };
+            Content::Customer(customer)
+                .canonical()
+                .expect("valid by its making")
+        })
+}
+
+pub(crate) fn any_product() -> impl Strategy<Value = Content> {
+    let variant = (
+        maybe("[A-Z]{1,3}-[0-9]{1,4}"),
+        prop::option::of(0_i64..100_000),
+        prop::option::of(0_i64..5_000),
+    );
+    let variants = prop::collection::vec(variant, 1..4);
+    (words(), maybe(words()), variants, any::<bool>()).prop_map(|(name, summary, variants, tracks_stock)| {
+        let is_variable = variants.len() > 1;
+        let variants = variants
+            .into_iter()
+            .enumerate()
+            .map(|(number, (sku, cents, grams))| Variant {
+                attributes: if is_variable {
+                    vec![Attribute {
+                        name: "Size".to_owned(),
+                        option: format!("No {number}"),
+                    }]
+                } else {
+                    Vec::new()
+                },
+                sku: sku.map(|sku| format!("{sku}-{number}")),
+                price: cents.map(|cents| Money::new(Decimal::new(cents, 2), Currency::USD)),
+                weight_kg: grams.map(|grams| Decimal::new(grams, 3)),
+                ..Variant::default()
+            });
+        let product = Product {
+            name,
+            status: ProductStatus::Published,
+            kind: ProductKind::Goods,
+            tracks_stock,
+            description: None,
+            summary,
+            variants: variants.collect(),
+        };
+        Content::Product(product)
+            .canonical()
+            .expect("valid by its making")
+    })
+}
+
+pub(crate) fn any_content() -> impl Strategy<Value = Content> {
+    prop_oneof![any_customer(), any_product()]
+}
+
+proptest! {
+    #[test]
+    fn the_canonical_form_has_one_form(content in any_content()) {
+        prop_assert_eq!(content.clone().canonical().unwrap(), content);
+    }
+
+    #[test]
+    fn what_is_stored_reads_back_as_the_same_record(content in any_content()) {
+        let read = Content::parse(content.entity(), content.to_json()).unwrap();
+
+        prop_assert_eq!(read.hash(), content.hash());
+        prop_assert_eq!(read, content);
+    }
+
+    #[test]
+    fn a_record_taken_apart_goes_together_again(content in any_content()) {
+        let entity = content.entity();
+
+        prop_assert_eq!(fields_of(&content).into_content(entity).unwrap(), content);
+    }
+
+    #[test]
+    fn another_content_has_another_hash(one in any_content(), other in any_content()) {
+        prop_assert_eq!(one == other, one.hash() == other.hash());
+    }
+}
+
+#[test]
+fn the_order_of_keys_variants_and_digits_does_not_matter() {
+    let variant = |size: &str, amount: &str| json!({ "attributes": [{ "name": "Size", "option": size }], "price": { "amount": amount, "currency": "usd" } });
+    let one = json!({ "name": " Shirt  blue ", "variants": [variant("S", "10.50"), variant("M", "11")] });
+    let other = json!({ "variants": [variant("M", "11.00"), variant("S", "10.5")], "name": "Shirt blue" });
+
+    let read = |json| Content::parse(crate::system::EntityType::Products, json).unwrap();
+
+    assert_eq!(read(one).hash(), read(other).hash());
+}
+
+#[test]
+fn every_wrong_field_is_named_with_what_would_be_right() {
+    let wrong = json!({
+        "name": " ",
+        "variants": [
+            { "attributes": [{ "name": "Size", "option": "S" }], "sku": "A", "price": { "amount": "-1", "currency": "USD" } },
+            { "attributes": [{ "name": "size", "option": "s" }], "sku": "a" },
+        ],
+    });
+
+    let Invalid(errors) = Content::parse(crate::system::EntityType::Products, wrong).unwrap_err();
+
+    let named: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        named,
+        [
+            "`name` must not be empty",
+            "`variants/0/price` must not be negative",
+            "`variants/1/attributes` must differ from those of another variant (`size=s`)",
+            "`variants/1/sku` `a` must be used once in a product",
+        ],
+        "R45"
+    );
+}
+
+#[test]
+fn an_unknown_field_is_refused_instead_of_lost() {
+    let misspelt = json!({ "name": "Ann", "emial": "ann@example.com" });
+
+    let error = Content::parse(crate::system::EntityType::Customers, misspelt).unwrap_err();
+
+    assert!(error.to_string().contains("emial"), "{error}");
+}
+
+#[test]
+fn an_address_that_is_the_billing_address_again_is_none() {
+    let json = json!({ "name": "Ann", "billing": { "city": "Ghent" }, "shipping": { "city": " Ghent " } });
+
+    let content = Content::parse(crate::system::EntityType::Customers, json).unwrap();
+
+    assert_eq!(
+        content.to_json(),
+        json!({ "name": "Ann", "billing": { "city": "Ghent" } })
+    );
+}
+
+#[test]
+fn email_addresses_are_told_from_other_texts() {
+    for good in ["ann@example.com", " ANN+shop@Example.co.uk "] {
+        assert!(Email::parse(good).is_some(), "{good}");
+    }
+    for bad in [
+        "",
+        "ann",
+        "ann@",
+        "@example.com",
+        "ann@example",
+        "a b@example.com",
+        "a@b.c,d@e.f",
+        "ann@.com",
+    ] {
+        assert!(Email::parse(bad).is_none(), "{bad}");
+    }
+}
