@@ -364,7 +364,9 @@ fn judge_known(
             outcome.counts.unchanged += 1;
         }
         Decision::Update(merge) => {
-            if !merge.to_take.is_empty() {
+            if merge.to_take.is_empty() {
+                outcome.counts.unchanged += 1;
+            } else {
                 match merge.taken_into(&ours) {
                     Ok(whole) => {
                         outcome.puts.push(Put {
@@ -384,8 +386,6 @@ fn judge_known(
                         );
                     }
                 }
-            } else {
-                outcome.counts.unchanged += 1;
             }
             // What was taken is agreed on; what is ours to write differs from theirs as it was just seen.
             let state = if merge.to_write.is_empty() {

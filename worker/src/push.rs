@@ -22,7 +22,7 @@ use lockstep_shared::{batch, db};
 use serde_json::json;
 
 use crate::batch::{BatchError, End, Hand};
-use crate::connector::{Action, CallError, Connector, Sighting, Step, Theirs, Wanted, Write};
+use crate::connector::{Action, CallError, Connector, Parts, Sighting, Step, Theirs, Wanted, Write};
 use crate::plan;
 use work::{Fate, Work};
 
@@ -36,7 +36,9 @@ pub async fn run(hand: &Hand<'_>, connector: &dyn Connector) -> Result<(), Batch
         Ok(()) => End::Done,
         Err(Stopped::Call(error)) => {
             hand.after(&error, |words| {
-                works.iter_mut().for_each(|work| work.exhaust(&words));
+                for work in &mut works {
+                    work.exhaust(&words);
+                }
                 End::Done
             })
             .await?
@@ -127,7 +129,7 @@ async fn look_and_decide(
     let owners = owners(hand, &seen).await?;
     for (position, sighting) in seen {
         let work = &mut works[position];
-        let Some(theirs) = judge_sighting(work, sighting, &owners) else {
+        let Sighted::Holds(theirs) = judge_sighting(work, sighting, &owners) else {
             continue;
         };
         if let Some(write) = decide_one(hand, connector, work, theirs) {
@@ -182,14 +184,22 @@ async fn owners(
     .await
 }
 
-/// What the remote holds of a thing, where the sighting tells. `None` settles the item here.
+/// What a sighting comes to for an item.
+enum Sighted {
+    /// The remote holds this of it, or nothing: to be decided about.
+    Holds(Option<Theirs>),
+    /// There is nothing to decide: the item is settled.
+    Settled,
+}
+
+/// Tells what the remote holds of an item, where the sighting tells.
 fn judge_sighting(
     work: &mut Work,
     sighting: Sighting,
     owners: &BTreeMap<String, lockstep_shared::id::ItemId>,
-) -> Option<Option<Theirs>> {
+) -> Sighted {
     match sighting {
-        Sighting::Missing | Sighting::NotAsked => Some(None),
+        Sighting::Missing | Sighting::NotAsked => Sighted::Holds(None),
         Sighting::One(theirs) => match owners.get(&theirs.external_id) {
             Some(owner) if *owner != work.item.item_id => {
                 let why = format!(
@@ -197,14 +207,14 @@ fn judge_sighting(
                     theirs.external_id
                 );
                 work.skip_duplicate(&why, json!({ "externalId": theirs.external_id, "item": owner }));
-                None
+                Sighted::Settled
             }
-            _ => Some(Some(theirs)),
+            _ => Sighted::Holds(Some(theirs)),
         },
         Sighting::Many(external_ids) => {
             let why = format!("{} things of the remote answer to its keys", external_ids.len());
             work.skip_duplicate(&why, json!({ "externalIds": external_ids }));
-            None
+            Sighted::Settled
         }
     }
 }
@@ -222,7 +232,7 @@ fn decide_one(
         ownership: &ownership,
     };
     let (external_id, parts, content) = match theirs {
-        None => (None, Default::default(), None),
+        None => (None, Parts::new(), None),
         Some(theirs) => match theirs.content {
             Ok(content) => (Some(theirs.external_id), theirs.parts, Some(content)),
             Err(invalid) => {

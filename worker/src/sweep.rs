@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 const BELLS: i32 = 200;
 
 /// How long a finished bell is kept for operators to look at.
-const KEPT: Duration = Duration::from_secs(3600);
+const KEPT: Duration = Duration::from_hours(1);
 
 /// Sweeps until told to stop.
 pub async fn keep(pool: &PgPool, every: Duration, stop: CancellationToken) {
@@ -24,7 +24,7 @@ pub async fn keep(pool: &PgPool, every: Duration, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = beat.tick() => {}
         }
-        let tidies = sweeps % 12 == 0;
+        let tidies = sweeps.is_multiple_of(12);
         sweeps += 1;
         if let Err(error) = sweep(pool, every, tidies).await {
             tracing::warn!(error = %Chain(&error), "the sweep failed; the next one tries again");

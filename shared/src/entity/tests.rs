@@ -19,11 +19,11 @@ pub(crate) fn any_address() -> impl Strategy<Value = Option<Address>> {
         maybe("[A-Z]{2}"),
         maybe("[0-9]{5}"),
     )
-        .prop_map(|(street, city, country, postcode)| Address {
+        .prop_map(|(street, city, postcode, country)| Address {
             street,
             city,
-            country,
             postcode,
+            country,
             ..Address::default()
         });
     prop::option::of(address)

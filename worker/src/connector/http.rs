@@ -29,7 +29,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_mins(1),
             connect_timeout: Duration::from_secs(10),
             extra_roots: Vec::new(),
         }
@@ -229,7 +229,7 @@ mod tests {
     fn a_retry_after_is_read_in_seconds_and_as_a_date() {
         let now = "2026-11-22T10:00:00Z".parse().unwrap();
 
-        assert_eq!(retry_after(&headers("120"), now), Some(Duration::from_secs(120)));
+        assert_eq!(retry_after(&headers("120"), now), Some(Duration::from_mins(2)));
         assert_eq!(
             retry_after(&headers("Sun, 22 Nov 2026 10:00:30 GMT"), now),
             Some(Duration::from_secs(30))

@@ -12,7 +12,7 @@ use lockstep_shared::id::{EffectId, ItemId};
 use serde_json::json;
 
 use super::work::{Done, Fate, Making, Work};
-use super::{Stopped, decide_one, judge_sighting, look_up, owners};
+use super::{Sighted, Stopped, decide_one, judge_sighting, look_up, owners};
 use crate::batch::{BatchError, Hand};
 use crate::connector::{
     CallError, Connector, Gate, Hold, Outcome, Purpose, Reach, Refusal, Request, Wanted, Write,
@@ -245,21 +245,18 @@ impl Round<'_> {
             work.external_id = Some(external_id);
         }
         work.parts.extend(parts);
-        match next {
-            Some(step) => {
-                if operation == "create" {
-                    work.making = Making::Creating;
-                }
-                let write = work.next_write(write.content, step);
-                self.next.push(write);
+        if let Some(step) = next {
+            if operation == "create" {
+                work.making = Making::Creating;
             }
-            None => {
-                let done = Done::of(operation);
-                work.fate = Fate::Synced {
-                    base: write.content,
-                    done,
-                };
-            }
+            let write = work.next_write(write.content, step);
+            self.next.push(write);
+        } else {
+            let done = Done::of(operation);
+            work.fate = Fate::Synced {
+                base: write.content,
+                done,
+            };
         }
     }
 
@@ -351,12 +348,14 @@ impl Round<'_> {
         for ((place, sighting), (_, _, refusal)) in seen.into_iter().zip(asked) {
             let work = &mut self.works[place];
             match judge_sighting(work, sighting, &owners) {
-                Some(Some(theirs)) => {
-                    self.next
-                        .extend(decide_one(self.hand, self.connector, work, Some(theirs)))
+                Sighted::Holds(Some(theirs)) => {
+                    let write = decide_one(self.hand, self.connector, work, Some(theirs));
+                    self.next.extend(write);
                 }
-                Some(None) => work.skip_duplicate(&refusal.message, json!({ "code": refusal.code })),
-                None => {}
+                Sighted::Holds(None) => {
+                    work.skip_duplicate(&refusal.message, json!({ "code": refusal.code }));
+                }
+                Sighted::Settled => {}
             }
         }
         Ok(())

@@ -6,7 +6,7 @@ use lockstep_shared::batch::Counts;
 use lockstep_shared::conflict::ConflictType;
 use lockstep_shared::decide::Merge;
 use lockstep_shared::effect::{Effect, State as EffectState};
-use lockstep_shared::entity::{Content, Customer, Product, Variant};
+use lockstep_shared::entity::{Content, Customer, Product, ProductKind, ProductStatus, Variant};
 use lockstep_shared::id::BatchId;
 use lockstep_shared::item::{Loaded, Settled, State};
 use lockstep_shared::system::EntityType;
@@ -469,8 +469,8 @@ fn placeholder(entity: EntityType, item: &Loaded) -> Content {
         }),
         EntityType::Products => Content::Product(Product {
             name,
-            status: Default::default(),
-            kind: Default::default(),
+            status: ProductStatus::default(),
+            kind: ProductKind::default(),
             tracks_stock: false,
             description: None,
             summary: None,
