@@ -161,6 +161,14 @@ async fn run(hand: &Hand<'_>) -> Result<(), BatchError> {
         }
     };
     match hand.batch.direction {
+        Direction::Pull if hand.batch.takeovers >= TAKEOVER_CAP => {
+            let words =
+                "every worker that read this page died; nothing more is read until somebody has looked";
+            let end = End::StageOver {
+                failure: Some(words.to_owned()),
+            };
+            push::abandon(hand, end).await
+        }
         Direction::Pull => pull::run(hand, &*connector).await,
         Direction::Push => push::run(hand, &*connector).await,
     }

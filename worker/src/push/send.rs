@@ -294,7 +294,8 @@ impl Round<'_> {
         hand.persist(|| note(hand, &resolved)).await?;
         if is_in_doubt {
             for write in &request.writes {
-                self.work(write.item).fate = Fate::InDoubt { quiet_at };
+                self.work(write.item)
+                    .leave_in_doubt(quiet_at, &error.to_string(), hand.sync.max_retries);
             }
         }
         if let CallError::Refused { detail, .. } = &error {

@@ -40,6 +40,8 @@ pub struct Work {
     pub was_taken: bool,
     /// Whether the steps that are written belong to a thing that is being made.
     pub making: Making,
+    /// Whether a request of this batch carried it and had no answer.
+    was_unanswered: bool,
 }
 
 /// What becomes of an item.
@@ -159,6 +161,7 @@ impl Work {
             resume: None,
             was_taken: false,
             making: Making::No,
+            was_unanswered: false,
             item,
         };
         work.recall(effects, now);
@@ -348,6 +351,24 @@ impl Work {
         };
     }
 
+    /// Leaves an item whose request had no answer to a follow-up, or, where that happened often enough, to the next
+    /// sync: its effect stays in doubt, and is looked up before anything else is sent for it.
+    pub fn leave_in_doubt(&mut self, quiet_at: DateTime<Utc>, words: &str, max_retries: u8) {
+        self.was_unanswered = true;
+        self.fate = if self.item.retries < i32::from(max_retries) {
+            Fate::InDoubt { quiet_at }
+        } else {
+            let refusal = Refusal {
+                code: "no_answer".to_owned(),
+                message: words.to_owned(),
+            };
+            Fate::Failed {
+                refusal,
+                conflict_type: ConflictType::RetryExhausted,
+            }
+        };
+    }
+
     pub fn quiet_at(&self) -> Option<DateTime<Utc>> {
         match self.fate {
             Fate::InDoubt { quiet_at } => Some(quiet_at),
@@ -415,6 +436,7 @@ impl Work {
             Fate::Open | Fate::Doubtful { .. } => {}
             Fate::InDoubt { .. } => {
                 settled.state = State::InDoubt;
+                settled.retries = self.item.retries + i32::from(self.was_unanswered);
                 settled.follow_up = follow_up;
             }
             Fate::Synced { base, done } => {
