@@ -36,9 +36,15 @@ impl Roles {
     /// Makes the cluster's roles and gives them new passwords.
     pub async fn make(cluster: &Cluster) -> Result<Self, DatabaseError> {
         let password = Alphanumeric.sample_string(&mut rand::rng(), 32);
-        let passwords = RolePasswords { owner: &password, api: &password, worker: &password };
+        let passwords = RolePasswords {
+            owner: &password,
+            api: &password,
+            worker: &password,
+        };
         let admin = cluster.superuser_url("postgres");
-        db::make_roles(&admin, &passwords).await.map_err(DatabaseError::Roles)?;
+        db::make_roles(&admin, &passwords)
+            .await
+            .map_err(DatabaseError::Roles)?;
         Ok(Self { password })
     }
 
@@ -71,8 +77,13 @@ async fn make(cluster: &Cluster, name: &str) -> Result<(), sqlx::Error> {
         .fetch_one(&mut admin)
         .await?;
     if !is_there {
-        let statement = format!("create database \"{}\" owner lockstep_owner", name.replace('"', "\"\""));
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut admin).await?;
+        let statement = format!(
+            "create database \"{}\" owner lockstep_owner",
+            name.replace('"', "\"\"")
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
+            .execute(&mut admin)
+            .await?;
     }
     admin.close().await
 }

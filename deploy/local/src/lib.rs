@@ -3,5 +3,16 @@
 //!
 //! The one-command local run is built of these, and so are the tests. Nothing here knows what a sync does.
 
+pub mod cli;
+mod client;
+mod compare;
 pub mod database;
+mod folder;
+mod logs;
 pub mod postgres;
+mod progress;
+mod remote;
+mod report;
+pub mod run;
+mod services;
+mod stop;
