@@ -135,3 +135,35 @@ async fn a_drained_workers_batches_are_gone_on_with_by_another() {
 
     assert_each_once(&stack, &sync);
 }
+
+/// R13, R14: a worker dies in the middle of a request; another takes its batch over, waits until the request can no
+/// longer arrive, looks, and sends only what is missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_workers_batch_is_taken_over_and_nothing_is_sent_twice() {
+    use std::time::Duration;
+
+    let mut stack = stack_with_things().await;
+    // Slow enough for the worker to die while the store is at work, which goes on without it.
+    stack.sandbox.store.faults().on_path("/products/batch", Fault::Latency(Duration::from_secs(1)), Some(1));
+    let doomed = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let config = stack.worker_config();
+    doomed.spawn(async move { lockstep_worker::run(config, tokio_util::sync::CancellationToken::new()).await });
+    let id = stack.start().await;
+    lockstep_tests::stack::eventually("the request that it dies in", || async {
+        let arrivals = stack.sandbox.store.faults().arrivals();
+        arrivals.iter().any(|arrival| arrival.path.ends_with("/products/batch")).then_some(())
+    })
+    .await;
+
+    // Everything of it stops where it is: nothing is given back, no lease is renewed.
+    doomed.shutdown_background();
+    stack.work();
+    let sync = stack.finish(id).await;
+
+    assert_each_once(&stack, &sync);
+    let takeovers: i64 = sqlx::query_scalar("select count(*) from sync_batch where in_doubt_count > 0")
+        .fetch_one(&stack.database.superuser)
+        .await
+        .unwrap();
+    assert_eq!(takeovers, 1, "R14: its batch was taken over, and its request was in doubt");
+}

@@ -158,7 +158,7 @@ impl Stack {
         let mut config = WorkerConfig::new(self.database.urls.worker.clone().into(), sealing_key());
         config.sweep_every = Duration::from_millis(300);
         config.lease.length = Duration::from_secs(3);
-        config.http.timeout = Duration::from_secs(5);
+        config.http.timeout = Duration::from_secs(3);
         config.lease.progress_limit = Duration::from_secs(10);
         config.grace = Some(Duration::from_millis(200));
         config
