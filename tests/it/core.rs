@@ -6,3 +6,4 @@ mod make;
 mod protocol;
 mod schema;
 mod sync;
+mod transaction;

@@ -57,7 +57,7 @@ async fn a_row_for_another_organisation_is_refused() {
     assert!(error.contains("row-level security"), "R43: {error}");
 }
 
-/// R71: the audit trail is append-only for both processes.
+/// The audit trail is append-only for both processes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_audit_trail_can_be_added_to_and_nothing_else() {
     let stack = Stack::new().await;
@@ -66,7 +66,7 @@ async fn the_audit_trail_can_be_added_to_and_nothing_else() {
         for statement in ["delete from sync_activity_log", "update sync_activity_log set actor = 'nobody'"] {
             let mut tx = db::begin(pool, stack.org, Isolation::ReadCommitted).await.unwrap();
             let error = sqlx::query(statement).execute(&mut *tx).await.unwrap_err().to_string();
-            assert!(error.contains("permission denied"), "R71: {error}");
+            assert!(error.contains("permission denied"), "{error}");
         }
     }
 }

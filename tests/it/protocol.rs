@@ -262,7 +262,7 @@ async fn a_batch_without_a_token_is_given_back_until_there_is_one() {
     assert!(!arrivals.is_empty());
 }
 
-/// R35: one organisation runs at most so many batches at once.
+/// One organisation runs at most so many batches at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_organisation_runs_no_more_batches_at_once_than_its_cap() {
     let (stack, _, batch) = stack_with_queued_batch().await;
@@ -283,7 +283,7 @@ async fn an_organisation_runs_no_more_batches_at_once_than_its_cap() {
 
     let refused = claim(&stack, batch, Token::random()).await;
 
-    assert!(matches!(refused, Claim::NotBefore(_)), "R35: {refused:?}");
+    assert!(matches!(refused, Claim::NotBefore(_)), "{refused:?}");
     sqlx::query("update sync_batch set lease_until = null, token = null, owner = null, status = 'done', closed_at = now() where lane = 9")
         .execute(&stack.database.superuser)
         .await

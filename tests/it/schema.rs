@@ -94,7 +94,7 @@ async fn pending_items_are_claimed_without_reading_the_whole_table() {
     assert!(!plan.contains("Seq Scan") && !plan.contains("Sort"), "{plan}");
 }
 
-/// R61: the activity log has a partition for this month and the next, and takes lines of any other.
+/// The activity log has a partition for this month and the next, and takes lines of any other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_activity_log_is_partitioned_by_month_and_never_refuses_a_line() {
     let stack = Stack::new().await;
@@ -119,7 +119,7 @@ async fn the_activity_log_is_partitioned_by_month_and_never_refuses_a_line() {
             .fetch_all(&stack.database.superuser)
             .await
             .unwrap();
-    assert_eq!(partitions.len(), 3, "R61: {partitions:?}");
+    assert_eq!(partitions.len(), 3, "{partitions:?}");
     assert_eq!(partitions[2], "sync_activity_log_rest");
 }
 

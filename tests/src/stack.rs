@@ -20,7 +20,7 @@ use lockstep_shared::sync::{self, Config as SyncConfig, NewSync, StageView, View
 use lockstep_shared::system::{EntityType, System};
 use lockstep_shared::{item, sync::Status};
 use lockstep_worker::config::Config as WorkerConfig;
-use sqlx::PgPool;
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
@@ -66,6 +66,10 @@ impl Database {
         let name = format!("test_{}", uuid::Uuid::new_v4().simple());
         shared.cluster.create_database(&name, Some(TEMPLATE)).await.expect("the template can be copied");
         let urls = shared.roles.urls(&shared.cluster, &name);
+        let given = format!("alter database {name} owner to lockstep_owner");
+        let mut admin = PgConnection::connect(&urls.superuser).await.expect("the database answers");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(given)).execute(&mut admin).await.expect("the role is there");
+        admin.close().await.expect("the database answers");
         let pool = |url: &str| db::pool(url, 10, "lockstep-tests").expect("the address is right");
         Self { worker: pool(&urls.worker), api: pool(&urls.api), superuser: pool(&urls.superuser), urls }
     }
