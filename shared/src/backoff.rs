@@ -21,7 +21,7 @@ mod tests {
 
         let waits: Vec<u64> = (1..=7).map(|retry| wait(retry, longest, 0.0).as_secs()).collect();
 
-        assert_eq!(waits, [1, 2, 4, 8, 16, 16, 16], "R22");
+        assert_eq!(waits, [1, 2, 4, 8, 16, 16, 16]);
     }
 
     proptest! {

@@ -143,8 +143,7 @@ mod tests {
 
         assert_eq!(
             key(1).open(org, connection, &sealed).unwrap().expose_secret(),
-            "ck_secret",
-            "R70"
+            "ck_secret"
         );
         let other = OrgId(Uuid::from_u128(3));
         assert_eq!(
