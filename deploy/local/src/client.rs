@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::remote::Access;
 
 /// Longest time one request may take.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// Most entries of a page that the API gives.
 const PAGE_LIMIT: &str = "200";
 

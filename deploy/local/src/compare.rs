@@ -311,15 +311,12 @@ fn decoded(text: &str) -> String {
         let entity = rest
             .find(';')
             .and_then(|end| Some((character(&rest[1..end])?, end)));
-        match entity {
-            Some((character, end)) => {
-                plain.push(character);
-                rest = &rest[end + 1..];
-            }
-            None => {
-                plain.push('&');
-                rest = &rest[1..];
-            }
+        if let Some((character, end)) = entity {
+            plain.push(character);
+            rest = &rest[end + 1..];
+        } else {
+            plain.push('&');
+            rest = &rest[1..];
         }
     }
     plain.push_str(rest);

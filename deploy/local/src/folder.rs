@@ -171,16 +171,15 @@ impl DataFolder {
 
     /// Returns the secrets of the folder, drawing them on the first call.
     pub(crate) fn secrets(&self) -> Result<Secrets, FolderError> {
-        let file = match self.read::<SecretsFile>(SECRETS)? {
-            Some(file) => file,
-            None => {
-                let drawn = SecretsFile {
-                    encryption_key: STANDARD.encode(rand::random::<[u8; 32]>()),
-                    jwt_secret: Alphanumeric.sample_string(&mut rand::rng(), 48),
-                };
-                self.write(SECRETS, &to_json(&drawn))?;
-                drawn
-            }
+        let file = if let Some(file) = self.read::<SecretsFile>(SECRETS)? {
+            file
+        } else {
+            let drawn = SecretsFile {
+                encryption_key: STANDARD.encode(rand::random::<[u8; 32]>()),
+                jwt_secret: Alphanumeric.sample_string(&mut rand::rng(), 48),
+            };
+            self.write(SECRETS, &to_json(&drawn))?;
+            drawn
         };
         Ok(Secrets {
             encryption_key: file.encryption_key.into(),

@@ -46,9 +46,9 @@ pub enum RemoteError {
     Client(#[source] ClientError),
     #[error("`{url}` can't be used")]
     Unusable {
-        url: Url,
+        url: String,
         #[source]
-        source: CallError,
+        source: Box<CallError>,
     },
 }
 
@@ -112,8 +112,8 @@ impl Real {
         };
         let checked = connector.check(&Open).await;
         checked.map(drop).map_err(|source| RemoteError::Unusable {
-            url: self.url.clone(),
-            source,
+            url: self.url.to_string(),
+            source: Box::new(source),
         })
     }
 }
@@ -353,6 +353,6 @@ mod tests {
         let RemoteError::Unusable { source, .. } = error else {
             panic!("{error}")
         };
-        assert!(matches!(source, CallError::Unauthorised { .. }), "{source}");
+        assert!(matches!(*source, CallError::Unauthorised { .. }), "{source}");
     }
 }

@@ -1,6 +1,6 @@
 //! The run itself: what comes up in which order, one sync through the API, and the way down again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -144,16 +144,16 @@ enum Beginning {
 
 /// Decides whether to go on with what the data folder has. Whatever has to be forgotten is forgotten here.
 async fn prepare(cli: &Cli, folder: &DataFolder) -> Result<Beginning, RunError> {
-    let asked = Asked::of(cli)?;
-    if !cli.fresh && !folder.is_unsaved().map_err(RunError::Folder)? {
-        if let Some(state) = folder.state().map_err(RunError::Folder)? {
+    let mut asked = Asked::of(cli)?;
+    let is_unsaved = folder.is_unsaved().map_err(RunError::Folder)?;
+    if !cli.fresh
+        && let Some(state) = folder.state().map_err(RunError::Folder)?
+    {
+        if !is_unsaved {
             asked.fits(&state)?;
             return Ok(Beginning::GoOn(state));
         }
-    } else if !cli.fresh {
-        eprintln!(
-            "The last run was killed before it had written down what its stand-ins held, so this one starts over."
-        );
+        asked = asked.or(state);
     }
     for real in [Real::store(&cli.woocommerce), Real::erp(&cli.odoo)]
         .iter()
@@ -165,6 +165,11 @@ async fn prepare(cli: &Cli, folder: &DataFolder) -> Result<Beginning, RunError> 
     Cluster::wipe(&folder.postgres())
         .await
         .map_err(RunError::Postgres)?;
+    if is_unsaved && !cli.fresh {
+        eprintln!(
+            "The last run was killed before it had written down what its stand-ins held, so this one starts over."
+        );
+    }
     folder.clear().map_err(RunError::Folder)?;
     Ok(Beginning::Anew(asked.state()))
 }
@@ -228,13 +233,24 @@ impl Asked {
         }
     }
 
+    /// Takes from the way the data folder was set up what the command line does not say.
+    fn or(self, state: State) -> Self {
+        Self {
+            contents: self.contents.or(Some(state.contents)),
+            store: self.store.or(Some(state.store)),
+            erp: self.erp.or(Some(state.erp)),
+            ..self
+        }
+    }
+
     fn state(self) -> State {
         let stand_in = || RemoteState::StandIn { port: 0 };
+        let is_real = |remote: &RemoteState| matches!(remote, RemoteState::Real { .. });
         State {
             organisation: OrgId::random(),
             contents: self.contents.unwrap_or(self.default_contents),
-            store: self.store.unwrap_or_else(stand_in),
-            erp: self.erp.unwrap_or_else(stand_in),
+            store: self.store.filter(is_real).unwrap_or_else(stand_in),
+            erp: self.erp.filter(is_real).unwrap_or_else(stand_in),
         }
     }
 }
@@ -281,7 +297,10 @@ async fn with_postgres(
             error = services.ended() => Err(RunError::Service(error)),
             () = stop.asked() => Ok(End::Good),
         },
-        Ok(None) => Ok(End::Interrupted),
+        Ok(None) => {
+            eprintln!("Stopping; the next run goes on where this one ends.");
+            Ok(End::Interrupted)
+        }
         Err(error) => Err(error),
     };
     // Only now nothing moves any more, and what is written down fits the database.
@@ -352,17 +371,26 @@ impl Scene<'_> {
         let sync = self.follow(&client, id).await?;
         let records = all_records(&client).await?;
         let report = Report::new(&sync, &records, self.stand_ins, before);
-        print!("{report}");
-        println!("API docs     {base_url}/docs");
-        println!("API token    {}", token_path.display());
-        for (name, remote) in self.addresses() {
-            println!("{name:<13}{remote}");
-        }
-        println!("database     psql '{}'", self.urls.superuser);
-        println!("{}", report.line());
+        self.tell(&report, base_url, &token_path);
         self.complain(&client, &sync).await?;
         let end = if report.is_good() { End::Good } else { End::Bad };
         Ok((end, client))
+    }
+
+    /// Prints what came of the sync, and where everything is. A reader who has left changes nothing.
+    fn tell(&self, report: &Report, base_url: &str, token: &Path) {
+        use std::fmt::Write as _;
+        use std::io::Write as _;
+
+        let mut text = report.to_string();
+        let _ = writeln!(text, "API docs     {base_url}/docs");
+        let _ = writeln!(text, "API token    {}", token.display());
+        for (name, remote) in self.addresses() {
+            let _ = writeln!(text, "{name:<13}{remote}");
+        }
+        let _ = writeln!(text, "database     psql '{}'", self.urls.superuser);
+        let _ = writeln!(text, "{}", report.line());
+        let _ = std::io::stdout().write_all(text.as_bytes());
     }
 
     fn addresses(&self) -> Vec<(&'static str, String)> {
@@ -566,6 +594,15 @@ mod tests {
              300 customers made up from seed 1; start over with `--fresh`, or name another data folder with `--data`"
         );
         assert!(asked(&["--recorded", "."]).fits(&state).is_err());
+    }
+
+    #[test]
+    fn a_start_over_keeps_what_is_not_said_anew() {
+        let state = asked(&["--products", "5"]).state();
+
+        assert_eq!(asked(&[]).or(state.clone()).state().contents, state.contents);
+        let other = asked(&["--products", "6"]);
+        assert_ne!(other.or(state.clone()).state().contents, state.contents);
     }
 
     #[test]
