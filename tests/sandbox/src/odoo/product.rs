@@ -140,7 +140,11 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// An archived one is taken into use again.
     fn place_variant(&mut self, variant: i64, values: &[i64]) {
+        if !self.db.flag(VARIANT, variant, "active") {
+            self.set(VARIANT, variant, &[("active", json!(true))]);
+        }
         let indices = values
             .iter()
             .map(ToString::to_string)

@@ -137,11 +137,17 @@ impl Session<'_> {
                 }
             }
             "product.template" => {
-                for variant in self.db.with("product.product", "product_tmpl_id", id) {
-                    let archived = vals.get("active").map(|active| ("active", active.clone()));
+                let variants = self.db.with("product.product", "product_tmpl_id", id);
+                let is_active = vals.get("active").map(|active| *active != Value::Bool(false));
+                let has_variants = variants
+                    .iter()
+                    .any(|variant| self.db.flag("product.product", *variant, "active"));
+                for variant in variants {
+                    let archived = (is_active == Some(false)).then_some(("active", Value::Bool(false)));
                     self.set("product.product", variant, archived.as_slice());
                 }
-                if vals.contains_key("attribute_line_ids") {
+                // All that the attribute lines allow come back, whoever archived them (source: `_create_variant_ids`).
+                if vals.contains_key("attribute_line_ids") || (is_active == Some(true) && !has_variants) {
                     self.sync_variants(id)?;
                 }
             }
