@@ -180,7 +180,7 @@ impl Odoo {
         Ok(found.collect())
     }
 
-    /// Reads what products with variants need to know of their templates: at most two calls for all of them.
+    /// Reads what products with variants need to know of their templates: at most three calls for all of them.
     async fn known(&self, gate: &dyn Gate, writes: &[Write]) -> Result<Known, Failure> {
         let products: Vec<_> = writes
             .iter()
@@ -196,6 +196,7 @@ impl Odoo {
         let mut known = Known {
             values: self.values(gate, &templates).await?,
             ours: BTreeSet::new(),
+            archived: BTreeMap::new(),
         };
         let claimed: BTreeMap<i64, String> = products
             .iter()
@@ -211,6 +212,7 @@ impl Odoo {
             .filter(|(template, name)| named.get(template) == Some(name))
             .map(|(template, _)| template)
             .collect();
+        known.archived = self.archived(gate, &known.ours, &known.values).await?;
         Ok(known)
     }
 

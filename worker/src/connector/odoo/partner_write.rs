@@ -27,9 +27,14 @@ pub(super) fn needs_delivery(write: &Write) -> Option<i64> {
     match &write.action {
         Action::Update {
             external_id, changed, ..
-        } if changed.contains("shipping") => external_id.parse().ok(),
+        } if changes_delivery(write, changed) => external_id.parse().ok(),
         Action::Create | Action::Update { .. } | Action::Delete { .. } => None,
     }
+}
+
+/// The step itself says so too: it is one of its own, and by then an address that is cleared may not be named any more.
+fn changes_delivery(write: &Write, changed: &BTreeSet<String>) -> bool {
+    write.step == DELIVERY || changed.contains("shipping")
 }
 
 /// Plans the next call of a write; `None` where nothing is left to do.
@@ -100,8 +105,7 @@ fn update(
     deliveries: &Deliveries,
 ) -> Option<Draft> {
     let own = own_cells(customer, changed, places);
-    let delivery = changed
-        .contains("shipping")
+    let delivery = changes_delivery(write, changed)
         .then(|| delivery(write, customer.shipping.as_ref(), places, external_id, deliveries))
         .flatten();
     if write.step == PARTNER && !own.is_empty() {

@@ -85,6 +85,13 @@ pub(super) struct ValueRow {
 }
 
 impl ValueRow {
+    pub(super) fn attribute(&self) -> Attribute {
+        Attribute {
+            name: self.attribute_id.1.clone(),
+            option: self.name.clone(),
+        }
+    }
+
     /// The option as [`price::solve`] names it.
     pub(super) fn value(&self) -> price::Value {
         (self.attribute_id.1.to_lowercase(), self.name.to_lowercase())
@@ -166,12 +173,7 @@ impl Catalogue {
         let extras: Decimal = values().map(ValueRow::extra).sum();
         let amount = round(decimal(&template.list_price) + extras, PRICE_DIGITS);
         Variant {
-            attributes: values()
-                .map(|value| Attribute {
-                    name: value.attribute_id.1.clone(),
-                    option: value.name.clone(),
-                })
-                .collect(),
+            attributes: values().map(ValueRow::attribute).collect(),
             sku: row.default_code.clone(),
             barcode: row.barcode.clone(),
             price: Some(Money::new(amount, settings.currency)),

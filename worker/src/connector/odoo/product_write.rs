@@ -43,6 +43,8 @@ pub(super) struct Known {
     pub(super) values: BTreeMap<i64, Vec<ValueRow>>,
     /// Templates that we made.
     pub(super) ours: BTreeSet<i64>,
+    /// Variants that are out of use, by template: those of templates whose attribute lines are written.
+    pub(super) archived: BTreeMap<i64, Parts>,
 }
 
 /// Names the template whose attribute values have to be read before this write is planned.
@@ -248,6 +250,19 @@ impl<'a> Task<'a> {
             .collect()
     }
 
+    /// Variants that Odoo takes into use again, unasked, when it is given the attribute lines: all whose values the lines
+    /// still have. (Odoo's own `_create_variant_ids`, seen in its source and not in a capture.)
+    fn revived(&self, known: &Known) -> Parts {
+        let template = self.template.and_then(|id| id.parse().ok());
+        let Some(archived) = template.and_then(|id: i64| known.archived.get(&id)) else {
+            return Parts::new();
+        };
+        let keys = self.keys();
+        let is_unwanted = |key: &VariantKey| !keys.contains(key) && !self.parts.contains_key(key);
+        let unwanted = archived.iter().filter(|(key, _)| is_unwanted(key));
+        unwanted.map(|(key, id)| (key.clone(), id.clone())).collect()
+    }
+
     /// Lists the calls that the write takes as a whole, in their order.
     fn stages(&self, known: &Known, grid: &Grid, settings: &Settings) -> Result<BTreeSet<Stage>, Refusal> {
         let changes_template = self.template.is_none() || !self.template_cells(grid, settings).is_empty();
@@ -275,7 +290,8 @@ impl<'a> Task<'a> {
                 stages.insert(Stage::Variants);
             }
             // Archiving the template archives its variants with it.
-            if !self.gone().is_empty() && self.is_active() {
+            let is_any_gone = !self.gone().is_empty() || !self.revived(known).is_empty();
+            if is_any_gone && self.is_active() {
                 stages.insert(Stage::Retire);
             }
             if self.has_new() {
@@ -478,6 +494,10 @@ impl Builder<'_> {
             self.add_lines(&mut draft);
         }
         draft.parts = task.parts.clone();
+        if has_lines {
+            // They become parts, for the next call to archive.
+            draft.parts.append(&mut task.revived(self.known));
+        }
         draft
     }
 
@@ -664,6 +684,7 @@ mod tests {
         Known {
             values: BTreeMap::from([(9, values.collect())]),
             ours: BTreeSet::from([9]),
+            archived: BTreeMap::new(),
         }
     }
 

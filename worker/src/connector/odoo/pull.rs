@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use lockstep_shared::entity::{Attribute, VariantKey};
 use lockstep_shared::system::EntityType;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -246,6 +247,37 @@ impl Odoo {
             rows(self.rpc.read(gate, &call).await?)?
         };
         Ok(Catalogue::new(variants, values))
+    }
+
+    /// Reads the variants of templates that are out of use, by what tells them apart.
+    pub(super) async fn archived(
+        &self,
+        gate: &dyn Gate,
+        templates: &BTreeSet<i64>,
+        values: &BTreeMap<i64, Vec<ValueRow>>,
+    ) -> Result<BTreeMap<i64, Parts>, Failure> {
+        if templates.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let domain = json!([["product_tmpl_id", "in", templates], ["active", "=", false]]);
+        let call = Call::search_read(VARIANT, domain, &VARIANT_FIELDS).option("order", json!("id"));
+        let found: Vec<VariantRow> = rows(self.rpc.read(gate, &call).await?)?;
+        let mut archived: BTreeMap<i64, Parts> = BTreeMap::new();
+        for row in found.iter().filter(|row| !row.values.is_empty()) {
+            let template = row.product_tmpl_id.0;
+            let own = values.get(&template).map_or(&[][..], Vec::as_slice);
+            let attributes: Vec<Attribute> = own
+                .iter()
+                .filter(|value| row.values.contains(&value.id))
+                .map(ValueRow::attribute)
+                .collect();
+            let key = VariantKey::of(&attributes);
+            archived
+                .entry(template)
+                .or_default()
+                .insert(key, row.id.to_string());
+        }
+        Ok(archived)
     }
 
     /// Reads the attribute values of templates, whether a variant has them or not.
