@@ -96,7 +96,8 @@ pub struct Write {
     pub item: ItemId,
     pub record: RecordId,
     pub action: Action,
-    /// What the thing should be. Only mapped fields are ever written; in an update only the changed ones.
+    /// What the thing should be, as [`Connector::project`] leaves it. Only mapped fields are ever written; in an update
+    /// only the changed ones.
     pub content: Content,
     pub step: Step,
 }

@@ -158,7 +158,7 @@ fn attributes_of(variation: &wire::Variation) -> Vec<Attribute> {
         .filter(|attribute| !attribute.option.trim().is_empty());
     set.map(|attribute| Attribute {
         name: text::settled(&attribute.name),
-        option: text::settled(&attribute.option),
+        option: text::settled_option(&attribute.option),
     })
     .collect()
 }
@@ -235,13 +235,19 @@ pub(super) fn theirs(product: &wire::Product, variations: &[wire::Variation], se
 
 /// Returns a product as WooCommerce gives it back after a write of ours.
 pub(super) fn project(product: &Product, settings: &Settings) -> Product {
+    // What is left of a name can be nothing; then the write is refused, not the comparison.
+    held(product, settings).unwrap_or_else(|_| product.clone())
+}
+
+/// Returns what WooCommerce makes of a product, or why that is none.
+fn held(product: &Product, settings: &Settings) -> Result<Product, Invalid> {
     let variants = product.variants.iter().map(|variant| Variant {
         attributes: variant
             .attributes
             .iter()
             .map(|attribute| Attribute {
                 name: text::settled(&attribute.name),
-                option: text::settled(&attribute.option),
+                option: text::settled_option(&attribute.option),
             })
             .collect(),
         sku: variant.sku.clone(),
@@ -273,8 +279,7 @@ pub(super) fn project(product: &Product, settings: &Settings) -> Product {
         summary: product.summary.clone(),
         variants: variants.collect(),
     };
-    // What is left of a name can be nothing; then the write is refused, not the comparison.
-    projected.canonical().unwrap_or_else(|_| product.clone())
+    projected.canonical()
 }
 
 /// Only digits and hyphens are kept of a GTIN: `ABC123` would become `123` (facts/mapping-woocommerce.md §1).
@@ -333,16 +338,16 @@ pub(super) fn refuses(product: &Product, settings: &Settings) -> Option<Refusal>
             return refusal("unfit_sku", message);
         }
     }
-    None
+    let invalid = held(product, settings).err()?;
+    refusal(
+        "unfit_text",
+        format!("WooCommerce drops markup, and then {invalid}"),
+    )
 }
 
 /// Tags and encoded bytes are stripped from an SKU (facts/mapping-woocommerce.md §1, «SKU»).
 fn is_altered(sku: &str) -> bool {
-    let has_encoded_byte = sku
-        .as_bytes()
-        .windows(3)
-        .any(|bytes| bytes[0] == b'%' && bytes[1].is_ascii_hexdigit() && bytes[2].is_ascii_hexdigit());
-    has_encoded_byte || sku.contains('<')
+    text::encoded_byte(sku).is_some() || sku.contains('<')
 }
 
 // Writing

@@ -89,6 +89,24 @@ pub(super) fn settled(text: &str) -> String {
     }
 }
 
+/// Returns a variation's option as it comes back: encoded bytes are dropped as well, as from an SKU
+/// (facts/mapping-woocommerce.md §1, «SKU»).
+pub(super) fn settled_option(text: &str) -> String {
+    let mut option = settled(text);
+    while let Some(at) = encoded_byte(&option) {
+        option.replace_range(at..at + 3, "");
+        option = settled(&option);
+    }
+    option
+}
+
+/// Finds the first `%` that two hexadecimal digits follow.
+pub(super) fn encoded_byte(text: &str) -> Option<usize> {
+    text.as_bytes()
+        .windows(3)
+        .position(|bytes| bytes[0] == b'%' && bytes[1].is_ascii_hexdigit() && bytes[2].is_ascii_hexdigit())
+}
+
 fn without_tags(html: &str) -> String {
     let mut out = String::with_capacity(html.len());
     let mut rest = html;

@@ -252,6 +252,7 @@ fn product_job(write: &Write, current: &BTreeMap<u64, Current>, settings: &Setti
                 product,
                 id,
                 fields: Fields::Only(changed),
+                parts,
                 step: write.step,
                 settings,
             };
@@ -288,6 +289,8 @@ struct Update<'a> {
     product: &'a Product,
     id: u64,
     fields: Fields<'a>,
+    /// The variations that were known before.
+    parts: &'a Parts,
     step: Step,
     settings: &'a Settings,
 }
@@ -407,19 +410,20 @@ impl Update<'_> {
             .filter(|variation| product::is_live(variation, &current.product))
         {
             let key = product::key_of(variation);
-            if gone.contains(key.as_str()) {
+            if gone.contains(key.as_str()) || self.has_lost(&key) {
                 changes.change(
                     variation.id,
                     Body::from_iter([("status".to_owned(), json!("private"))]),
                 );
-            } else {
-                changes
-                    .parts
-                    .entry(key)
-                    .or_insert_with(|| variation.id.to_string());
             }
         }
         changes
+    }
+
+    /// Says whether a variation of ours is no variant any more. Only the first step is told what changes; those that
+    /// follow know it by the parts. A variation that is neither is the shop's own.
+    fn has_lost(self, key: &VariantKey) -> bool {
+        self.step > Step::default() && self.parts.contains_key(key)
     }
 
     fn whole_variation(self, variant: &lockstep_shared::entity::Variant, current: &Current) -> Body {
