@@ -19,7 +19,8 @@ pub struct Cli {
     /// End after the first sync: with status 0 if everything is in step, and 1 if not.
     #[arg(long)]
     pub once: bool,
-    /// Forget what earlier runs left in the data folder.
+    /// Forget what earlier runs left in the data folder. Real systems keep what they have: things in them without SKU or
+    /// e-mail may then be made twice.
     #[arg(long)]
     pub fresh: bool,
     /// Folder for everything that has to last until the next run.

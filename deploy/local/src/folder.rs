@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lockstep_shared::id::OrgId;
+use lockstep_shared::system::System;
 use rand::distr::{Alphanumeric, SampleString};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
@@ -104,6 +105,17 @@ pub(crate) struct State {
     pub(crate) contents: Contents,
     pub(crate) store: RemoteState,
     pub(crate) erp: RemoteState,
+}
+
+impl State {
+    /// Returns a system that is a real one, if one is.
+    pub(crate) fn real_system(&self) -> Option<System> {
+        let is_real = |remote: &RemoteState| matches!(remote, RemoteState::Real { .. });
+        let both = [(System::Woocommerce, &self.store), (System::Odoo, &self.erp)];
+        both.into_iter()
+            .find(|(_, remote)| is_real(remote))
+            .map(|(system, _)| system)
+    }
 }
 
 /// Secrets that have to stay the same while the database does.

@@ -83,6 +83,11 @@ pub enum RunError {
          folder with `--data`"
     )]
     OtherContents { there: String, asked: String },
+    #[error(
+        "the last run was killed before it had written down what its stand-in held; start over with `--fresh`, but \
+         mind that {system} is a real system, in which things without SKU or e-mail may then be made twice"
+    )]
+    Unsaved { system: &'static str },
     #[error(transparent)]
     Postgres(PostgresError),
     #[error(transparent)]
@@ -152,6 +157,10 @@ async fn prepare(cli: &Cli, folder: &DataFolder) -> Result<Beginning, RunError> 
         if !is_unsaved {
             asked.fits(&state)?;
             return Ok(Beginning::GoOn(state));
+        }
+        if let Some(system) = state.real_system() {
+            let system = title(system);
+            return Err(RunError::Unsaved { system });
         }
         asked = asked.or(state);
     }
