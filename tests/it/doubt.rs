@@ -22,8 +22,16 @@ async fn stack_with_things() -> Stack {
 fn assert_each_once(stack: &Stack, sync: &Finished) {
     assert_eq!(sync.status(), Status::Done, "{:#?}", sync.stages);
     for entity in ["product", "customer"] {
-        assert_eq!(stack.sandbox.store.ledger().created(entity), THINGS, "R13: {entity} in the store");
-        assert_eq!(stack.sandbox.erp.ledger().created(entity), THINGS, "R13: {entity} in the ERP");
+        assert_eq!(
+            stack.sandbox.store.ledger().created(entity),
+            THINGS,
+            "R13: {entity} in the store"
+        );
+        assert_eq!(
+            stack.sandbox.erp.ledger().created(entity),
+            THINGS,
+            "R13: {entity} in the ERP"
+        );
     }
     assert!(stack.sandbox.store.ledger().duplicates().is_empty(), "R13");
     assert!(stack.sandbox.erp.ledger().duplicates().is_empty(), "R13");
@@ -45,13 +53,19 @@ async fn survives(on_store: &str, on_erp: &str, fault: impl Fn() -> Fault) {
 /// R13: the reply is lost after the remote side took effect.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn products_whose_reply_was_lost_are_found_and_not_made_again() {
-    survives("/products/batch", "/json/2/product.template/load", || Fault::LostReply).await;
+    survives("/products/batch", "/json/2/product.template/load", || {
+        Fault::LostReply
+    })
+    .await;
 }
 
 /// R13: e-mail addresses are no unique key in either system; the look-up finds them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn customers_whose_reply_was_lost_are_found_and_not_made_again() {
-    survives("/customers/batch", "/json/2/res.partner/load", || Fault::LostReply).await;
+    survives("/customers/batch", "/json/2/res.partner/load", || {
+        Fault::LostReply
+    })
+    .await;
 }
 
 /// R13: the request never arrived, which nobody can tell from a lost reply.
@@ -64,7 +78,11 @@ async fn things_whose_request_never_arrived_are_sent_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_rest_of_a_batch_that_died_halfway_is_sent_and_nothing_else() {
     let mut stack = stack_with_things().await;
-    stack.sandbox.store.faults().on_path("/products/batch", Fault::PartialBatch(5), Some(1));
+    stack
+        .sandbox
+        .store
+        .faults()
+        .on_path("/products/batch", Fault::PartialBatch(5), Some(1));
     stack.work();
 
     let sync = stack.sync().await;
@@ -76,7 +94,11 @@ async fn the_rest_of_a_batch_that_died_halfway_is_sent_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_serialization_failure_inside_a_row_message_is_tried_again() {
     let mut stack = stack_with_things().await;
-    stack.sandbox.erp.faults().on_path("/load", Fault::SerializationMessage, Some(2));
+    stack
+        .sandbox
+        .erp
+        .faults()
+        .on_path("/load", Fault::SerializationMessage, Some(2));
     stack.work();
 
     let sync = stack.sync().await;
@@ -88,8 +110,16 @@ async fn a_serialization_failure_inside_a_row_message_is_tried_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_system_that_is_out_of_order_for_a_while_fails_nothing() {
     let mut stack = stack_with_things().await;
-    let broken = || Fault::Status { code: 502, retry_after: None, body: None };
-    stack.sandbox.store.faults().on_path("/wp-json", broken(), Some(2));
+    let broken = || Fault::Status {
+        code: 502,
+        retry_after: None,
+        body: None,
+    };
+    stack
+        .sandbox
+        .store
+        .faults()
+        .on_path("/wp-json", broken(), Some(2));
     stack.sandbox.erp.faults().on_path("/json", broken(), Some(2));
     stack.work();
 
@@ -104,17 +134,31 @@ async fn a_retry_after_is_obeyed() {
     use std::time::Duration;
 
     let mut stack = stack_with_things().await;
-    let busy = Fault::Status { code: 429, retry_after: Some("2".to_owned()), body: None };
-    stack.sandbox.store.faults().on_path("/products/batch", busy, Some(1));
+    let busy = Fault::Status {
+        code: 429,
+        retry_after: Some("2".to_owned()),
+        body: None,
+    };
+    stack
+        .sandbox
+        .store
+        .faults()
+        .on_path("/products/batch", busy, Some(1));
     stack.work();
 
     let sync = stack.sync().await;
 
     assert_each_once(&stack, &sync);
     let arrivals = stack.sandbox.store.faults().arrivals();
-    let refused = arrivals.iter().position(|a| a.path.ends_with("/products/batch")).unwrap();
+    let refused = arrivals
+        .iter()
+        .position(|a| a.path.ends_with("/products/batch"))
+        .unwrap();
     let pause = arrivals[refused + 1].at.duration_since(arrivals[refused].at);
-    assert!(pause >= Duration::from_secs(2), "R32: the next request came after {pause:?}");
+    assert!(
+        pause >= Duration::from_secs(2),
+        "R32: the next request came after {pause:?}"
+    );
 }
 
 /// R81: a worker that is asked to end gives back what it has in hand; another goes on, and nothing is sent twice.
@@ -123,7 +167,9 @@ async fn a_drained_workers_batches_are_gone_on_with_by_another() {
     let mut stack = stack_with_things().await;
     let config = stack.worker_config();
     let stop = stack.work_as(config);
-    let id = stack.start_with(lockstep_shared::sync::Config::new(Some(2), Some(0), None).unwrap()).await;
+    let id = stack
+        .start_with(lockstep_shared::sync::Config::new(Some(2), Some(0), None).unwrap())
+        .await;
     lockstep_tests::stack::eventually("the first write", || async {
         (stack.sandbox.store.ledger().created("customer") > 0).then_some(())
     })
@@ -144,14 +190,26 @@ async fn a_dead_workers_batch_is_taken_over_and_nothing_is_sent_twice() {
 
     let mut stack = stack_with_things().await;
     // Slow enough for the worker to die while the store is at work, which goes on without it.
-    stack.sandbox.store.faults().on_path("/products/batch", Fault::Latency(Duration::from_secs(1)), Some(1));
-    let doomed = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    stack
+        .sandbox
+        .store
+        .faults()
+        .on_path("/products/batch", Fault::Latency(Duration::from_secs(1)), Some(1));
+    let doomed = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
     let config = stack.worker_config();
-    doomed.spawn(async move { lockstep_worker::run(config, tokio_util::sync::CancellationToken::new()).await });
+    doomed
+        .spawn(async move { lockstep_worker::run(config, tokio_util::sync::CancellationToken::new()).await });
     let id = stack.start().await;
     lockstep_tests::stack::eventually("the request that it dies in", || async {
         let arrivals = stack.sandbox.store.faults().arrivals();
-        arrivals.iter().any(|arrival| arrival.path.ends_with("/products/batch")).then_some(())
+        arrivals
+            .iter()
+            .any(|arrival| arrival.path.ends_with("/products/batch"))
+            .then_some(())
     })
     .await;
 
@@ -165,5 +223,8 @@ async fn a_dead_workers_batch_is_taken_over_and_nothing_is_sent_twice() {
         .fetch_one(&stack.database.superuser)
         .await
         .unwrap();
-    assert_eq!(takeovers, 1, "R14: its batch was taken over, and its request was in doubt");
+    assert_eq!(
+        takeovers, 1,
+        "R14: its batch was taken over, and its request was in doubt"
+    );
 }

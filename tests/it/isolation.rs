@@ -9,7 +9,10 @@ use crate::make::product;
 
 async fn visible(pool: &PgPool, org: OrgId, table: &str) -> i64 {
     let mut tx = db::begin(pool, org, Isolation::ReadCommitted).await.unwrap();
-    sqlx::query_scalar(sqlx::AssertSqlSafe(format!("select count(*) from {table}"))).fetch_one(&mut *tx).await.unwrap()
+    sqlx::query_scalar(sqlx::AssertSqlSafe(format!("select count(*) from {table}")))
+        .fetch_one(&mut *tx)
+        .await
+        .unwrap()
 }
 
 /// R43: a query without any filter still sees its own organisation's rows only.
@@ -20,14 +23,30 @@ async fn a_query_without_a_filter_sees_its_own_organisation_only() {
     stack.work();
     stack.sync().await;
     let tables = [
-        "organisation", "connection", "record", "record_key", "item", "sync_orchestration", "sync_command", "sync_stage",
-        "sync_batch", "sync_idempotency_log", "sync_activity_log",
+        "organisation",
+        "connection",
+        "record",
+        "record_key",
+        "item",
+        "sync_orchestration",
+        "sync_command",
+        "sync_stage",
+        "sync_batch",
+        "sync_idempotency_log",
+        "sync_activity_log",
     ];
 
     for table in tables {
         for pool in [&stack.database.api, &stack.database.worker] {
-            assert!(visible(pool, stack.org, table).await > 0, "R43: its own rows of `{table}`");
-            assert_eq!(visible(pool, OrgId::random(), table).await, 0, "R43: another's rows of `{table}`");
+            assert!(
+                visible(pool, stack.org, table).await > 0,
+                "R43: its own rows of `{table}`"
+            );
+            assert_eq!(
+                visible(pool, OrgId::random(), table).await,
+                0,
+                "R43: another's rows of `{table}`"
+            );
         }
     }
 }
@@ -37,7 +56,10 @@ async fn a_query_without_a_filter_sees_its_own_organisation_only() {
 async fn without_an_organisation_nothing_is_seen() {
     let stack = Stack::new().await;
 
-    let seen: i64 = sqlx::query_scalar("select count(*) from connection").fetch_one(&stack.database.api).await.unwrap();
+    let seen: i64 = sqlx::query_scalar("select count(*) from connection")
+        .fetch_one(&stack.database.api)
+        .await
+        .unwrap();
 
     assert_eq!(seen, 0, "R43");
 }
@@ -63,9 +85,18 @@ async fn the_audit_trail_can_be_added_to_and_nothing_else() {
     let stack = Stack::new().await;
 
     for pool in [&stack.database.api, &stack.database.worker] {
-        for statement in ["delete from sync_activity_log", "update sync_activity_log set actor = 'nobody'"] {
-            let mut tx = db::begin(pool, stack.org, Isolation::ReadCommitted).await.unwrap();
-            let error = sqlx::query(statement).execute(&mut *tx).await.unwrap_err().to_string();
+        for statement in [
+            "delete from sync_activity_log",
+            "update sync_activity_log set actor = 'nobody'",
+        ] {
+            let mut tx = db::begin(pool, stack.org, Isolation::ReadCommitted)
+                .await
+                .unwrap();
+            let error = sqlx::query(statement)
+                .execute(&mut *tx)
+                .await
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("permission denied"), "{error}");
         }
     }

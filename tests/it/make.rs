@@ -1,6 +1,8 @@
 //! Records for tests: valid, small, and told apart by what is passed in.
 
-use lockstep_shared::entity::{Content, Currency, Customer, Money, Product, ProductKind, ProductStatus, Variant};
+use lockstep_shared::entity::{
+    Content, Currency, Customer, Money, Product, ProductKind, ProductStatus, Variant,
+};
 use rust_decimal::Decimal;
 
 pub fn product(sku: &str, price_cents: i64) -> Content {

@@ -35,7 +35,11 @@ async fn stack_with_queued_batch() -> (Stack, SyncId, BatchId) {
     // Nothing answers, so the pull's first batch is claimed once, given back, and waits a second or more.
     stack.sandbox.store.faults().on_path(
         "/wp-json",
-        lockstep_sandbox::fault::Fault::Status { code: 503, retry_after: Some("3600".to_owned()), body: None },
+        lockstep_sandbox::fault::Fault::Status {
+            code: 503,
+            retry_after: Some("3600".to_owned()),
+            body: None,
+        },
         None,
     );
     let config = stack.worker_config();
@@ -65,7 +69,18 @@ async fn shift_clock(stack: &Stack, interval: &str) {
 
 async fn claim(stack: &Stack, batch: BatchId, token: Token) -> Claim {
     let mut tx = stack.begin_as_worker().await;
-    let claim = batch::claim(&mut tx, stack.org, Claimant { batch, token, owner: "test", lease: LEASE }).await.unwrap();
+    let claim = batch::claim(
+        &mut tx,
+        stack.org,
+        Claimant {
+            batch,
+            token,
+            owner: "test",
+            lease: LEASE,
+        },
+    )
+    .await
+    .unwrap();
     tx.commit().await.unwrap();
     claim
 }
@@ -76,14 +91,25 @@ async fn a_batch_changes_hands_only_when_its_lease_has_run_out() {
     let (stack, _, batch) = stack_with_queued_batch().await;
     let (first, second) = (Token::random(), Token::random());
 
-    assert!(matches!(claim(&stack, batch, first).await, Claim::NotBefore(_)), "its time has not come");
+    assert!(
+        matches!(claim(&stack, batch, first).await, Claim::NotBefore(_)),
+        "its time has not come"
+    );
     shift_clock(&stack, "2 hours").await;
     assert!(matches!(claim(&stack, batch, first).await, Claim::Claimed(_)));
-    assert!(matches!(claim(&stack, batch, second).await, Claim::Nothing), "R14: its owner is living");
+    assert!(
+        matches!(claim(&stack, batch, second).await, Claim::Nothing),
+        "R14: its owner is living"
+    );
     shift_clock(&stack, "19 seconds").await;
-    assert!(matches!(claim(&stack, batch, second).await, Claim::Nothing), "R14: its lease has not run out");
+    assert!(
+        matches!(claim(&stack, batch, second).await, Claim::Nothing),
+        "R14: its lease has not run out"
+    );
     shift_clock(&stack, "2 seconds").await;
-    let Claim::Claimed(taken) = claim(&stack, batch, second).await else { panic!("R14: its lease has run out") };
+    let Claim::Claimed(taken) = claim(&stack, batch, second).await else {
+        panic!("R14: its lease has run out")
+    };
     assert_eq!(taken.takeovers, 1);
 }
 
@@ -98,13 +124,34 @@ async fn a_stale_owner_can_record_nothing() {
     claim(&stack, batch, owner).await;
 
     let mut tx = stack.begin_as_worker().await;
-    assert_eq!(batch::hold(&mut tx, stack.org, batch, stale).await.unwrap(), Held::Lost, "R15");
-    assert!(matches!(batch::hold(&mut tx, stack.org, batch, owner).await.unwrap(), Held::Yes { .. }));
-    let counts = Counts { created: 1, ..Counts::default() };
-    assert!(!batch::leave(&mut tx, stack.org, (batch, stale), &counts, Leave::Done).await.unwrap(), "R15");
-    let renewed = batch::renew(&mut tx, &[(batch, stale), (batch, owner)], LEASE).await.unwrap();
+    assert_eq!(
+        batch::hold(&mut tx, stack.org, batch, stale).await.unwrap(),
+        Held::Lost,
+        "R15"
+    );
+    assert!(matches!(
+        batch::hold(&mut tx, stack.org, batch, owner).await.unwrap(),
+        Held::Yes { .. }
+    ));
+    let counts = Counts {
+        created: 1,
+        ..Counts::default()
+    };
+    assert!(
+        !batch::leave(&mut tx, stack.org, (batch, stale), &counts, Leave::Done)
+            .await
+            .unwrap(),
+        "R15"
+    );
+    let renewed = batch::renew(&mut tx, &[(batch, stale), (batch, owner)], LEASE)
+        .await
+        .unwrap();
     assert_eq!(renewed, [batch], "R15: only the owner's lease is renewed");
-    assert!(batch::leave(&mut tx, stack.org, (batch, owner), &counts, Leave::Done).await.unwrap());
+    assert!(
+        batch::leave(&mut tx, stack.org, (batch, owner), &counts, Leave::Done)
+            .await
+            .unwrap()
+    );
 }
 
 /// R14: the sweep rings again what is due and silent, once for the whole fleet.
@@ -122,7 +169,13 @@ async fn lost_bells_are_rung_again_by_one_of_many_sweeps() {
     });
     let bells: Vec<_> = join_all(sweeps).await.into_iter().flatten().collect();
 
-    assert_eq!(bells, [lockstep_shared::queue::Bell::Batch { org_id: stack.org, id: batch }]);
+    assert_eq!(
+        bells,
+        [lockstep_shared::queue::Bell::Batch {
+            org_id: stack.org,
+            id: batch
+        }]
+    );
 }
 
 /// R5: of many starts at once, five are accepted, and the others are told what runs.
@@ -142,7 +195,9 @@ async fn five_syncs_may_be_active_however_many_start_at_once() {
 
     assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 5, "R5");
     for refused in results.into_iter().filter_map(Result::err) {
-        let StartError::TooManyActive { running } = refused else { panic!("{refused}") };
+        let StartError::TooManyActive { running } = refused else {
+            panic!("{refused}")
+        };
         assert_eq!(running.len(), 5, "R5: the answer says which run");
     }
 }
@@ -169,8 +224,10 @@ async fn a_start_that_is_rolled_back_leaves_neither_rows_nor_a_bell() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_database_allows_exactly_the_moves_that_the_type_allows() {
     let stack = Stack::new().await;
-    let moves: Vec<(String, String)> =
-        sqlx::query_as("select from_status, to_status from sync_move").fetch_all(&stack.database.superuser).await.unwrap();
+    let moves: Vec<(String, String)> = sqlx::query_as("select from_status, to_status from sync_move")
+        .fetch_all(&stack.database.superuser)
+        .await
+        .unwrap();
 
     for from in Status::ALL {
         for to in Status::ALL {
@@ -183,8 +240,20 @@ async fn the_database_allows_exactly_the_moves_that_the_type_allows() {
     sync::start(&mut tx, stack.org, &new).await.unwrap();
     tx.commit().await.unwrap();
     let mut tx = stack.begin_as_worker().await;
-    let error = sync::advance(&mut tx, stack.org, new.sync_id, (Status::Queued, Status::Done), None).await.unwrap_err();
-    assert_eq!(db::constraint(&error), Some("sync_orchestration_move_check"), "R1: {error}");
+    let error = sync::advance(
+        &mut tx,
+        stack.org,
+        new.sync_id,
+        (Status::Queued, Status::Done),
+        None,
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(
+        db::constraint(&error),
+        Some("sync_orchestration_move_check"),
+        "R1: {error}"
+    );
 }
 
 /// A command is applied once, however often its bell rings, and a second start changes nothing.
@@ -207,14 +276,21 @@ async fn commands_are_applied_once_and_in_their_order() {
 
     assert_eq!(sync.status(), Status::Done);
     let outcomes: Vec<Option<String>> = eventually("both commands to be applied", || async {
-        let outcomes: Vec<Option<String>> = sqlx::query_scalar("select outcome from sync_command order by sequence")
-            .fetch_all(&stack.database.superuser)
-            .await
-            .unwrap();
+        let outcomes: Vec<Option<String>> =
+            sqlx::query_scalar("select outcome from sync_command order by sequence")
+                .fetch_all(&stack.database.superuser)
+                .await
+                .unwrap();
         outcomes.iter().all(Option::is_some).then_some(outcomes)
     })
     .await;
-    assert_eq!(outcomes, [Some("applied".to_owned()), Some("refused: the sync is not queued".to_owned())]);
+    assert_eq!(
+        outcomes,
+        [
+            Some("applied".to_owned()),
+            Some("refused: the sync is not queued".to_owned())
+        ]
+    );
     assert_eq!(sync.stages.len(), 8, "the stages were made once");
 }
 
@@ -222,10 +298,15 @@ async fn commands_are_applied_once_and_in_their_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn takers_of_tokens_get_evenly_spaced_slots() {
     let stack = Stack::new().await;
-    sqlx::query("update request_bucket set requests_per_minute = 60").execute(&stack.database.superuser).await.unwrap();
+    sqlx::query("update request_bucket set requests_per_minute = 60")
+        .execute(&stack.database.superuser)
+        .await
+        .unwrap();
     let take = || async {
         let mut tx = stack.begin_as_worker().await;
-        let take = bucket::take(&mut tx, stack.org, Duration::from_secs(3600)).await.unwrap();
+        let take = bucket::take(&mut tx, stack.org, Duration::from_secs(3600))
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
         take
     };
@@ -234,10 +315,17 @@ async fn takers_of_tokens_get_evenly_spaced_slots() {
 
     // Twenty slots of one second each were handed out, starting now: the next is twenty seconds from the first.
     let mut tx = stack.begin_as_worker().await;
-    let impatient = bucket::take(&mut tx, stack.org, Duration::from_secs(1)).await.unwrap();
-    let Take::Later { at } = impatient else { panic!("R31: {impatient:?}") };
+    let impatient = bucket::take(&mut tx, stack.org, Duration::from_secs(1))
+        .await
+        .unwrap();
+    let Take::Later { at } = impatient else {
+        panic!("R31: {impatient:?}")
+    };
     let ahead = (at - db::now(&mut tx).await.unwrap()).num_milliseconds();
-    assert!((10_000..=20_000).contains(&ahead), "R30: the next slot is {ahead} ms ahead");
+    assert!(
+        (10_000..=20_000).contains(&ahead),
+        "R30: the next slot is {ahead} ms ahead"
+    );
 }
 
 /// R31: who finds no token gives the batch back instead of sleeping on it; the sync still ends.
@@ -245,7 +333,10 @@ async fn takers_of_tokens_get_evenly_spaced_slots() {
 async fn a_batch_without_a_token_is_given_back_until_there_is_one() {
     let mut stack = Stack::new().await;
     // A slot every half second, and no patience for it.
-    sqlx::query("update request_bucket set requests_per_minute = 120").execute(&stack.database.superuser).await.unwrap();
+    sqlx::query("update request_bucket set requests_per_minute = 120")
+        .execute(&stack.database.superuser)
+        .await
+        .unwrap();
     let mut config = stack.worker_config();
     config.patience = Duration::ZERO;
     stack.work_as(config);
@@ -253,10 +344,11 @@ async fn a_batch_without_a_token_is_given_back_until_there_is_one() {
     let sync = stack.sync().await;
 
     assert_eq!(sync.status(), Status::Done);
-    let given_back: i64 = sqlx::query_scalar("select count(*) from sync_activity_log where action = 'batch.given_back'")
-        .fetch_one(&stack.database.superuser)
-        .await
-        .unwrap();
+    let given_back: i64 =
+        sqlx::query_scalar("select count(*) from sync_activity_log where action = 'batch.given_back'")
+            .fetch_one(&stack.database.superuser)
+            .await
+            .unwrap();
     assert!(given_back > 0, "R31");
     let arrivals = stack.sandbox.erp.faults().arrivals();
     assert!(!arrivals.is_empty());
@@ -267,7 +359,10 @@ async fn a_batch_without_a_token_is_given_back_until_there_is_one() {
 async fn an_organisation_runs_no_more_batches_at_once_than_its_cap() {
     let (stack, _, batch) = stack_with_queued_batch().await;
     shift_clock(&stack, "2 hours").await;
-    sqlx::query("update organisation set running_batch_limit = 1").execute(&stack.database.superuser).await.unwrap();
+    sqlx::query("update organisation set running_batch_limit = 1")
+        .execute(&stack.database.superuser)
+        .await
+        .unwrap();
     // Another batch of the organisation is running.
     sqlx::query(
         "insert into sync_batch (org_id, batch_id, sync_id, stage_id, connection_id, entity_type, direction, lane, status,
@@ -288,5 +383,8 @@ async fn an_organisation_runs_no_more_batches_at_once_than_its_cap() {
         .execute(&stack.database.superuser)
         .await
         .unwrap();
-    assert!(matches!(claim(&stack, batch, Token::random()).await, Claim::Claimed(_)));
+    assert!(matches!(
+        claim(&stack, batch, Token::random()).await,
+        Claim::Claimed(_)
+    ));
 }

@@ -69,7 +69,10 @@ async fn pending_items_are_claimed_without_reading_the_whole_table() {
     .execute(&stack.database.superuser)
     .await
     .unwrap();
-    sqlx::query("analyze item").execute(&stack.database.superuser).await.unwrap();
+    sqlx::query("analyze item")
+        .execute(&stack.database.superuser)
+        .await
+        .unwrap();
 
     let mut tx = stack.begin_as_worker().await;
     let plan: Vec<String> = sqlx::query_scalar(
@@ -100,9 +103,17 @@ async fn the_activity_log_is_partitioned_by_month_and_never_refuses_a_line() {
     let stack = Stack::new().await;
     let mut tx = stack.begin_as_worker().await;
 
-    lockstep_shared::activity::ensure_partitions(&mut tx).await.unwrap();
-    lockstep_shared::activity::ensure_partitions(&mut tx).await.unwrap();
-    for month in ["now()", "now() + interval '1 month'", "now() + interval '3 years'"] {
+    lockstep_shared::activity::ensure_partitions(&mut tx)
+        .await
+        .unwrap();
+    lockstep_shared::activity::ensure_partitions(&mut tx)
+        .await
+        .unwrap();
+    for month in [
+        "now()",
+        "now() + interval '1 month'",
+        "now() + interval '3 years'",
+    ] {
         sqlx::query(sqlx::AssertSqlSafe(format!(
             "insert into sync_activity_log (org_id, activity_id, created_at, actor, action)
              values ($1, gen_random_uuid(), {month}, 'test', 'test')"
@@ -130,12 +141,18 @@ async fn operators_views_answer() {
     stack.work();
     stack.sync().await;
 
-    let stages: i64 = sqlx::query_scalar("select count(*) from operator_sync").fetch_one(&stack.database.superuser).await.unwrap();
+    let stages: i64 = sqlx::query_scalar("select count(*) from operator_sync")
+        .fetch_one(&stack.database.superuser)
+        .await
+        .unwrap();
     let bells: i64 = sqlx::query_scalar("select count(*) from operator_bell where bell->>'kind' = 'batch'")
         .fetch_one(&stack.database.superuser)
         .await
         .unwrap();
-    sqlx::query("select * from operator_stuck_batch, operator_conflict_rate").fetch_all(&stack.database.superuser).await.unwrap();
+    sqlx::query("select * from operator_stuck_batch, operator_conflict_rate")
+        .fetch_all(&stack.database.superuser)
+        .await
+        .unwrap();
 
     assert_eq!(stages, 8, "R62");
     assert!(bells >= 4, "R62: {bells}");

@@ -13,13 +13,31 @@ use crate::make::{customer, product};
 
 fn assert_in_step(stack: &Stack, sync: &Finished) {
     assert_eq!(sync.status(), Status::Done, "{:#?}", sync.stages);
-    assert_eq!(stack.sandbox.store.ledger().duplicates().len(), 0, "{:?}", stack.sandbox.store.ledger().duplicates());
-    assert_eq!(stack.sandbox.erp.ledger().duplicates().len(), 0, "{:?}", stack.sandbox.erp.ledger().duplicates());
+    assert_eq!(
+        stack.sandbox.store.ledger().duplicates().len(),
+        0,
+        "{:?}",
+        stack.sandbox.store.ledger().duplicates()
+    );
+    assert_eq!(
+        stack.sandbox.erp.ledger().duplicates().len(),
+        0,
+        "{:?}",
+        stack.sandbox.erp.ledger().duplicates()
+    );
 }
 
 fn assert_nothing_written(stack: &Stack, sync: &Finished) {
-    assert_eq!((sync.pushed(|c| c.created), sync.pushed(|c| c.updated)), (0, 0), "R17: {:#?}", sync.stages);
-    let effects = (stack.sandbox.store.ledger().effects(), stack.sandbox.erp.ledger().effects());
+    assert_eq!(
+        (sync.pushed(|c| c.created), sync.pushed(|c| c.updated)),
+        (0, 0),
+        "R17: {:#?}",
+        sync.stages
+    );
+    let effects = (
+        stack.sandbox.store.ledger().effects(),
+        stack.sandbox.erp.ledger().effects(),
+    );
     assert!(effects.0.is_empty() && effects.1.is_empty(), "R17: {effects:?}");
 }
 
@@ -33,15 +51,26 @@ fn forget_effects(stack: &Stack) {
 async fn a_full_sync_brings_both_systems_in_step_and_a_second_one_writes_nothing() {
     let mut stack = Stack::new().await;
     stack.forget_partners();
-    let plan = SeedPlan { seed: 1, products: 60, customers: 40 };
+    let plan = SeedPlan {
+        seed: 1,
+        products: 60,
+        customers: 40,
+    };
     let seeded = seed(&stack.sandbox.store, &stack.sandbox.erp, &plan);
     stack.work();
 
     let first = stack.sync().await;
 
     assert_in_step(&stack, &first);
-    let missing = seeded.products.only_store + seeded.products.only_erp + seeded.customers.only_store + seeded.customers.only_erp;
-    assert_eq!(usize::try_from(first.pushed(|c| c.created)).unwrap(), missing, "what one side had, the other got");
+    let missing = seeded.products.only_store
+        + seeded.products.only_erp
+        + seeded.customers.only_store
+        + seeded.customers.only_erp;
+    assert_eq!(
+        usize::try_from(first.pushed(|c| c.created)).unwrap(),
+        missing,
+        "what one side had, the other got"
+    );
     forget_effects(&stack);
     let second = stack.sync().await;
     assert_in_step(&stack, &second);
@@ -109,7 +138,12 @@ async fn a_price_that_goes_up_and_back_is_written_each_time() {
     for cents in [1200, 1000, 1200] {
         stack.put_as(record, product("SKU-1", cents)).await;
         stack.sync().await;
-        prices.push(stack.sandbox.store.products()[0]["regular_price"].as_str().unwrap().to_owned());
+        prices.push(
+            stack.sandbox.store.products()[0]["regular_price"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        );
     }
 
     assert_eq!(prices, ["12.00", "10.00", "12.00"], "R10");
@@ -125,21 +159,46 @@ async fn changes_go_from_a_fields_owner_to_the_other_system_and_drift_is_put_bac
     stack.put(customer("ann@example.com")).await;
     stack.sync().await;
     let store_product = stack.sandbox.store.products()[0]["id"].as_u64().unwrap();
-    let store_customer = stack.sandbox.store.customers().iter().find(|c| c["email"] == "ann@example.com").unwrap()["id"].clone();
+    let store_customer = stack
+        .sandbox
+        .store
+        .customers()
+        .iter()
+        .find(|c| c["email"] == "ann@example.com")
+        .unwrap()["id"]
+        .clone();
     let templates = stack.sandbox.erp.records("product.template");
-    let template = templates.iter().find(|t| t["default_code"] == "SKU-1").unwrap()["id"].as_i64().unwrap();
+    let template = templates.iter().find(|t| t["default_code"] == "SKU-1").unwrap()["id"]
+        .as_i64()
+        .unwrap();
 
-    stack.sandbox.erp.update("product.template", template, json!({ "name": "Renamed in the ERP" }));
-    stack.sandbox.store.update_product(store_product, json!({ "regular_price": "99.00" }));
-    stack.sandbox.store.update_customer(store_customer.as_u64().unwrap(), json!({ "last_name": "Lee", "first_name": "Ann" }));
+    stack.sandbox.erp.update(
+        "product.template",
+        template,
+        json!({ "name": "Renamed in the ERP" }),
+    );
+    stack
+        .sandbox
+        .store
+        .update_product(store_product, json!({ "regular_price": "99.00" }));
+    stack.sandbox.store.update_customer(
+        store_customer.as_u64().unwrap(),
+        json!({ "last_name": "Lee", "first_name": "Ann" }),
+    );
     let sync = stack.sync().await;
 
     assert_in_step(&stack, &sync);
     let product = stack.sandbox.store.product(store_product).unwrap();
     assert_eq!(product["name"], "Renamed in the ERP", "the ERP owns products");
-    assert_eq!(product["regular_price"], "10.00", "the store does not: its change is drift");
+    assert_eq!(
+        product["regular_price"], "10.00",
+        "the store does not: its change is drift"
+    );
     let partners = stack.sandbox.erp.records("res.partner");
-    assert!(partners.iter().any(|p| p["name"] == "Ann Lee"), "the store owns customers: {partners:#?}");
+    assert!(
+        partners.iter().any(|p| p["name"] == "Ann Lee"),
+        "the store owns customers: {partners:#?}"
+    );
 }
 
 /// R8: one record that a system can't take leaves the others alone, and says why.
@@ -160,16 +219,29 @@ async fn one_records_failure_fails_neither_its_batch_nor_the_sync() {
     let sync = stack.sync().await;
 
     assert_eq!(sync.status(), Status::Partial, "R8");
-    let mut skus: Vec<_> = stack.sandbox.store.products().iter().map(|p| p["sku"].as_str().unwrap().to_owned()).collect();
+    let mut skus: Vec<_> = stack
+        .sandbox
+        .store
+        .products()
+        .iter()
+        .map(|p| p["sku"].as_str().unwrap().to_owned())
+        .collect();
     skus.sort();
     assert_eq!(skus, ["SKU-1", "SKU-3"], "R8");
     let mut tx = stack.begin_as_api().await;
-    let reasons: Vec<String> = sqlx::query_scalar("select data->>'reason' from sync_conflict where conflict_type = 'ValidationError'")
-        .fetch_all(&mut *tx)
-        .await
-        .unwrap();
+    let reasons: Vec<String> = sqlx::query_scalar(
+        "select data->>'reason' from sync_conflict where conflict_type = 'ValidationError'",
+    )
+    .fetch_all(&mut *tx)
+    .await
+    .unwrap();
     assert_eq!(reasons.len(), 2, "one for each system");
-    assert!(reasons.iter().all(|reason| reason.contains("EUR") && reason.contains("USD")), "{reasons:?}");
+    assert!(
+        reasons
+            .iter()
+            .all(|reason| reason.contains("EUR") && reason.contains("USD")),
+        "{reasons:?}"
+    );
 }
 
 /// R8, R34: a system that refuses the credentials stops alone; the other goes on, and one conflict says so.
@@ -194,14 +266,22 @@ async fn refused_credentials_stop_one_system_and_ask_for_attention_once() {
     let sync = stack.sync().await;
 
     assert_eq!(sync.status(), Status::Partial, "R8: {:#?}", sync.stages);
-    assert_eq!(stack.sandbox.store.products().len(), 1, "R34: other systems go on");
+    assert_eq!(
+        stack.sandbox.store.products().len(),
+        1,
+        "R34: other systems go on"
+    );
     let mut tx = stack.begin_as_api().await;
-    let connection = connection::find(&mut tx, stack.org, stack.erp).await.unwrap().unwrap();
-    assert_eq!(connection.status, ConnectionStatus::NeedsAttention, "R34");
-    let conflicts: i64 = sqlx::query_scalar("select count(*) from sync_conflict where conflict_type = 'AuthError'")
-        .fetch_one(&mut *tx)
+    let connection = connection::find(&mut tx, stack.org, stack.erp)
         .await
+        .unwrap()
         .unwrap();
+    assert_eq!(connection.status, ConnectionStatus::NeedsAttention, "R34");
+    let conflicts: i64 =
+        sqlx::query_scalar("select count(*) from sync_conflict where conflict_type = 'AuthError'")
+            .fetch_one(&mut *tx)
+            .await
+            .unwrap();
     assert_eq!(conflicts, 1, "R34: one, not one per stage");
 }
 
@@ -210,21 +290,32 @@ async fn refused_credentials_stop_one_system_and_ask_for_attention_once() {
 async fn two_partners_of_one_address_become_one_account_and_one_visible_conflict() {
     let mut stack = Stack::new().await;
     for name in ["First", "Second"] {
-        stack.sandbox.erp.insert("res.partner", json!({ "name": name, "email": "shared@example.com" }));
+        stack.sandbox.erp.insert(
+            "res.partner",
+            json!({ "name": name, "email": "shared@example.com" }),
+        );
     }
     stack.work();
 
     let sync = stack.sync().await;
 
     let accounts = stack.sandbox.store.customers();
-    assert_eq!(accounts.iter().filter(|c| c["email"] == "shared@example.com").count(), 1, "R24");
+    assert_eq!(
+        accounts
+            .iter()
+            .filter(|c| c["email"] == "shared@example.com")
+            .count(),
+        1,
+        "R24"
+    );
     assert_eq!(sync.pushed(|c| c.skipped), 1, "R24: {:#?}", sync.stages);
     let mut tx = stack.begin_as_api().await;
-    let (conflicts, reason): (i64, Option<String>) =
-        sqlx::query_as("select count(*), max(data->>'reason') from sync_conflict where conflict_type = 'DuplicateKey'")
-            .fetch_one(&mut *tx)
-            .await
-            .unwrap();
+    let (conflicts, reason): (i64, Option<String>) = sqlx::query_as(
+        "select count(*), max(data->>'reason') from sync_conflict where conflict_type = 'DuplicateKey'",
+    )
+    .fetch_one(&mut *tx)
+    .await
+    .unwrap();
     assert_eq!(conflicts, 1);
     assert!(reason.unwrap().contains("another record"));
 }

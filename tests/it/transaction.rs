@@ -22,7 +22,10 @@ async fn refuse_settlements(stack: &Stack, code: &str, times: i32) {
          end $$;
          create trigger refuse before insert on sync_activity_log for each row execute function refuse();"
     );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&stack.database.superuser).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+        .execute(&stack.database.superuser)
+        .await
+        .unwrap();
 }
 
 async fn stack_with_products(count: usize) -> Stack {
@@ -44,10 +47,20 @@ async fn a_settlement_is_repeated_without_repeating_a_call() {
     let sync = stack.sync().await;
 
     assert_eq!(sync.status(), Status::Done);
-    let refused: i64 = sqlx::query_scalar("select last_value from refusals").fetch_one(&stack.database.superuser).await.unwrap();
+    let refused: i64 = sqlx::query_scalar("select last_value from refusals")
+        .fetch_one(&stack.database.superuser)
+        .await
+        .unwrap();
     assert!(refused > 12, "the settlements were refused, and tried again");
     let arrivals = stack.sandbox.store.faults().arrivals();
-    assert_eq!(arrivals.iter().filter(|a| a.path.ends_with("/products/batch")).count(), 1, "R11");
+    assert_eq!(
+        arrivals
+            .iter()
+            .filter(|a| a.path.ends_with("/products/batch"))
+            .count(),
+        1,
+        "R11"
+    );
     assert_eq!(stack.sandbox.store.ledger().created("product"), 5, "R11");
     assert_eq!(stack.sandbox.erp.ledger().created("product"), 5, "R11");
 }
@@ -63,21 +76,32 @@ async fn a_settlement_that_fails_leaves_nothing_and_what_arrived_is_not_sent_aga
     let id = stack.start().await;
     // The pulls settle first, so let those through one by one.
     eventually("the write to arrive", || async {
-        sqlx::query("select setval('refusals', 1000)").execute(&stack.database.superuser).await.unwrap();
+        sqlx::query("select setval('refusals', 1000)")
+            .execute(&stack.database.superuser)
+            .await
+            .unwrap();
         (stack.sandbox.store.ledger().created("product") == 5).then_some(())
     })
     .await;
 
-    let settled_early: i64 = sqlx::query_scalar("select count(*) from item where state = 'synced' and external_id is null")
-        .fetch_one(&stack.database.superuser)
-        .await
-        .unwrap();
+    let settled_early: i64 =
+        sqlx::query_scalar("select count(*) from item where state = 'synced' and external_id is null")
+            .fetch_one(&stack.database.superuser)
+            .await
+            .unwrap();
     let sync = stack.finish(id).await;
 
     assert_eq!(settled_early, 0, "R11: no half of a settlement is ever seen");
     assert_eq!(sync.status(), Status::Done, "{:#?}", sync.stages);
     let arrivals = stack.sandbox.store.faults().arrivals();
-    assert_eq!(arrivals.iter().filter(|a| a.path.ends_with("/products/batch")).count(), 1, "R10: applied already");
+    assert_eq!(
+        arrivals
+            .iter()
+            .filter(|a| a.path.ends_with("/products/batch"))
+            .count(),
+        1,
+        "R10: applied already"
+    );
     assert_eq!(sync.pushed(|c| c.created), 10, "R11: counted once");
 }
 
@@ -95,7 +119,8 @@ async fn no_transaction_is_open_while_a_remote_is_asked() {
         eventually("a request under way", || async {
             let arrivals = stack.sandbox.store.faults().arrivals();
             let last = arrivals.iter().rfind(|arrival| arrival.path.ends_with(what));
-            last.is_some_and(|arrival| arrival.at.elapsed() < Duration::from_millis(300)).then_some(())
+            last.is_some_and(|arrival| arrival.at.elapsed() < Duration::from_millis(300))
+                .then_some(())
         })
         .await;
         let open: Vec<String> = sqlx::query_scalar(
@@ -123,10 +148,21 @@ async fn a_batch_costs_one_writing_call() {
     stack.sync().await;
 
     let writes = |arrivals: Vec<lockstep_sandbox::fault::Arrival>, path: &str| {
-        arrivals.iter().filter(|arrival| arrival.path.ends_with(path)).count()
+        arrivals
+            .iter()
+            .filter(|arrival| arrival.path.ends_with(path))
+            .count()
     };
-    assert_eq!(writes(stack.sandbox.store.faults().arrivals(), "/products/batch"), 1, "R36");
-    assert_eq!(writes(stack.sandbox.erp.faults().arrivals(), "/product.template/load"), 1, "R36");
+    assert_eq!(
+        writes(stack.sandbox.store.faults().arrivals(), "/products/batch"),
+        1,
+        "R36"
+    );
+    assert_eq!(
+        writes(stack.sandbox.erp.faults().arrivals(), "/product.template/load"),
+        1,
+        "R36"
+    );
 }
 
 /// Migrations run again, and beside each other, change nothing.
@@ -135,11 +171,16 @@ async fn migrations_may_run_again_and_beside_each_other() {
     let stack = Stack::new().await;
     let owner = &stack.database.urls.owner;
 
-    let (one, other) = tokio::join!(lockstep_shared::db::migrate(owner), lockstep_shared::db::migrate(owner));
+    let (one, other) = tokio::join!(
+        lockstep_shared::db::migrate(owner),
+        lockstep_shared::db::migrate(owner)
+    );
 
     one.unwrap();
     other.unwrap();
     let mut tx = stack.begin_as_api().await;
-    let connections = lockstep_shared::connection::list(&mut tx, stack.org).await.unwrap();
+    let connections = lockstep_shared::connection::list(&mut tx, stack.org)
+        .await
+        .unwrap();
     assert_eq!(connections.len(), 2, "what was there is there");
 }

@@ -39,10 +39,18 @@ async fn shared() -> &'static Shared {
     static SHARED: OnceCell<Shared> = OnceCell::const_new();
     SHARED
         .get_or_init(|| async {
-            let cluster = Cluster::for_tests().await.expect("a private Postgres can be started");
+            let cluster = Cluster::for_tests()
+                .await
+                .expect("a private Postgres can be started");
             let roles = Roles::make(&cluster).await.expect("its roles can be made");
-            roles.database(&cluster, TEMPLATE).await.expect("its tables can be made");
-            Shared { cluster: Arc::new(cluster), roles }
+            roles
+                .database(&cluster, TEMPLATE)
+                .await
+                .expect("its tables can be made");
+            Shared {
+                cluster: Arc::new(cluster),
+                roles,
+            }
         })
         .await
 }
@@ -64,14 +72,28 @@ impl Database {
     pub async fn new() -> Self {
         let shared = shared().await;
         let name = format!("test_{}", uuid::Uuid::new_v4().simple());
-        shared.cluster.create_database(&name, Some(TEMPLATE)).await.expect("the template can be copied");
+        shared
+            .cluster
+            .create_database(&name, Some(TEMPLATE))
+            .await
+            .expect("the template can be copied");
         let urls = shared.roles.urls(&shared.cluster, &name);
         let given = format!("alter database {name} owner to lockstep_owner");
-        let mut admin = PgConnection::connect(&urls.superuser).await.expect("the database answers");
-        sqlx::raw_sql(sqlx::AssertSqlSafe(given)).execute(&mut admin).await.expect("the role is there");
+        let mut admin = PgConnection::connect(&urls.superuser)
+            .await
+            .expect("the database answers");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(given))
+            .execute(&mut admin)
+            .await
+            .expect("the role is there");
         admin.close().await.expect("the database answers");
         let pool = |url: &str| db::pool(url, 10, "lockstep-tests").expect("the address is right");
-        Self { worker: pool(&urls.worker), api: pool(&urls.api), superuser: pool(&urls.superuser), urls }
+        Self {
+            worker: pool(&urls.worker),
+            api: pool(&urls.api),
+            superuser: pool(&urls.superuser),
+            urls,
+        }
     }
 }
 
@@ -106,11 +128,25 @@ impl Stack {
         let database = Database::new().await;
         let sandbox = Sandbox::start().await.expect("a port is free");
         let org = OrgId::random();
-        let mut stack =
-            Self { org, store: ConnectionId::random(), erp: ConnectionId::random(), database, sandbox, workers: Vec::new() };
-        let mut tx = db::begin(&stack.database.api, org, Isolation::ReadCommitted).await.expect("the database answers");
-        let organisation = Organisation { org_id: org, name: "Test".to_owned(), requests_per_minute: 1_000_000 };
-        organisation::create(&mut tx, &organisation).await.expect("a new id");
+        let mut stack = Self {
+            org,
+            store: ConnectionId::random(),
+            erp: ConnectionId::random(),
+            database,
+            sandbox,
+            workers: Vec::new(),
+        };
+        let mut tx = db::begin(&stack.database.api, org, Isolation::ReadCommitted)
+            .await
+            .expect("the database answers");
+        let organisation = Organisation {
+            org_id: org,
+            name: "Test".to_owned(),
+            requests_per_minute: 1_000_000,
+        };
+        organisation::create(&mut tx, &organisation)
+            .await
+            .expect("a new id");
         tx.commit().await.expect("the database answers");
         let (store, erp) = (StoreOptions::default(), ErpOptions::default());
         stack.store = stack
@@ -124,7 +160,11 @@ impl Stack {
             .await;
         stack.erp = stack
             .connect(
-                Credentials::Odoo { database: erp.database, login: erp.login, api_key: erp.api_key.into() },
+                Credentials::Odoo {
+                    database: erp.database,
+                    login: erp.login,
+                    api_key: erp.api_key.into(),
+                },
                 stack.sandbox.erp.base_url(),
             )
             .await;
@@ -134,7 +174,11 @@ impl Stack {
     /// Takes the partners away that an empty ERP has of its own: its company and its users.
     pub fn forget_partners(&self) {
         for partner in self.sandbox.erp.records("res.partner") {
-            self.sandbox.erp.update("res.partner", partner["id"].as_i64().expect("an id"), serde_json::json!({ "active": false }));
+            self.sandbox.erp.update(
+                "res.partner",
+                partner["id"].as_i64().expect("an id"),
+                serde_json::json!({ "active": false }),
+            );
         }
     }
 
@@ -152,7 +196,9 @@ impl Stack {
             sealed: sealing_key().seal(rand::random(), self.org, connection_id, plain),
         };
         let mut tx = self.begin_as_api().await;
-        connection::create(&mut tx, self.org, &new).await.expect("the name is new");
+        connection::create(&mut tx, self.org, &new)
+            .await
+            .expect("the name is new");
         tx.commit().await.expect("the database answers");
         connection_id
     }
@@ -178,16 +224,24 @@ impl Stack {
         let stop = CancellationToken::new();
         self.workers.push(stop.clone());
         let stopped = stop.clone();
-        tokio::spawn(async move { lockstep_worker::run(config, stopped).await.expect("the worker runs") });
+        tokio::spawn(async move {
+            lockstep_worker::run(config, stopped)
+                .await
+                .expect("the worker runs")
+        });
         stop
     }
 
     pub async fn begin_as_api(&self) -> db::OrgTx {
-        db::begin(&self.database.api, self.org, Isolation::ReadCommitted).await.expect("the database answers")
+        db::begin(&self.database.api, self.org, Isolation::ReadCommitted)
+            .await
+            .expect("the database answers")
     }
 
     pub async fn begin_as_worker(&self) -> db::OrgTx {
-        db::begin(&self.database.worker, self.org, Isolation::ReadCommitted).await.expect("the database answers")
+        db::begin(&self.database.worker, self.org, Isolation::ReadCommitted)
+            .await
+            .expect("the database answers")
     }
 
     /// Puts a record, as the API does.
@@ -202,14 +256,19 @@ impl Stack {
         let entity = content.entity();
         let content = content.canonical().expect("a valid record");
         let mut tx = self.begin_as_api().await;
-        let changed = record::put(&mut tx, self.org, entity, &[Put { record_id, content }]).await.expect("stored");
-        item::make_due(&mut tx, self.org, entity, &changed, None).await.expect("made due");
+        let changed = record::put(&mut tx, self.org, entity, &[Put { record_id, content }])
+            .await
+            .expect("stored");
+        item::make_due(&mut tx, self.org, entity, &changed, None)
+            .await
+            .expect("made due");
         tx.commit().await.expect("the database answers");
     }
 
     /// Starts a sync of everything with no delay between batches.
     pub async fn start(&self) -> SyncId {
-        self.start_with(SyncConfig::new(None, Some(0), None).expect("in range")).await
+        self.start_with(SyncConfig::new(None, Some(0), None).expect("in range"))
+            .await
     }
 
     pub async fn start_with(&self, config: SyncConfig) -> SyncId {
@@ -247,13 +306,18 @@ impl Stack {
         })
         .await;
         let mut tx = self.begin_as_api().await;
-        let stages = sync::stages(&mut tx, self.org, id).await.expect("the database answers");
+        let stages = sync::stages(&mut tx, self.org, id)
+            .await
+            .expect("the database answers");
         Finished { view, stages }
     }
 
     pub async fn view(&self, id: SyncId) -> View {
         let mut tx = self.begin_as_api().await;
-        sync::find(&mut tx, self.org, id).await.expect("the database answers").expect("the sync is there")
+        sync::find(&mut tx, self.org, id)
+            .await
+            .expect("the database answers")
+            .expect("the sync is there")
     }
 }
 
@@ -271,7 +335,10 @@ impl Finished {
 
     /// Sums a count over the pushes.
     pub fn pushed(&self, count: impl Fn(&lockstep_shared::batch::Counts) -> i64) -> i64 {
-        let pushes = self.stages.iter().filter(|s| s.direction == lockstep_shared::system::Direction::Push);
+        let pushes = self
+            .stages
+            .iter()
+            .filter(|s| s.direction == lockstep_shared::system::Direction::Push);
         pushes.map(|stage| count(&stage.counts)).sum()
     }
 }

@@ -18,7 +18,12 @@ struct Options {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: String,
     /// Key that seals the credentials of connections, the same for the API and the workers: 32 bytes in base64.
-    #[arg(long, env = "INTEGRATION_ENCRYPTION_KEY", hide_env_values = true, value_name = "KEY")]
+    #[arg(
+        long,
+        env = "INTEGRATION_ENCRYPTION_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
     encryption_key: String,
     /// Batches that this process runs at once.
     #[arg(long, env = "LOCKSTEP_BATCH_SLOTS", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..))]
@@ -52,7 +57,11 @@ struct Options {
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    let format = if options.log_format == "text" { LogFormat::Text } else { LogFormat::Json };
+    let format = if options.log_format == "text" {
+        LogFormat::Text
+    } else {
+        LogFormat::Json
+    };
     telemetry::init(&options.log, format);
     let config = match configure(options) {
         Ok(config) => config,
@@ -94,7 +103,9 @@ fn configure(options: Options) -> Result<Config, String> {
 async fn signalled() {
     use tokio::signal::unix::{SignalKind, signal};
 
-    let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         tracing::error!("signals can't be listened to; the process ends only when killed");
         return std::future::pending().await;
     };

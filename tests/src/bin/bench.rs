@@ -57,7 +57,8 @@ async fn worker() -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let ended = stop.clone();
     tokio::spawn(async move {
-        let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).expect("signals work");
+        let mut term =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).expect("signals work");
         term.recv().await;
         ended.cancel();
     });
@@ -78,7 +79,10 @@ fn fill(sandbox: &Sandbox, products: usize) {
 
 async fn bench(options: &Options) -> anyhow::Result<()> {
     let count = options.products;
-    println!("{count} products from the ERP stand-in to the store stand-in, batches of {}", options.batch_size);
+    println!(
+        "{count} products from the ERP stand-in to the store stand-in, batches of {}",
+        options.batch_size
+    );
     let (whole, contents) = whole_system(options).await?;
     let bare = bare_loop(count).await?;
     let copy = bare_copy(&contents).await?;
@@ -86,15 +90,25 @@ async fn bench(options: &Options) -> anyhow::Result<()> {
     let rate = |time: Duration| count_f64(count) / time.as_secs_f64();
     println!();
     println!("{:<28} {:>10} {:>12}", "", "seconds", "items/s");
-    for (name, time) in [("whole system", whole), ("bare loop, same calls", bare), ("bare COPY of the rows", copy)] {
+    for (name, time) in [
+        ("whole system", whole),
+        ("bare loop, same calls", bare),
+        ("bare COPY of the rows", copy),
+    ] {
         println!("{name:<28} {:>10.2} {:>12.0}", time.as_secs_f64(), rate(time));
     }
-    println!("whole system / bare loop: {:.2}", bare.as_secs_f64() / whole.as_secs_f64());
+    println!(
+        "whole system / bare loop: {:.2}",
+        bare.as_secs_f64() / whole.as_secs_f64()
+    );
     Ok(())
 }
 
 /// Figures of this size are exact as floats.
-#[expect(clippy::cast_precision_loss, reason = "counts of a benchmark stay far below 2^52")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of a benchmark stay far below 2^52"
+)]
 fn count_f64(count: usize) -> f64 {
     count as f64
 }
@@ -121,23 +135,50 @@ async fn whole_system(options: &Options) -> anyhow::Result<(Duration, Vec<serde_
     let after = Figures::read(&stack.database).await?;
     let usage = Usage::of(pid)?;
     child.kill().await?;
-    anyhow::ensure!(sync.status() == Status::Done, "the sync ended {:?}: {:#?}", sync.status(), sync.stages);
-    anyhow::ensure!(stack.sandbox.store.ledger().created("product") == options.products, "not every product arrived");
+    anyhow::ensure!(
+        sync.status() == Status::Done,
+        "the sync ended {:?}: {:#?}",
+        sync.status(),
+        sync.stages
+    );
+    anyhow::ensure!(
+        stack.sandbox.store.ledger().created("product") == options.products,
+        "not every product arrived"
+    );
     println!();
     for stage in &sync.stages {
-        let (Some(opened), Some(closed)) = (stage.opened_at, stage.closed_at) else { continue };
+        let (Some(opened), Some(closed)) = (stage.opened_at, stage.closed_at) else {
+            continue;
+        };
         let secs = (closed - opened).as_seconds_f64();
         println!(
             "{:<6} {:<12} {:<10} {:>8.2} s  seen {:>6} created {:>6}",
-            stage.direction.name(), stage.system.name(), stage.entity_type.name(), secs, stage.counts.seen, stage.counts.created
+            stage.direction.name(),
+            stage.system.name(),
+            stage.entity_type.name(),
+            secs,
+            stage.counts.seen,
+            stage.counts.created
         );
     }
     let per_item = |value: f64| value / count_f64(options.products);
     println!();
-    println!("worker: {:.2} CPU s, {:.1} MiB at its peak", usage.cpu_secs, usage.peak_mib);
-    println!("database: {:.2} transactions, {:.0} bytes of log an item", per_item(after.transactions - before.transactions), per_item(after.wal_bytes - before.wal_bytes));
-    println!("database: {:.2} rows written an item", per_item(after.rows_written - before.rows_written));
-    let contents = sqlx::query_scalar("select content from record").fetch_all(&stack.database.superuser).await?;
+    println!(
+        "worker: {:.2} CPU s, {:.1} MiB at its peak",
+        usage.cpu_secs, usage.peak_mib
+    );
+    println!(
+        "database: {:.2} transactions, {:.0} bytes of log an item",
+        per_item(after.transactions - before.transactions),
+        per_item(after.wal_bytes - before.wal_bytes)
+    );
+    println!(
+        "database: {:.2} rows written an item",
+        per_item(after.rows_written - before.rows_written)
+    );
+    let contents = sqlx::query_scalar("select content from record")
+        .fetch_all(&stack.database.superuser)
+        .await?;
     Ok((took, contents))
 }
 
@@ -150,7 +191,9 @@ struct Figures {
 
 impl Figures {
     async fn read(database: &Database) -> anyhow::Result<Self> {
-        sqlx::query("select pg_stat_clear_snapshot()").execute(&database.superuser).await?;
+        sqlx::query("select pg_stat_clear_snapshot()")
+            .execute(&database.superuser)
+            .await?;
         let (transactions, rows_written, wal_bytes) = sqlx::query_as(
             "select xact_commit::float8, (tup_inserted + tup_updated + tup_deleted)::float8,
                     pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::float8
@@ -158,7 +201,11 @@ impl Figures {
         )
         .fetch_one(&database.superuser)
         .await?;
-        Ok(Self { transactions, rows_written, wal_bytes })
+        Ok(Self {
+            transactions,
+            rows_written,
+            wal_bytes,
+        })
     }
 }
 
@@ -171,8 +218,18 @@ struct Usage {
 impl Usage {
     fn of(pid: u32) -> anyhow::Result<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks: f64 = fields.iter().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        let ticks: f64 = fields
+            .iter()
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<f64>().ok())
+            .sum();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
         let peak_kib: f64 = status
             .lines()
@@ -180,7 +237,10 @@ impl Usage {
             .and_then(|value| value.trim().trim_end_matches(" kB").parse().ok())
             .unwrap_or_default();
         // The kernel counts in hundredths of a second wherever user space can see it.
-        Ok(Self { cpu_secs: ticks / 100.0, peak_mib: peak_kib / 1024.0 })
+        Ok(Self {
+            cpu_secs: ticks / 100.0,
+            peak_mib: peak_kib / 1024.0,
+        })
     }
 }
 
@@ -208,16 +268,36 @@ async fn bare_loop(products: usize) -> anyhow::Result<Duration> {
         store.consumer_secret.into(),
         &settings,
     );
-    let erp = Odoo::new(client, sandbox.erp.base_url().parse()?, erp.database, erp.login, erp.api_key.into(), &settings);
+    let erp = Odoo::new(
+        client,
+        sandbox.erp.base_url().parse()?,
+        erp.database,
+        erp.login,
+        erp.api_key.into(),
+        &settings,
+    );
 
     let started = Instant::now();
     let mut cursor = Cursor::default();
     let mut writes = Vec::new();
     loop {
-        let page = erp.pull(&Open, EntityType::Products, &cursor, erp.request_limit(EntityType::Products)).await?;
+        let page = erp
+            .pull(
+                &Open,
+                EntityType::Products,
+                &cursor,
+                erp.request_limit(EntityType::Products),
+            )
+            .await?;
         for theirs in page.seen {
             let content = store.project(&theirs.content?);
-            writes.push(Write { item: ItemId::random(), record: RecordId::random(), action: Action::Create, content, step: Step(0) });
+            writes.push(Write {
+                item: ItemId::random(),
+                record: RecordId::random(),
+                action: Action::Create,
+                content,
+                step: Step(0),
+            });
         }
         cursor = page.next;
         if page.is_last {
@@ -225,17 +305,24 @@ async fn bare_loop(products: usize) -> anyhow::Result<Duration> {
         }
     }
     for request in store.plan(&Open, EntityType::Products, writes).await? {
-        store.send(&request, Instant::now() + Duration::from_secs(60)).await?;
+        store
+            .send(&request, Instant::now() + Duration::from_secs(60))
+            .await?;
     }
     let took = started.elapsed();
-    anyhow::ensure!(sandbox.store.ledger().created("product") == products, "not every product arrived");
+    anyhow::ensure!(
+        sandbox.store.ledger().created("product") == products,
+        "not every product arrived"
+    );
     Ok(took)
 }
 
 /// The rows alone, as fast as Postgres takes them.
 async fn bare_copy(contents: &[serde_json::Value]) -> anyhow::Result<Duration> {
     let database = Database::new().await;
-    sqlx::query("create table bare (content jsonb)").execute(&database.superuser).await?;
+    sqlx::query("create table bare (content jsonb)")
+        .execute(&database.superuser)
+        .await?;
     let rows: String = contents
         .iter()
         .map(|content| content.to_string().replace('\\', "\\\\").replace('\t', "\\t") + "\n")
