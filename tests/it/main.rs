@@ -1,3 +1,9 @@
 //! The integration tests: a real Postgres, real HTTP, real workers.
 
+mod contract;
+mod doubt;
+mod isolation;
+mod make;
+mod protocol;
+mod schema;
 mod sync;

@@ -1,0 +1,196 @@
+//! What only Odoo does.
+
+use std::time::Duration;
+
+use lockstep_sandbox::fault::Fault;
+use lockstep_shared::entity::Content;
+use lockstep_shared::system::EntityType;
+use lockstep_tests::stack::eventually;
+use lockstep_worker::connector::{Cursor, Outcome, Purpose, Sighting, Write};
+use serde_json::json;
+
+use super::content::{plain, product_of, shirt, usd};
+use super::harness::{Fate, Harness, create, wanted};
+use super::subject::{Office, Subject};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// Two transactions met: `load` tells that as if rows were wrong, and nothing was done.
+async fn a_conflict_of_transactions_is_transient_for_every_write<const MAJOR: u32>() {
+    for entity in EntityType::ALL {
+        let harness = Harness::<Office<MAJOR>>::start().await;
+        let writes: Vec<Write> = (0..4).map(|number| create(&plain(entity, number))).collect();
+        harness.fault_on_writes(Fault::SerializationMessage, Some(1));
+        let requests = harness.plan(entity, writes.clone()).await.expect("a plan");
+
+        let outcomes = harness.send(&requests[0]).await.expect("an answer");
+
+        for outcome in outcomes {
+            let Outcome::Transient(refusal) = outcome else {
+                panic!("{outcome:?}")
+            };
+            assert_eq!(refusal.code, "concurrent_update");
+        }
+        assert!(harness.subject.ledger().effects().is_empty());
+        let fates = harness.push(entity, writes).await;
+        assert!(
+            fates.values().all(|fate| matches!(fate, Fate::Placed(_))),
+            "{fates:?}"
+        );
+    }
+}
+
+async fn a_conflict_that_comes_back_is_told_as_it_is<const MAJOR: u32>() {
+    let harness = Harness::<Office<MAJOR>>::start().await;
+    harness.fault_on_writes(Fault::SerializationMessage, None);
+    let write = create(&plain(EntityType::Customers, 1));
+
+    let fates = harness.push(EntityType::Customers, vec![write.clone()]).await;
+
+    let Fate::Transient(refusal) = &fates[&write.record] else {
+        panic!("{fates:?}")
+    };
+    assert!(refusal.message.contains("could not serialize"), "{refusal:?}");
+}
+
+/// R13: a row's time of change is that of its transaction's start, and others may be seen before it.
+async fn a_row_that_becomes_visible_late_is_seen_by_the_next_pull<const MAJOR: u32>() {
+    for entity in EntityType::ALL {
+        let harness = Harness::<Office<MAJOR>>::start().await;
+        let (model, late) = match entity {
+            EntityType::Customers => ("res.partner", json!({"name": "Late"})),
+            EntityType::Products => ("product.template", json!({"name": "Late"})),
+        };
+        let erp = &harness.subject.erp;
+        erp.hold_transaction(model, late, Duration::from_secs(3));
+        let time = |id: &str| {
+            let records = erp.records(model);
+            let record = records
+                .iter()
+                .find(|record| record["id"].as_i64() == id.parse().ok());
+            record.expect("it is there")["write_date"].clone()
+        };
+        // Someone works on until a second has passed since the transaction began.
+        let other = harness.subject.add(entity, 1);
+        let start = time(&other);
+        eventually("the next second", || async {
+            harness.subject.rename(entity, &other, "Working");
+            (time(&other) != start).then_some(())
+        })
+        .await;
+        let first = harness.pull(entity, &Cursor::default()).await;
+        eventually("the transaction to end", || async {
+            erp.records(model)
+                .iter()
+                .any(|record| record["name"] == "Late")
+                .then_some(())
+        })
+        .await;
+
+        let second = harness.pull(entity, &first.next).await;
+
+        let seen = first.seen.iter().chain(&second.seen);
+        let is_late = |content: &Content| match content {
+            Content::Customer(customer) => customer.name == "Late",
+            Content::Product(product) => product.name == "Late",
+        };
+        let was_seen = seen
+            .into_iter()
+            .any(|theirs| theirs.content.as_ref().is_ok_and(is_late));
+        assert!(was_seen, "R13: {entity:?}");
+    }
+}
+
+/// R21: what is not plainly the same thing is not adopted.
+async fn two_things_with_our_key_are_told_as_many<const MAJOR: u32>() {
+    let harness = Harness::<Office<MAJOR>>::start().await;
+    for entity in EntityType::ALL {
+        let ids: Vec<String> = (0..2)
+            .map(|_| {
+                let id = match entity {
+                    EntityType::Customers => harness.subject.erp.insert(
+                        "res.partner",
+                        json!({"name": "Twin", "email": "Ann-1@example.com"}),
+                    ),
+                    EntityType::Products => harness.subject.erp.insert(
+                        "product.template",
+                        json!({"name": "Twin", "default_code": "THING-1"}),
+                    ),
+                };
+                id.to_string()
+            })
+            .collect();
+        let write = create(&plain(entity, 1));
+
+        let sighting = harness.look_up_one(wanted(&write, Purpose::BeforeCreate)).await;
+
+        let Sighting::Many(mut found) = sighting else {
+            panic!("{sighting:?}")
+        };
+        found.sort();
+        assert_eq!(found, ids);
+    }
+}
+
+/// R8: `load` is all or nothing, and does not always say for whose sake.
+async fn a_barcode_in_use_stops_no_other_product<const MAJOR: u32>() {
+    for place in [0, 4, 8] {
+        let harness = Harness::<Office<MAJOR>>::start().await;
+        let coded = |name: &str| {
+            product_of(
+                json!({"name": name, "variants": [{"sku": name, "barcode": "4006381333931", "price": usd("1")}]}),
+            )
+        };
+        harness.write(&create(&coded("First"))).await;
+        let mut writes: Vec<Write> = (0..8)
+            .map(|number| create(&plain(EntityType::Products, number)))
+            .collect();
+        writes.insert(place, create(&coded("Second")));
+
+        let fates = harness.push(EntityType::Products, writes.clone()).await;
+
+        for (at, write) in writes.iter().enumerate() {
+            match &fates[&write.record] {
+                Fate::Placed(placed) if at != place => harness.assert_holds(write, placed).await,
+                Fate::Taken { .. } if at == place => {}
+                other => panic!("R8: {other:?} at {at}, culprit at {place}"),
+            }
+        }
+    }
+}
+
+/// A price extra stands beside its product, which need not change with it.
+async fn a_price_extra_that_people_change_is_seen_by_the_next_pull<const MAJOR: u32>() {
+    let harness = Harness::<Office<MAJOR>>::start().await;
+    let write = create(&shirt(1, &[("Blue", "10"), ("Red", "12")]));
+    let placed = harness.write(&write).await;
+    harness.subject.age(HOUR);
+    for number in 0..25 {
+        harness.subject.add(EntityType::Products, number);
+    }
+    let cursor = harness.pull(EntityType::Products, &Cursor::default()).await.next;
+    let values = harness.subject.erp.records("product.template.attribute.value");
+    let red = values
+        .iter()
+        .find(|value| value["name"] == "Red")
+        .expect("Red has a value");
+    harness.subject.erp.update(
+        "product.template.attribute.value",
+        red["id"].as_i64().expect("a number"),
+        json!({"price_extra": 5.0}),
+    );
+
+    let pulled = harness.pull(EntityType::Products, &cursor).await;
+
+    let expected = shirt(1, &[("Blue", "10"), ("Red", "15")]);
+    assert_eq!(pulled.find(&placed.external_id).content, Ok(expected));
+}
+
+for_each_office! {
+    a_conflict_of_transactions_is_transient_for_every_write,
+    a_conflict_that_comes_back_is_told_as_it_is,
+    a_row_that_becomes_visible_late_is_seen_by_the_next_pull,
+    two_things_with_our_key_are_told_as_many,
+    a_barcode_in_use_stops_no_other_product,
+    a_price_extra_that_people_change_is_seen_by_the_next_pull,
+}

@@ -1,0 +1,213 @@
+//! What only WooCommerce does.
+
+use lockstep_sandbox::fault::Fault;
+use lockstep_sandbox::woocommerce::StoreOptions;
+use lockstep_shared::entity::{Content, ProductStatus};
+use lockstep_shared::system::EntityType;
+use lockstep_worker::connector::http::Options;
+use lockstep_worker::connector::{CallError, Cursor, Purpose, Reach, Sighting, Write};
+use serde_json::json;
+
+use super::content::{changed, composed, plain, renamed, shirt};
+use super::harness::{Fate, Harness, Turnstile, create, update, wanted};
+use super::subject::{Caller, Shop, Subject, thing};
+
+/// Over https the keys go along as they are; over http, as in every other test, a signature does.
+#[tokio::test]
+async fn over_https_the_store_is_spoken_to_with_its_keys() {
+    let options = StoreOptions {
+        is_https: true,
+        ..StoreOptions::default()
+    };
+    let subject = Shop::with(options).await;
+    let trusting = Options {
+        extra_roots: subject.store.certificate_pem().into_iter().collect(),
+        ..Options::default()
+    };
+    let connector = subject.connect(Caller::Known, &trusting);
+    let harness = Harness { subject, connector };
+    harness
+        .connector
+        .check(&Turnstile::open())
+        .await
+        .expect("all is well");
+
+    for entity in EntityType::ALL {
+        let write = create(&composed(entity, 1));
+        let placed = harness.write(&write).await;
+
+        harness.assert_holds(&write, &placed).await;
+        let pulled = harness.pull(entity, &Cursor::default()).await;
+        pulled.find(&placed.external_id);
+    }
+    let stranger = harness.subject.connect(Caller::Stranger, &trusting);
+    let refused = stranger.check(&Turnstile::open()).await;
+    assert!(
+        matches!(refused, Err(CallError::Unauthorised { .. })),
+        "R34: {refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_vouches_for_is_not_trusted() {
+    let options = StoreOptions {
+        is_https: true,
+        ..StoreOptions::default()
+    };
+    let harness = Harness::of(Shop::with(options).await);
+
+    let result = harness.connector.check(&Turnstile::open()).await;
+
+    let is_told = matches!(
+        result,
+        Err(CallError::Unwell {
+            reach: Reach::NoEffect,
+            ..
+        })
+    );
+    assert!(is_told, "{result:?}");
+    assert_eq!(harness.arrivals(), 0);
+}
+
+/// R13: the process died in the middle of a batch. What it did stays done, and a look-up tells which.
+#[tokio::test]
+async fn of_a_batch_that_died_the_things_that_were_made_are_found() {
+    for entity in EntityType::ALL {
+        let harness = Harness::<Shop>::start().await;
+        let since = chrono::Utc::now();
+        let writes: Vec<Write> = (0..8)
+            .map(|number| match number % 2 {
+                0 => create(&plain(entity, number)),
+                _ => create(&composed(entity, number)),
+            })
+            .collect();
+        harness.fault_on_writes(Fault::PartialBatch(3), Some(1));
+        let requests = harness.plan(entity, writes.clone()).await.expect("a plan");
+        let result = harness.send(&requests[0]).await;
+        let is_in_doubt = matches!(
+            result,
+            Err(CallError::Unwell {
+                reach: Reach::InDoubt,
+                ..
+            })
+        );
+        assert!(is_in_doubt, "R13: {result:?}");
+
+        let asked: Vec<_> = writes
+            .iter()
+            .map(|write| wanted(write, Purpose::InDoubt { since }))
+            .collect();
+        let found = harness.look_up(entity, &asked).await;
+
+        let mut missing = Vec::new();
+        for (place, (sighting, write)) in found.into_iter().zip(&writes).enumerate() {
+            match sighting {
+                Sighting::One(theirs) if place < 3 => assert_eq!(theirs.marker, Some(write.record), "R13"),
+                Sighting::Missing if place >= 3 => missing.push(write.clone()),
+                other => panic!("R13: {other:?} for {place}"),
+            }
+        }
+        harness.push(entity, missing).await;
+        assert_eq!(harness.subject.ledger().created(thing(entity)), 8, "R13");
+        assert_eq!(harness.subject.ledger().duplicates(), []);
+    }
+}
+
+/// R17: no mail to a shop's customers.
+#[tokio::test]
+async fn an_update_of_a_customer_sends_no_mail() {
+    let harness = Harness::<Shop>::start().await;
+    let entity = EntityType::Customers;
+    let write = create(&composed(entity, 1));
+    let placed = harness.write(&write).await;
+    let before = harness.subject.store.mails();
+    let to = changed(&renamed(&write.content, "Renamed"), |json| {
+        json["phone"] = json!("1");
+        json["tax_number"] = json!("X1");
+        json["billing"]["city"] = json!("Köln");
+        json["shipping"] = json!({"street": "Else"});
+    });
+
+    harness
+        .write(&update(write.record, &placed, &write.content, &to))
+        .await;
+
+    assert_eq!(harness.subject.store.mails(), before, "R17");
+}
+
+/// The trash holds its SKUs, and tells no id.
+#[tokio::test]
+async fn an_sku_in_the_trash_is_taken_and_its_holder_found_there() {
+    let harness = Harness::<Shop>::start().await;
+    let entity = EntityType::Products;
+    let first = create(&plain(entity, 1));
+    let placed = harness.write(&first).await;
+    harness
+        .subject
+        .store
+        .trash_product(placed.external_id.parse().expect("a number"));
+    let second = create(&renamed(&first.content, "Second"));
+
+    let fates = harness.push(entity, vec![second.clone()]).await;
+    let since = chrono::DateTime::UNIX_EPOCH;
+    let sighting = harness
+        .look_up_one(wanted(&second, Purpose::InDoubt { since }))
+        .await;
+
+    assert!(matches!(fates[&second.record], Fate::Taken { .. }), "{fates:?}");
+    let Sighting::One(theirs) = sighting else {
+        panic!("{sighting:?}")
+    };
+    assert_eq!(
+        (theirs.external_id, theirs.marker),
+        (placed.external_id, Some(first.record))
+    );
+    let status = match theirs.content {
+        Ok(Content::Product(product)) => product.status,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(status, ProductStatus::Archived);
+}
+
+/// The id that a refusal names can be a variation's: what is there is its product.
+#[tokio::test]
+async fn an_sku_of_a_variation_leads_to_its_product() {
+    let harness = Harness::<Shop>::start().await;
+    let entity = EntityType::Products;
+    let first = create(&shirt(1, &[("Blue", "10"), ("Red", "12")]));
+    let placed = harness.write(&first).await;
+    let second = create(&changed(&plain(entity, 2), |json| {
+        json["variants"][0]["sku"] = json!("shirt-1-blue");
+    }));
+
+    let before = harness.look_up_one(wanted(&second, Purpose::BeforeCreate)).await;
+    let fates = harness.push(entity, vec![second.clone()]).await;
+
+    let Fate::Taken {
+        external_id: Some(holder),
+        ..
+    } = &fates[&second.record]
+    else {
+        panic!("{fates:?}")
+    };
+    let after = harness.refreshed(&second, holder).await;
+    assert_eq!(after.external_id, placed.external_id);
+    assert!(matches!(before, Sighting::One(theirs) if theirs.external_id == placed.external_id));
+}
+
+/// R36: three variations or ninety, and more than one call carries.
+#[tokio::test]
+async fn more_variants_than_one_call_carries_take_two() {
+    let harness = Harness::<Shop>::start().await;
+    let names: Vec<String> = (0..130).map(|number| format!("Colour {number}")).collect();
+    let colours: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "10")).collect();
+    let write = create(&shirt(1, &colours));
+    let before = harness.arrivals();
+
+    let placed = harness.write(&write).await;
+
+    assert!(harness.arrivals() - before < 20, "R36");
+    harness.assert_holds(&write, &placed).await;
+    assert_eq!(harness.subject.ledger().created("variation"), 130);
+    assert_eq!(harness.subject.ledger().duplicates(), []);
+}
