@@ -2,6 +2,7 @@
 //! and numbers for texts are refused, each by its name. The framework's own reader does neither, and shows the names of
 //! our types and the values it was given, secrets included.
 
+use std::fmt::Display;
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use poem_openapi::payload::{ParsePayload, Payload};
 use poem_openapi::registry::{MetaSchemaRef, Registry};
 use poem_openapi::types::{ParseFromJSON, ParseResult, ToJSON, Type};
 use serde::de::value::{MapDeserializer, SeqDeserializer};
-use serde::de::{DeserializeOwned, IntoDeserializer, Unexpected, Visitor};
+use serde::de::{DeserializeOwned, Expected, IntoDeserializer, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -108,26 +109,86 @@ fn path_of_nul(json: &Value) -> Option<String> {
 pub(crate) fn read<T: DeserializeOwned>(json: Value) -> Result<T, Vec<WrongField>> {
     serde_path_to_error::deserialize(Strict(json)).map_err(|error| {
         let path = slashed(error.path());
-        vec![wrong_field(&path, &error.into_inner().to_string())]
+        vec![wrong_field(&path, error.into_inner())]
     })
 }
 
-/// A JSON value that is read as an object where an object is asked for. Serde's own also takes a list there, with the
-/// fields by their position.
+/// Why a value can't be read. It says what is expected and never what was given, which may be a misplaced secret (R49),
+/// nor the name of a type of ours (R45).
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    #[error("`{0}` must be given")]
+    Missing(&'static str),
+    #[error("`{0}` is not a field here")]
+    Unknown(String),
+    /// Words that follow the field's name.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+impl serde::de::Error for Unreadable {
+    fn custom<T: Display>(message: T) -> Self {
+        Self::Wrong(format!("is wrong: {message}"))
+    }
+
+    fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::Wrong(format!("must be {}", in_words(&expected.to_string())))
+    }
+
+    fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        match in_words(&expected.to_string()) {
+            WHOLE_NUMBER => Self::Wrong("is out of range".to_owned()),
+            expected => Self::Wrong(format!("must be {expected}")),
+        }
+    }
+
+    fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
+        let names: Vec<String> = expected.iter().map(|name| format!("`{name}`")).collect();
+        Self::Wrong(format!("must be {}", names.join(" or ")))
+    }
+
+    fn unknown_field(field: &str, _: &'static [&'static str]) -> Self {
+        Self::Unknown(field.to_owned())
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::Missing(field)
+    }
+}
+
+const WHOLE_NUMBER: &str = "a whole number";
+
+/// Puts what serde expects into words of JSON.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "usize" | "isize" => WHOLE_NUMBER,
+        "a sequence" => "a list",
+        expected if expected.starts_with("struct ") => "an object",
+        expected => expected,
+    }
+}
+
+/// A JSON value that is read as an object where an object is asked for, and as a text where a name is. Serde's own also
+/// takes a list there, with the fields by their position, and an object.
 struct Strict(Value);
 
 impl<'de> Deserializer<'de> for Strict {
-    type Error = serde_json::Error;
+    type Error = Unreadable;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
         match self.0 {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(value) => visitor.visit_bool(value),
+            Value::Number(number) => match (number.as_u64(), number.as_i64(), number.as_f64()) {
+                (Some(value), _, _) => visitor.visit_u64(value),
+                (None, Some(value), _) => visitor.visit_i64(value),
+                (None, None, value) => visitor.visit_f64(value.unwrap_or(f64::NAN)),
+            },
+            Value::String(text) => visitor.visit_string(text),
             Value::Array(items) => visitor.visit_seq(SeqDeserializer::new(items.into_iter().map(Strict))),
             Value::Object(fields) => {
                 let fields = fields.into_iter().map(|(name, field)| (name, Strict(field)));
                 visitor.visit_map(MapDeserializer::new(fields))
-            }
-            plain @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
-                plain.deserialize_any(visitor)
             }
         }
     }
@@ -137,7 +198,7 @@ impl<'de> Deserializer<'de> for Strict {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Self::Error> {
+    ) -> Result<V::Value, Unreadable> {
         match self.0 {
             Value::Array(_) => Err(serde::de::Error::invalid_type(Unexpected::Seq, &"an object")),
             _ => self.deserialize_any(visitor),
@@ -146,11 +207,14 @@ impl<'de> Deserializer<'de> for Strict {
 
     fn deserialize_enum<V: Visitor<'de>>(
         self,
-        name: &'static str,
+        _: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Self::Error> {
-        self.0.deserialize_enum(name, variants, visitor)
+    ) -> Result<V::Value, Unreadable> {
+        match self.0 {
+            Value::String(name) => visitor.visit_enum(name.into_deserializer()),
+            _ => Err(serde::de::Error::unknown_variant("", variants)),
+        }
     }
 
     serde::forward_to_deserialize_any! {
@@ -159,7 +223,7 @@ impl<'de> Deserializer<'de> for Strict {
     }
 }
 
-impl IntoDeserializer<'_, serde_json::Error> for Strict {
+impl IntoDeserializer<'_, Unreadable> for Strict {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {
@@ -179,22 +243,19 @@ fn slashed(path: &serde_path_to_error::Path) -> String {
     segments.collect::<Vec<_>>().join("/")
 }
 
-/// Puts what serde says into our form. It tells of missing and unknown fields in words only, so the words are looked at:
-/// were they to change, a problem would read less well, and nothing else.
-fn wrong_field(path: &str, message: &str) -> WrongField {
+/// Puts what is wrong under the path of the field that it is about: of one that is missing or unknown, serde gives the
+/// path of what it would stand in, or its own.
+fn wrong_field(path: &str, error: Unreadable) -> WrongField {
     let child = |name: &str| match path.rsplit_once('/').map_or(path, |(_, last)| last) {
         "" => name.to_owned(),
         last if last == name => path.to_owned(),
         _ => format!("{path}/{name}"),
     };
-    let quoted = |rest: &str| rest.split_once('`').map(|(name, _)| name.to_owned());
-    if let Some(name) = message.strip_prefix("missing field `").and_then(quoted) {
-        return WrongField::new(child(&name), "must be given");
+    match error {
+        Unreadable::Missing(name) => WrongField::new(child(name), "must be given"),
+        Unreadable::Unknown(name) => WrongField::new(child(&name), "is not a field here"),
+        Unreadable::Wrong(message) => WrongField::new(path, message),
     }
-    if let Some(name) = message.strip_prefix("unknown field `").and_then(quoted) {
-        return WrongField::new(child(&name), "is not a field here");
-    }
-    WrongField::new(path, format!("is wrong: {message}"))
 }
 
 /// Reads an optional field that is there: `#[serde(default, deserialize_with = "present")]`. Its schema does not allow
@@ -308,30 +369,30 @@ mod tests {
                 "lines/0/b",
                 "is not a field here",
             ),
-            (
-                json!({"lines": [{"sku": 5}]}),
-                "lines/0/sku",
-                "is wrong: invalid type: integer `5`, expected a string",
-            ),
-            (
-                json!({"lines": [["a"]]}),
-                "lines/0",
-                "is wrong: invalid type: sequence, expected an object",
-            ),
-            (
-                json!([null, []]),
-                "",
-                "is wrong: invalid type: sequence, expected an object",
-            ),
-            (
-                json!({"lines": [], "note": null}),
-                "note",
-                "is wrong: invalid type: null, expected a string",
-            ),
+            (json!({"lines": [{"sku": 5}]}), "lines/0/sku", "must be a string"),
+            (json!({"lines": [["a"]]}), "lines/0", "must be an object"),
+            (json!([null, []]), "", "must be an object"),
+            (json!({"lines": [], "note": null}), "note", "must be a string"),
         ] {
             let wrong = read::<Order>(body).unwrap_err();
 
             assert_eq!(wrong, [WrongField::new(field, message)], "R45");
+        }
+    }
+
+    #[test]
+    fn what_was_given_is_not_said_again() {
+        for body in [
+            json!("s3cret"),
+            json!({"lines": "s3cret"}),
+            json!({"lines": ["s3cret"]}),
+            json!({"lines": [{"sku": ["s3cret"]}]}),
+            json!({"lines": [{"sku": {"is": "s3cret"}}]}),
+        ] {
+            let wrong = read::<Order>(body).unwrap_err();
+
+            assert!(!wrong[0].message.contains("s3cret"), "R49: {wrong:?}");
+            assert!(!wrong[0].message.contains("Order"), "R45: {wrong:?}");
         }
     }
 
