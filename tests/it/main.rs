@@ -1,5 +1,6 @@
 //! The integration tests: a real Postgres, real HTTP, real workers.
 
+mod api;
 mod contract;
 mod doubt;
 mod isolation;
@@ -7,3 +8,4 @@ mod make;
 mod protocol;
 mod schema;
 mod sync;
+mod transaction;

@@ -1,4 +1,5 @@
 //! What the integration tests, the benchmark and the crash and load programs share: a whole Lockstep in this process,
 //! with a private Postgres and stand-ins for the remote systems.
 
+pub mod api;
 pub mod stack;

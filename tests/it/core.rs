@@ -1,9 +1,0 @@
-//! The integration tests: a real Postgres, real HTTP, real workers.
-
-mod doubt;
-mod isolation;
-mod make;
-mod protocol;
-mod schema;
-mod sync;
-mod transaction;
