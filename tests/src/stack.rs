@@ -227,7 +227,7 @@ impl Stack {
         tokio::spawn(async move {
             lockstep_worker::run(config, stopped)
                 .await
-                .expect("the worker runs")
+                .expect("the worker runs");
         });
         stop
     }
