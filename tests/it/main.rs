@@ -1,5 +1,10 @@
 //! The integration tests: a real Postgres, real HTTP, real workers.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "what fails in a test fails the test, its helpers included"
+)]
+
 mod api;
 mod contract;
 mod doubt;

@@ -304,7 +304,7 @@ async fn takers_of_tokens_get_evenly_spaced_slots() {
         .unwrap();
     let take = || async {
         let mut tx = stack.begin_as_worker().await;
-        let take = bucket::take(&mut tx, stack.org, Duration::from_secs(3600))
+        let take = bucket::take(&mut tx, stack.org, Duration::from_hours(1))
             .await
             .unwrap();
         tx.commit().await.unwrap();

@@ -129,7 +129,7 @@ async fn whole_system(options: &Options) -> anyhow::Result<(Duration, Vec<serde_
     let started = Instant::now();
     let config = SyncConfig::new(Some(options.batch_size), Some(0), None)?;
     let id = stack.start_with(config).await;
-    let sync = stack.finish_within(id, Duration::from_secs(3600)).await;
+    let sync = stack.finish_within(id, Duration::from_hours(1)).await;
     let took = started.elapsed();
 
     let after = Figures::read(&stack.database).await?;
@@ -306,7 +306,7 @@ async fn bare_loop(products: usize) -> anyhow::Result<Duration> {
     }
     for request in store.plan(&Open, EntityType::Products, writes).await? {
         store
-            .send(&request, Instant::now() + Duration::from_secs(60))
+            .send(&request, Instant::now() + Duration::from_mins(1))
             .await?;
     }
     let took = started.elapsed();
