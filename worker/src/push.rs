@@ -129,6 +129,7 @@ async fn look_and_decide(
     let owners = owners(hand, &seen).await?;
     for (position, sighting) in seen {
         let work = &mut works[position];
+        work.reproject(connector);
         let Sighted::Holds(theirs) = judge_sighting(work, sighting, &owners) else {
             continue;
         };

@@ -397,7 +397,12 @@ impl Scene<'_> {
         for (name, remote) in self.addresses() {
             let _ = writeln!(text, "{name:<13}{remote}");
         }
-        let _ = writeln!(text, "database     psql '{}'", self.urls.superuser);
+        let data = token.parent().unwrap_or(token).display();
+        let database = without_password(&self.urls.superuser);
+        let _ = writeln!(
+            text,
+            "database     PGPASSWORD=$(cat {data}/pg-*/password) psql '{database}'"
+        );
         let _ = writeln!(text, "{}", report.line());
         let _ = std::io::stdout().write_all(text.as_bytes());
     }
@@ -570,6 +575,16 @@ async fn all_records(client: &Client) -> Result<Records, RunError> {
         records.insert(entity, client.records(entity).await.map_err(RunError::Client)?);
     }
     Ok(records)
+}
+
+/// Takes the password out of an address that is about to be shown.
+fn without_password(url: &str) -> String {
+    let Ok(mut url) = url.parse::<url::Url>() else {
+        return String::new();
+    };
+    // Refused only for addresses without a host, which have no password either.
+    let _ = url.set_password(None);
+    url.to_string()
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ pub(crate) fn any_address() -> impl Strategy<Value = Option<Address>> {
     let address = (
         maybe(words()),
         maybe(words()),
-        maybe("[A-Z]{2}"),
         maybe("[0-9]{5}"),
+        maybe("[A-Z]{2}"),
     )
         .prop_map(|(street, city, postcode, country)| Address {
             street,

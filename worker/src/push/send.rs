@@ -197,7 +197,7 @@ impl Round<'_> {
         hand.persist(|| note(hand, &resolved)).await?;
         let has_culprit = outcomes
             .iter()
-            .any(|outcome| matches!(outcome, Outcome::Rejected(_)));
+            .any(|outcome| matches!(outcome, Outcome::Rejected(_) | Outcome::Taken { .. }));
         let mut again = Vec::new();
         for (write, outcome) in request.writes.into_iter().zip(outcomes) {
             match outcome {
@@ -249,7 +249,7 @@ impl Round<'_> {
             if operation == "create" {
                 work.making = Making::Creating;
             }
-            let write = work.next_write(write.content, step);
+            let write = work.following(write, step);
             self.next.push(write);
         } else {
             let done = Done::of(operation);

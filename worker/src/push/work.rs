@@ -240,11 +240,39 @@ impl Work {
             Some(external_id) => Action::Update {
                 external_id: external_id.clone(),
                 parts: self.parts.clone(),
-                changed: all_paths(&content),
+                // Whatever may differ: all that it has now, and all that it had and was cleared.
+                changed: all_paths(&content)
+                    .into_iter()
+                    .chain(self.base.iter().flat_map(all_paths))
+                    .collect(),
             },
             None => Action::Create,
         };
         self.write(action, content, step)
+    }
+
+    /// Returns the write of the step that follows another: of a change it is about the same fields still.
+    pub fn following(&self, write: Write, step: Step) -> Write {
+        match (write.action, &self.external_id) {
+            (Action::Update { changed, .. }, Some(external_id)) if self.making == Making::No => {
+                let (external_id, parts) = (external_id.clone(), self.parts.clone());
+                self.write(
+                    Action::Update {
+                        external_id,
+                        parts,
+                        changed,
+                    },
+                    write.content,
+                    step,
+                )
+            }
+            _ => self.next_write(write.content, step),
+        }
+    }
+
+    /// Takes another look at what the remote can hold of our record: a connector may have learnt it meanwhile.
+    pub fn reproject(&mut self, connector: &dyn Connector) {
+        self.ours = connector.project(&self.whole);
     }
 
     pub fn write(&self, action: Action, content: Content, step: Step) -> Write {
