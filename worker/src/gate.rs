@@ -16,6 +16,10 @@ use tokio_util::sync::CancellationToken;
 use crate::connector::{CallError, Gate, Hold};
 use crate::lease::Lease;
 
+/// Longest wait for a token once a batch has used one: giving it back then would throw the call away, and a page that
+/// takes two calls would never be read where tokens are further apart than the usual patience.
+const PATIENCE_UNDER_WAY: Duration = Duration::from_mins(1);
+
 /// The gate of one batch in hand.
 #[derive(Debug)]
 pub struct BatchGate {
@@ -66,12 +70,18 @@ impl Gate for BatchGate {
 impl BatchGate {
     /// Asks whether the batch may send now, and for a token unless one is reserved already.
     async fn ask(&self, is_reserved: bool) -> Result<Result<Duration, Hold>, sqlx::Error> {
+        let is_under_way = self.passed.load(Ordering::Relaxed) > 0;
+        let patience = if is_under_way {
+            PATIENCE_UNDER_WAY
+        } else {
+            self.patience
+        };
         let mut tx = db::begin(&self.pool, self.org, Isolation::ReadCommitted).await?;
         let answer = match batch::hold(&mut tx, self.org, self.lease.batch, self.lease.token).await? {
             Held::Lost => Err(Hold::LeaseLost),
             Held::DoorClosed => Err(Hold::DoorClosed),
             Held::Yes { .. } if is_reserved => Ok(Duration::ZERO),
-            Held::Yes { .. } => match bucket::take(&mut tx, self.org, self.patience).await? {
+            Held::Yes { .. } => match bucket::take(&mut tx, self.org, patience).await? {
                 Take::Reserved { wait } => Ok(wait),
                 Take::Later { at } => Err(Hold::NoToken { until: at }),
             },
