@@ -1215,29 +1215,3 @@ async fn duplicates_by_email_spare_child_addresses() {
         (1, "customer", "email:ann@x.test")
     );
 }
-
-#[tokio::test]
-async fn five_hundred_products_load_quickly_among_many() {
-    let office = Office::open().await;
-    let rows = |from: usize| {
-        (from..from + 500)
-            .map(|n| json!([format!("w.p_{n}"), format!("P{n}"), format!("S{n}"), "1.5"]))
-            .collect::<Vec<_>>()
-    };
-    let fields = json!(["id", "name", "default_code", "list_price"]);
-    for start in (0..5000).step_by(500) {
-        office
-            .load("product.product", fields.clone(), json!(rows(start)))
-            .await;
-    }
-    let started = std::time::Instant::now();
-
-    let again = office.load("product.product", fields, json!(rows(0))).await;
-
-    assert_eq!(again["ids"].as_array().unwrap().len(), 500);
-    assert!(
-        started.elapsed() < Duration::from_secs(2),
-        "took {:?}",
-        started.elapsed()
-    );
-}

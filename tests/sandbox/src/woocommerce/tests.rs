@@ -834,28 +834,6 @@ async fn a_status_fault_carries_its_retry_after() {
 }
 
 #[tokio::test]
-async fn a_hundred_products_are_written_quickly_among_many() {
-    let shop = Shop::open().await;
-    for number in 0..5000 {
-        shop.store
-            .insert_product(json!({"name": "same name", "sku": format!("P{number}")}));
-    }
-    let items: Vec<Value> = (0..100)
-        .map(|number| json!({"name": "same", "sku": format!("N{number}")}))
-        .collect();
-    let started = std::time::Instant::now();
-
-    let done = shop.post("/products/batch", json!({"create": items})).await;
-
-    assert_eq!(done.body["create"].as_array().unwrap().len(), 100);
-    assert!(
-        started.elapsed() < Duration::from_secs(1),
-        "took {:?}",
-        started.elapsed()
-    );
-}
-
-#[tokio::test]
 async fn countries_come_with_the_states_of_the_shop() {
     let shop = Shop::open().await;
 
