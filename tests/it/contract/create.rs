@@ -39,7 +39,7 @@ async fn creating_a_record_again_makes_no_second_thing<S: Subject>(entity: Entit
     assert_eq!(harness.subject.ledger().duplicates(), []);
 }
 
-/// R21: a duplicate key that is plainly the same thing can be adopted, because it is found.
+/// A duplicate key that is plainly the same thing can be adopted, because it is found.
 async fn what_has_our_key_already_is_found<S: Subject>(entity: EntityType) {
     let harness = Harness::<S>::start().await;
     let theirs = harness.subject.add(entity, 1);
@@ -78,7 +78,7 @@ async fn what_has_our_key_already_is_found<S: Subject>(entity: EntityType) {
     assert_eq!((found.external_id, found.marker), (theirs, None));
 }
 
-/// R21: what carries the marker of a record is told from what a person made.
+/// What carries the marker of a record is told from what a person made.
 async fn what_we_made_is_known_by_its_record<S: Subject>(entity: EntityType) {
     let harness = Harness::<S>::start().await;
     let write = create(&plain(entity, 1));
@@ -114,7 +114,7 @@ async fn what_is_nowhere_is_missing<S: Subject>(entity: EntityType) {
     }
 }
 
-/// R20, R21: a taken SKU or barcode is no failure of the request and nothing is written.
+/// A taken SKU or barcode is no failure of the request and nothing is written.
 async fn a_unique_key_in_use_is_told_as_taken<S: Subject>() {
     let harness = Harness::<S>::start().await;
     let coded = |name: &str, sku: &str| {

@@ -101,7 +101,7 @@ async fn a_row_that_becomes_visible_late_is_seen_by_the_next_pull<const MAJOR: u
     }
 }
 
-/// R21: what is not plainly the same thing is not adopted.
+/// What is not plainly the same thing is not adopted.
 async fn two_things_with_our_key_are_told_as_many<const MAJOR: u32>() {
     let harness = Harness::<Office<MAJOR>>::start().await;
     for entity in EntityType::ALL {
