@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::entity::{Content, Fields, Invalid, fields_of, owned_name};
-use crate::system::{EntityType, System};
+use crate::system::System;
 
 /// Who has the last word on a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,11 +56,20 @@ impl Ownership {
         }
     }
 
-    /// Returns what shops want: the ERP owns the catalogue, the store owns its customers.
-    pub const fn usual(entity: EntityType) -> Self {
-        match entity {
-            EntityType::Customers => Self::of(Owner::Woocommerce),
-            EntityType::Products => Self::of(Owner::Odoo),
+    /// Returns what shops want: the ERP owns the catalogue and the stock, the store owns its customers; what was bought
+    /// and paid belongs to the system it was bought in, and how far an order has come, to whoever moves it on.
+    pub fn usual(content: &Content) -> Self {
+        match content {
+            Content::Customer(_) | Content::Payment(_) => Self::of(Owner::Woocommerce),
+            Content::Product(_) | Content::Inventory(_) => Self::of(Owner::Odoo),
+            Content::Order(order) => Self {
+                all: match order.origin {
+                    Some(System::Woocommerce) => Owner::Woocommerce,
+                    Some(System::Odoo) => Owner::Odoo,
+                    None => Owner::Application,
+                },
+                fields: [("status".to_owned(), Owner::Shared)].into(),
+            },
         }
     }
 
@@ -95,9 +104,38 @@ pub struct Merge {
     pub to_write: BTreeSet<String>,
     /// Fields that we have to change; empty where we hold the merged record already.
     pub to_take: BTreeSet<String>,
+    /// Fields in which the sides differ as they did when they agreed.
+    pub agreed: BTreeSet<String>,
 }
 
 impl Merge {
+    /// Returns what we hold to be agreed on once a sighting of theirs is noted: what they hold, and in the fields in
+    /// which the sides agreed to differ what we hold.
+    pub fn base(&self, ours: &Content, theirs: &Content) -> Content {
+        Self::with(theirs, ours, &self.agreed)
+    }
+
+    /// Returns what the remote holds once it was given the merged record: that, and in the fields in which the sides
+    /// agreed to differ what it held before.
+    pub fn held(&self, theirs: &Content) -> Content {
+        Self::with(&self.content, theirs, &self.agreed)
+    }
+
+    fn with(content: &Content, other: &Content, paths: &BTreeSet<String>) -> Content {
+        if paths.is_empty() {
+            return content.clone();
+        }
+        let other = fields_of(other);
+        let mut fields = fields_of(content);
+        for path in paths {
+            fields.set(path, other.get(path).cloned());
+        }
+        // Where the fields make no record together, the sides are taken to agree as they stand.
+        fields
+            .into_content(content.entity())
+            .unwrap_or_else(|_| content.clone())
+    }
+
     /// Takes the remote's changes over into our whole record, of which the remote may hold only a part.
     pub fn taken_into(&self, whole: &Content) -> Result<Content, Invalid> {
         let merged = fields_of(&self.content);
@@ -118,6 +156,24 @@ pub struct Disagreement {
     pub reason: String,
 }
 
+/// What both sides agreed on last: what we held then, and what the remote made of it. The two differ where a remote
+/// rounds, trims or fills in by itself; neither side has changed anything while each still holds its own of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Base<'a> {
+    pub ours: &'a Content,
+    pub theirs: &'a Content,
+}
+
+impl<'a> Base<'a> {
+    /// The usual case: both sides held the same.
+    pub const fn same(content: &'a Content) -> Self {
+        Self {
+            ours: content,
+            theirs: content,
+        }
+    }
+}
+
 /// The remote's side of a decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Side<'a> {
@@ -127,12 +183,12 @@ pub struct Side<'a> {
 
 /// Decides what is to be done about one record and one connection.
 ///
-/// `base` is what both sides agreed on last, `ours` what we hold (`None`: deleted here, or never seen), `theirs` what
+/// `base` is what both sides held when they agreed last, `ours` what we hold (`None`: deleted here, or never seen), `theirs` what
 /// the remote holds (`None`: it has no such thing). Field by field: what only one side changed is taken from that side,
 /// except that a field which belongs to another system is put back where the remote changed it; what both changed goes
 /// by the field's owner; equal changes are no difference.
 pub fn decide(
-    base: Option<&Content>,
+    base: Option<Base<'_>>,
     ours: Option<&Content>,
     theirs: Option<&Content>,
     side: Side<'_>,
@@ -147,15 +203,19 @@ pub fn decide(
     }
 }
 
-fn merge(base: Option<&Content>, ours: &Content, theirs: &Content, side: Side<'_>) -> Decision {
-    let base_fields = base.map(fields_of);
+fn merge(base: Option<Base<'_>>, ours: &Content, theirs: &Content, side: Side<'_>) -> Decision {
+    let base_fields = base.map(|base| (fields_of(base.ours), fields_of(base.theirs)));
     let (our_fields, their_fields) = (fields_of(ours), fields_of(theirs));
     let mut merged = our_fields.clone();
     let mut disagreeing = BTreeSet::new();
+    let mut agreed = BTreeSet::new();
     let mut reason = "both sides changed";
     for path in our_fields.differing(&their_fields) {
         match pick(&path, base_fields.as_ref(), &our_fields, &their_fields, side) {
             Pick::Ours => {}
+            Pick::Agreed => {
+                agreed.insert(path);
+            }
             Pick::Theirs => merged.set(&path, their_fields.get(&path).cloned()),
             Pick::Nobody => {
                 disagreeing.insert(path);
@@ -183,9 +243,15 @@ fn merge(base: Option<&Content>, ours: &Content, theirs: &Content, side: Side<'_
     let content = content.expect("an invalid merge is a conflict");
     // The canonical form may have folded two spellings into one, so compare what came out.
     let merged = fields_of(&content);
+    let to_write: BTreeSet<String> = &merged.differing(&their_fields) - &agreed;
+    let to_take = merged.differing(&our_fields);
+    if to_write.is_empty() && to_take.is_empty() {
+        return Decision::Unchanged;
+    }
     Decision::Update(Merge {
-        to_write: merged.differing(&their_fields),
-        to_take: merged.differing(&our_fields),
+        to_write,
+        to_take,
+        agreed,
         content,
     })
 }
@@ -193,10 +259,12 @@ fn merge(base: Option<&Content>, ours: &Content, theirs: &Content, side: Side<'_
 enum Pick {
     Ours,
     Theirs,
+    /// The sides differ as they did when they agreed: neither has changed.
+    Agreed,
     Nobody,
 }
 
-fn pick(path: &str, base: Option<&Fields>, ours: &Fields, theirs: &Fields, side: Side<'_>) -> Pick {
+fn pick(path: &str, base: Option<&(Fields, Fields)>, ours: &Fields, theirs: &Fields, side: Side<'_>) -> Pick {
     let owner = side.ownership.owner(path);
     let (our, their): (Option<&Value>, Option<&Value>) = (ours.get(path), theirs.get(path));
     let Some(base) = base else {
@@ -214,8 +282,9 @@ fn pick(path: &str, base: Option<&Fields>, ours: &Fields, theirs: &Fields, side:
             _ => Pick::Ours,
         };
     };
-    let agreed = base.get(path);
-    match (our == agreed, their == agreed, owner) {
+    let (our_base, their_base) = base;
+    match (our == our_base.get(path), their == their_base.get(path), owner) {
+        (true, true, _) => Pick::Agreed,
         (_, true, _) => Pick::Ours,
         (true, false, Owner::Shared | Owner::Manual) => Pick::Theirs,
         (_, false, owner) if owner.is(side.system) => Pick::Theirs,

@@ -66,14 +66,49 @@ pub async fn put(
     .fetch_all(&mut *db)
     .await?;
     let is_changed: std::collections::HashSet<RecordId> = changed.iter().copied().collect();
-    write_keys(
-        db,
-        org,
-        entity,
-        puts.iter().filter(|put| is_changed.contains(&put.record_id)),
-    )
-    .await?;
+    let changed_puts = || puts.iter().filter(|put| is_changed.contains(&put.record_id));
+    write_keys(db, org, entity, changed_puts()).await?;
+    write_references(db, org, changed_puts()).await?;
     Ok(changed)
+}
+
+async fn write_references(
+    db: &mut PgConnection,
+    org: OrgId,
+    puts: impl Iterator<Item = &Put>,
+) -> Result<(), sqlx::Error> {
+    let (mut all, mut records, mut referred) = (Vec::new(), Vec::new(), Vec::new());
+    for put in puts {
+        all.push(put.record_id.0);
+        for target in put
+            .content
+            .references()
+            .iter()
+            .filter_map(|(_, reference)| reference.target())
+        {
+            records.push(put.record_id.0);
+            referred.push(target.record.0);
+        }
+    }
+    sqlx::query!(
+        "delete from record_reference where org_id = $1 and record_id = any($2)",
+        org as _,
+        &all
+    )
+    .execute(&mut *db)
+    .await?;
+    sqlx::query!(
+        "insert into record_reference (org_id, record_id, referred_id)
+         select distinct $1::uuid, r.record_id, r.referred_id
+           from unnest($2::uuid[], $3::uuid[]) r (record_id, referred_id)
+          where exists (select from record t where t.org_id = $1 and t.record_id = r.referred_id)",
+        org as _,
+        &records,
+        &referred,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 async fn write_keys(

@@ -30,16 +30,28 @@ impl System {
 pub enum EntityType {
     Customers,
     Products,
+    Orders,
+    Inventory,
+    Payments,
 }
 
 impl EntityType {
-    pub const ALL: [Self; 2] = [Self::Customers, Self::Products];
+    pub const ALL: [Self; 5] = [
+        Self::Customers,
+        Self::Products,
+        Self::Orders,
+        Self::Inventory,
+        Self::Payments,
+    ];
 
     /// Returns the name used in the API, the tables and the logs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Customers => "customers",
             Self::Products => "products",
+            Self::Orders => "orders",
+            Self::Inventory => "inventory",
+            Self::Payments => "payments",
         }
     }
 }

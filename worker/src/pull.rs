@@ -8,7 +8,7 @@ use lockstep_shared::batch::Counts;
 use lockstep_shared::conflict::{self, ConflictType, NewConflict};
 use lockstep_shared::cursor;
 use lockstep_shared::db::{Isolation, OrgTx};
-use lockstep_shared::decide::{Decision, Ownership, Side, decide};
+use lockstep_shared::decide::{Base, Decision, Ownership, Side, decide};
 use lockstep_shared::entity::{Content, KeyKind, NaturalKey};
 use lockstep_shared::id::{ItemId, RecordId};
 use lockstep_shared::item::{self, Met, Sighted, State};
@@ -336,11 +336,6 @@ fn judge_known(
     outcome: &mut Outcome,
 ) {
     let entity = hand.batch.entity_type;
-    let ownership = Ownership::usual(entity);
-    let side = Side {
-        system: connector.system(),
-        ownership: &ownership,
-    };
     let (Ok(ours), Ok(base)) = (
         stored(entity, met.content.clone()),
         met.base.clone().map(|base| stored(entity, base)).transpose(),
@@ -350,7 +345,17 @@ fn judge_known(
         return outcome.conflict(hand, Some(met.item_id), ConflictType::ValidationError, reason);
     };
     let projected = connector.project(&ours);
-    match decide(base.as_ref(), Some(&projected), Some(content), side) {
+    let ownership = Ownership::usual(&ours);
+    let side = Side {
+        system: connector.system(),
+        ownership: &ownership,
+    };
+    match decide(
+        base.as_ref().map(Base::same),
+        Some(&projected),
+        Some(content),
+        side,
+    ) {
         Decision::Unchanged | Decision::Adopt(_) => {
             let is_news =
                 met.state != State::Synced || met.external_id.is_none() || base.as_ref() != Some(content);

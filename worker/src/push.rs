@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use lockstep_shared::batch::Counts;
 use lockstep_shared::conflict::{self, ConflictType, NewConflict};
 use lockstep_shared::db::{Isolation, OrgTx};
-use lockstep_shared::decide::{Decision, Ownership, Side, decide};
+use lockstep_shared::decide::{Base, Decision, Ownership, Side, decide};
 use lockstep_shared::effect::{self, Effect};
 use lockstep_shared::entity::{Content, fields_of};
 use lockstep_shared::id::BatchId;
@@ -227,7 +227,7 @@ fn decide_one(
     work: &mut Work,
     theirs: Option<Theirs>,
 ) -> Option<Write> {
-    let ownership = Ownership::usual(hand.batch.entity_type);
+    let ownership = Ownership::usual(&work.whole);
     let side = Side {
         system: connector.system(),
         ownership: &ownership,
@@ -249,7 +249,12 @@ fn decide_one(
     if let Some(external_id) = &external_id {
         work.found(external_id.clone(), parts.clone());
     }
-    match decide(work.base.as_ref(), Some(&work.ours), content.as_ref(), side) {
+    match decide(
+        work.base.as_ref().map(Base::same),
+        Some(&work.ours),
+        content.as_ref(),
+        side,
+    ) {
         Decision::Unchanged | Decision::Adopt(_) => {
             work.fate = Fate::Synced {
                 base: work.ours.clone(),

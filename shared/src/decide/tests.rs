@@ -5,6 +5,16 @@ use proptest::prelude::*;
 use super::*;
 use crate::entity::{Customer, any_content_for_tests};
 
+/// Decides where the remote holds just what was agreed on.
+fn decide(
+    base: Option<&Content>,
+    ours: Option<&Content>,
+    theirs: Option<&Content>,
+    side: Side<'_>,
+) -> Decision {
+    super::decide(base.map(Base::same), ours, theirs, side)
+}
+
 const SYSTEMS: [System; 2] = System::ALL;
 const OWNERS: [Owner; 5] = [
     Owner::Woocommerce,
@@ -46,6 +56,33 @@ proptest! {
             prop_assert_eq!(decide(after, after, after, side), Decision::Unchanged);
             prop_assert_eq!(&merge.taken_into(&all[1]).unwrap(), &merge.content);
             prop_assert!(!merge.to_write.is_empty() || !merge.to_take.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_a_remote_makes_of_a_record_is_no_change_of_it(all in alike(2), (system, ownership) in any_side()) {
+        let (ours, theirs) = (&all[0], &all[1]);
+        let side = Side { system, ownership: &ownership };
+
+        prop_assert_eq!(super::decide(Some(Base { ours, theirs }), Some(ours), Some(theirs), side), Decision::Unchanged);
+    }
+
+    #[test]
+    fn what_we_change_is_written_beside_what_a_remote_made_of_the_rest(all in alike(3), (system, ownership) in any_side()) {
+        let (base, ours, theirs) = (&all[0], &all[1], &all[2]);
+        let side = Side { system, ownership: &ownership };
+        let (base_fields, our_fields, their_fields) = (fields_of(base), fields_of(ours), fields_of(theirs));
+
+        if let Decision::Update(merge) = super::decide(Some(Base { ours: base, theirs }), Some(ours), Some(theirs), side) {
+            prop_assert!(merge.to_take.is_empty());
+            for path in &merge.to_write {
+                prop_assert!(base_fields.get(path) != our_fields.get(path));
+            }
+            let new_base = fields_of(&merge.base(ours, theirs));
+            for path in &merge.agreed {
+                prop_assert_eq!(new_base.get(path), our_fields.get(path));
+                prop_assert!(our_fields.get(path) != their_fields.get(path));
+            }
         }
     }
 
@@ -103,6 +140,7 @@ fn customer(name: &str, phone: Option<&str>) -> Content {
         phone: phone.map(str::to_owned),
         company: None,
         tax_number: None,
+        language: None,
         billing: None,
         shipping: None,
         is_active: true,
@@ -167,7 +205,7 @@ fn a_field_that_both_changed_goes_to_a_person_only_where_nobody_owns_it() {
 
 #[test]
 fn what_is_missing_on_one_side_is_made_adopted_or_deleted() {
-    let ownership = Ownership::usual(EntityType::Customers);
+    let ownership = Ownership::of(Owner::Woocommerce);
     let side = Side {
         system: System::Odoo,
         ownership: &ownership,

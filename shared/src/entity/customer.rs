@@ -68,7 +68,7 @@ impl Address {
         *self == Self::default()
     }
 
-    fn canonical(self, path: &str, errors: &mut Vec<FieldError>) -> Option<Self> {
+    pub(super) fn canonical(self, path: &str, errors: &mut Vec<FieldError>) -> Option<Self> {
         let line = |text| optional(text, clean_line);
         let address = Self {
             name: line(self.name),
@@ -114,6 +114,9 @@ pub struct Customer {
     /// VAT or other tax number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tax_number: Option<String>,
+    /// The language to write to them in, such as `de` or `de_CH`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub billing: Option<Address>,
     /// Where goods go, when that is not the billing address.
@@ -176,6 +179,7 @@ impl Customer {
             phone: line(self.phone),
             company: line(self.company),
             tax_number: line(self.tax_number),
+            language: line(self.language),
             billing,
             shipping,
             is_active: self.is_active,

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{Content, Invalid, VariantKey};
+use super::{Content, Invalid, PartKey};
 use crate::system::EntityType;
 
 /// The fields of a record by their path. A field that is empty has no entry. A variant's fields stand under
-/// `variants/<key>/…`, an address is one field: half an address of each side would be nobody's.
+/// `variants/<key>/…`; an order's line is one field, `lines/<key>`, and so is an address: half of one from each side
+/// would be nobody's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields(pub BTreeMap<String, Value>);
 
@@ -38,7 +39,12 @@ impl Fields {
     pub fn into_content(self, entity: EntityType) -> Result<Content, Invalid> {
         let mut object = serde_json::Map::new();
         let mut variants: BTreeMap<String, serde_json::Map<String, Value>> = BTreeMap::new();
+        let mut lines = Vec::new();
         for (path, value) in self.0 {
+            if entity == EntityType::Orders && path.starts_with(LINES) {
+                lines.push(value);
+                continue;
+            }
             match variant_path(&path) {
                 Some((key, field)) => {
                     variants
@@ -61,17 +67,27 @@ impl Fields {
                 .filter(|variant| !is_variable || variant.contains_key("attributes"));
             object.insert("variants".to_owned(), kept.map(Value::Object).collect());
         }
+        if entity == EntityType::Orders {
+            object.insert("lines".to_owned(), Value::Array(lines));
+        }
         Content::parse(entity, Value::Object(object))
     }
 }
+
+/// Under this stands an order's line, by its key.
+const LINES: &str = "lines/";
 
 /// Splits `variants/<key>/<field>`; the key may hold slashes, the field has none.
 fn variant_path(path: &str) -> Option<(&str, &str)> {
     path.strip_prefix("variants/")?.rsplit_once('/')
 }
 
-/// Returns the name by which a field's owner is looked up: a variant's field goes by its own name.
+/// Returns the name by which a field's owner is looked up: a variant's field goes by its own name, an order's lines by
+/// theirs together.
 pub(crate) fn owned_name(path: &str) -> &str {
+    if path.starts_with(LINES) {
+        return "lines";
+    }
     variant_path(path).map_or(path, |(_, field)| field)
 }
 
@@ -84,7 +100,7 @@ pub fn fields_of(content: &Content) -> Fields {
     if let Content::Product(product) = content {
         object.remove("variants");
         for variant in &product.variants {
-            let key: VariantKey = variant.key();
+            let key: PartKey = variant.key();
             let Ok(Value::Object(parts)) = serde_json::to_value(variant) else {
                 unreachable!("a variant is an object")
             };
@@ -99,6 +115,13 @@ pub fn fields_of(content: &Content) -> Fields {
                     .0
                     .insert(format!("variants/{key}/attributes"), Value::Array(Vec::new()));
             }
+        }
+    }
+    if let Content::Order(order) = content {
+        object.remove("lines");
+        for line in &order.lines {
+            let line_json = serde_json::to_value(line).expect("a line has string keys");
+            fields.0.insert(format!("{LINES}{}", line.key), line_json);
         }
     }
     fields.0.extend(object);

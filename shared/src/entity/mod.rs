@@ -6,15 +6,23 @@
 
 mod customer;
 mod field;
+mod inventory;
 mod money;
+mod order;
+mod payment;
 mod product;
+mod reference;
 mod text;
 
 pub use customer::{Address, Customer, Email};
 pub(crate) use field::owned_name;
 pub use field::{Fields, fields_of};
+pub use inventory::Inventory;
 pub use money::{Currency, Money};
-pub use product::{Attribute, Product, ProductKind, ProductStatus, Variant, VariantKey};
+pub use order::{Contact, LineKind, Order, OrderLine, OrderStatus, TaxAmount};
+pub use payment::{Payment, PaymentKind, RefundedLine};
+pub use product::{Attribute, Dimensions, PartKey, Product, ProductKind, ProductStatus, Sale, Variant};
+pub use reference::{RecordPart, Reference, RemoteThing};
 pub use text::{clean_line, clean_text};
 
 use serde::{Deserialize, Serialize};
@@ -65,6 +73,9 @@ impl std::error::Error for Invalid {}
 pub enum Content {
     Customer(Customer),
     Product(Product),
+    Order(Order),
+    Inventory(Inventory),
+    Payment(Payment),
 }
 
 impl Content {
@@ -81,6 +92,9 @@ impl Content {
         let content = match entity {
             EntityType::Customers => Self::Customer(serde_json::from_value(json).map_err(shape)?),
             EntityType::Products => Self::Product(serde_json::from_value(json).map_err(shape)?),
+            EntityType::Orders => Self::Order(serde_json::from_value(json).map_err(shape)?),
+            EntityType::Inventory => Self::Inventory(serde_json::from_value(json).map_err(shape)?),
+            EntityType::Payments => Self::Payment(serde_json::from_value(json).map_err(shape)?),
         };
         content.canonical()
     }
@@ -90,6 +104,9 @@ impl Content {
         match self {
             Self::Customer(customer) => customer.canonical().map(Self::Customer),
             Self::Product(product) => product.canonical().map(Self::Product),
+            Self::Order(order) => order.canonical().map(Self::Order),
+            Self::Inventory(inventory) => inventory.canonical().map(Self::Inventory),
+            Self::Payment(payment) => payment.canonical().map(Self::Payment),
         }
     }
 
@@ -97,6 +114,9 @@ impl Content {
         match self {
             Self::Customer(_) => EntityType::Customers,
             Self::Product(_) => EntityType::Products,
+            Self::Order(_) => EntityType::Orders,
+            Self::Inventory(_) => EntityType::Inventory,
+            Self::Payment(_) => EntityType::Payments,
         }
     }
 
@@ -115,6 +135,9 @@ impl Content {
         match self {
             Self::Customer(customer) => customer.natural_keys(),
             Self::Product(product) => product.natural_keys(),
+            Self::Inventory(inventory) => inventory.natural_keys(),
+            // Two orders of one number may be two orders; a payment may be made twice.
+            Self::Order(_) | Self::Payment(_) => Vec::new(),
         }
     }
 
@@ -123,6 +146,72 @@ impl Content {
         match self {
             Self::Customer(customer) => customer.is_active,
             Self::Product(product) => product.status != ProductStatus::Archived,
+            Self::Order(_) | Self::Inventory(_) | Self::Payment(_) => true,
+        }
+    }
+
+    /// Returns the records that this one is about, with the type of each.
+    pub fn references(&self) -> Vec<(EntityType, &Reference)> {
+        match self {
+            Self::Customer(_) | Self::Product(_) => Vec::new(),
+            Self::Order(order) => {
+                let customer = order
+                    .customer
+                    .iter()
+                    .map(|customer| (EntityType::Customers, customer));
+                let products = order
+                    .lines
+                    .iter()
+                    .filter_map(|line| Some((EntityType::Products, line.product.as_ref()?)));
+                customer.chain(products).collect()
+            }
+            Self::Inventory(inventory) => vec![(EntityType::Products, &inventory.product)],
+            Self::Payment(payment) => vec![(EntityType::Orders, &payment.order)],
+        }
+    }
+
+    /// Puts our own records in the place of what a connector read. `known` answers for one remote thing.
+    ///
+    /// # Errors
+    /// What can't be without its reference, such as a payment of an order that nobody knows, is not valid.
+    pub fn resolved(
+        self,
+        mut known: impl FnMut(EntityType, &RemoteThing) -> Option<RecordPart>,
+    ) -> Result<Self, Invalid> {
+        let mut resolve = |entity: EntityType, reference: Reference| match reference {
+            Reference::Record(_) => Some(reference),
+            Reference::Remote(thing) => known(entity, &thing).map(Reference::Record),
+        };
+        let needed = |field: &str, what: &str| {
+            Invalid(vec![FieldError::new(
+                field,
+                format!("must name {what} that is kept in step; the remote's is not"),
+            )])
+        };
+        match self {
+            Self::Customer(_) | Self::Product(_) => Ok(self),
+            Self::Order(mut order) => {
+                order.customer = order
+                    .customer
+                    .and_then(|customer| resolve(EntityType::Customers, customer));
+                for line in &mut order.lines {
+                    line.product = line
+                        .product
+                        .take()
+                        .and_then(|product| resolve(EntityType::Products, product));
+                }
+                Ok(Self::Order(order))
+            }
+            Self::Inventory(inventory) => {
+                let product = resolve(EntityType::Products, inventory.product)
+                    .ok_or_else(|| needed("product", "a product"))?;
+                Ok(Self::Inventory(Inventory { product, ..inventory }))
+            }
+            Self::Payment(payment) => {
+                let order =
+                    resolve(EntityType::Orders, payment.order).ok_or_else(|| needed("order", "an order"))?;
+                Ok(Self::Payment(Payment { order, ..payment }))
+            }
         }
     }
 }
@@ -144,6 +233,8 @@ pub enum KeyKind {
     Sku,
     Barcode,
     Email,
+    /// The record and part that an inventory level is about.
+    Subject,
 }
 
 impl KeyKind {
@@ -152,6 +243,7 @@ impl KeyKind {
             Self::Sku => "sku",
             Self::Barcode => "barcode",
             Self::Email => "email",
+            Self::Subject => "subject",
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use chrono::{DateTime, SubsecRound, Utc};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
@@ -44,13 +45,13 @@ pub struct Attribute {
     pub option: String,
 }
 
-/// Which variant of its product a variant is: its attributes, in order of their names. The only variant of a simple
-/// product has the empty key.
+/// Which part of its record a part is. A product's variant goes by its attributes, in order of their names, and the only
+/// variant of a simple product by the empty key; an order's line goes by a key of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct VariantKey(String);
+pub struct PartKey(String);
 
-impl VariantKey {
+impl PartKey {
     pub fn of(attributes: &[Attribute]) -> Self {
         let mut pairs: Vec<String> = attributes
             .iter()
@@ -60,12 +61,21 @@ impl VariantKey {
         Self(pairs.join("|"))
     }
 
+    /// Takes a key that a part has by itself.
+    pub fn named(key: impl Into<String>) -> Self {
+        Self(key.into())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
-impl fmt::Display for VariantKey {
+impl fmt::Display for PartKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -86,14 +96,68 @@ pub struct Variant {
     /// Regular price of one unit, without any sale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Money>,
+    /// A lower price for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sale: Option<Sale>,
     /// Weight of one unit in kilograms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_kg: Option<Decimal>,
+    /// Outer measures of one unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dimensions: Option<Dimensions>,
+}
+
+/// A lower price than the regular one, in the same currency, and when it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sale {
+    pub price: Decimal,
+    /// From when on it holds, to the second; none: already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<DateTime<Utc>>,
+    /// Until when it holds, to the second; none: for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// Length, width and height in centimetres; none where it is not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dimensions {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length_cm: Option<Decimal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width_cm: Option<Decimal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub height_cm: Option<Decimal>,
+}
+
+impl Dimensions {
+    fn canonical(self) -> Option<Self> {
+        let measure = |measure: Option<Decimal>| {
+            measure
+                .map(|length| length.normalize())
+                .filter(|length| !length.is_zero())
+        };
+        let dimensions = Self {
+            length_cm: measure(self.length_cm),
+            width_cm: measure(self.width_cm),
+            height_cm: measure(self.height_cm),
+        };
+        (dimensions != Self::default()).then_some(dimensions)
+    }
+
+    fn has_negative(&self) -> bool {
+        [self.length_cm, self.width_cm, self.height_cm]
+            .into_iter()
+            .flatten()
+            .any(|length| length.is_sign_negative())
+    }
 }
 
 impl Variant {
-    pub fn key(&self) -> VariantKey {
-        VariantKey::of(&self.attributes)
+    pub fn key(&self) -> PartKey {
+        PartKey::of(&self.attributes)
     }
 }
 
@@ -115,6 +179,18 @@ pub struct Product {
     /// Short description, as plain text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
+    /// The categories it stands in, each by the names from the outermost category to itself, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub categories: Vec<Vec<String>>,
+    /// Words it is found by, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// How it is taxed, by the name of a kind of tax such as `reduced-rate`; none: as usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tax_class: Option<String>,
+    /// Addresses of its pictures, the main one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<String>,
     /// At least one, in the order of their keys.
     pub variants: Vec<Variant>,
 }
@@ -135,6 +211,16 @@ impl Product {
                 "variants",
                 format!("must be at most {VARIANT_LIMIT}"),
             ));
+        }
+        for (position, image) in self.images.iter().enumerate() {
+            if !(image.starts_with("https://") || image.starts_with("http://"))
+                || image.contains(char::is_whitespace)
+            {
+                errors.push(FieldError::new(
+                    format!("images/{position}"),
+                    "must be the address of a picture, with https",
+                ));
+            }
         }
         if name.chars().count() > LINE_LIMIT {
             errors.push(FieldError::new(
@@ -161,6 +247,10 @@ impl Product {
             tracks_stock: self.tracks_stock,
             description: optional(self.description, clean_text),
             summary: optional(self.summary, clean_text),
+            categories: canonical_categories(self.categories),
+            tags: canonical_tags(self.tags),
+            tax_class: optional(self.tax_class, clean_line),
+            images: self.images,
             variants,
         })
     }
@@ -183,6 +273,33 @@ impl Product {
             .map(|code| NaturalKey::new(KeyKind::Barcode, code));
         skus.chain(barcodes).collect()
     }
+}
+
+fn canonical_categories(categories: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    let mut categories: Vec<Vec<String>> = categories
+        .iter()
+        .map(|path| {
+            path.iter()
+                .map(|name| clean_line(name))
+                .filter(|name| !name.is_empty())
+                .collect()
+        })
+        .filter(|path: &Vec<String>| !path.is_empty())
+        .collect();
+    categories.sort();
+    categories.dedup();
+    categories
+}
+
+fn canonical_tags(tags: Vec<String>) -> Vec<String> {
+    let mut tags: Vec<String> = tags
+        .iter()
+        .map(|tag| clean_line(tag))
+        .filter(|tag| !tag.is_empty())
+        .collect();
+    tags.sort();
+    tags.dedup();
+    tags
 }
 
 fn canonical_variant(
@@ -255,12 +372,34 @@ fn canonical_variant(
     if weight_kg.is_some_and(|weight| weight.is_sign_negative()) {
         errors.push(FieldError::new(path("weight_kg"), "must not be negative"));
     }
+    let dimensions = variant.dimensions.and_then(Dimensions::canonical);
+    if dimensions.as_ref().is_some_and(Dimensions::has_negative) {
+        errors.push(FieldError::new(path("dimensions"), "must not be negative"));
+    }
+    let sale = variant.sale.map(|sale| Sale {
+        price: sale.price.normalize(),
+        from: sale.from.map(|from| from.trunc_subsecs(0)),
+        until: sale.until.map(|until| until.trunc_subsecs(0)),
+    });
+    if let Some(sale) = &sale {
+        if price.is_none_or(|price| sale.price >= price.amount) {
+            errors.push(FieldError::new(
+                path("sale/price"),
+                "must be below the regular price",
+            ));
+        }
+        if sale.price.is_sign_negative() {
+            errors.push(FieldError::new(path("sale/price"), "must not be negative"));
+        }
+    }
     Variant {
         attributes,
         sku,
         barcode,
         price,
+        sale,
         weight_kg,
+        dimensions,
     }
 }
 

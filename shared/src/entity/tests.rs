@@ -46,6 +46,7 @@ pub(crate) fn any_customer() -> impl Strategy<Value = Content> {
                 phone,
                 company: None,
                 tax_number: None,
+                language: None,
                 billing,
                 shipping,
                 is_active,
@@ -88,6 +89,10 @@ pub(crate) fn any_product() -> impl Strategy<Value = Content> {
             kind: ProductKind::Goods,
             tracks_stock,
             description: None,
+            categories: vec![vec!["Clothing".to_owned(), "Hats".to_owned()]],
+            tags: Vec::new(),
+            tax_class: None,
+            images: Vec::new(),
             summary,
             variants: variants.collect(),
         };
@@ -97,8 +102,110 @@ pub(crate) fn any_product() -> impl Strategy<Value = Content> {
     })
 }
 
+fn any_reference() -> impl Strategy<Value = Reference> {
+    (any::<u128>(), "[a-z=]{0,6}").prop_map(|(id, part)| {
+        Reference::record(
+            crate::id::RecordId(uuid::Uuid::from_u128(id)),
+            PartKey::named(part),
+        )
+    })
+}
+
+fn any_cents() -> impl Strategy<Value = Decimal> {
+    (-100_000_i64..1_000_000).prop_map(|cents| Decimal::new(cents, 2))
+}
+
+fn any_line() -> impl Strategy<Value = OrderLine> {
+    let taxes = prop::collection::vec((prop::option::of(0_i64..25), any_cents()), 0..3);
+    (
+        prop::option::of(any_reference()),
+        maybe(words()),
+        1_i64..20,
+        any_cents(),
+        taxes,
+    )
+        .prop_map(|(product, name, quantity, total, taxes)| OrderLine {
+            product,
+            name,
+            quantity: Decimal::from(quantity),
+            subtotal: total,
+            total,
+            taxes: taxes
+                .into_iter()
+                .map(|(rate, amount)| TaxAmount {
+                    name: None,
+                    rate: rate.map(Decimal::from),
+                    amount,
+                })
+                .collect(),
+            ..OrderLine::default()
+        })
+}
+
+pub(crate) fn any_order() -> impl Strategy<Value = Content> {
+    let origin = prop::sample::select(vec![
+        None,
+        Some(crate::system::System::Woocommerce),
+        Some(crate::system::System::Odoo),
+    ]);
+    let lines = prop::collection::vec(any_line(), 0..4);
+    (
+        words(),
+        origin,
+        prop::option::of(any_reference()),
+        lines,
+        any_address(),
+        0_i64..2_000_000_000,
+    )
+        .prop_map(|(number, origin, customer, lines, address, second)| {
+            let lines = lines.into_iter().enumerate().map(|(number, line)| OrderLine {
+                key: PartKey::named(format!("{number}")),
+                ..line
+            });
+            let order = Order {
+                number,
+                origin,
+                status: OrderStatus::Processing,
+                currency: Currency::USD,
+                placed_at: chrono::DateTime::from_timestamp(second, 0).expect("within the years"),
+                customer,
+                billing: address.map(|address| Contact {
+                    address,
+                    ..Contact::default()
+                }),
+                shipping: None,
+                note: None,
+                coupons: vec!["Summer".to_owned()],
+                lines: lines.collect(),
+                total_tax: Decimal::ZERO,
+                total: Decimal::ONE,
+            };
+            Content::Order(order).canonical().expect("valid by its making")
+        })
+}
+
 pub(crate) fn any_content() -> impl Strategy<Value = Content> {
-    prop_oneof![any_customer(), any_product()]
+    let inventory = (any_reference(), any_cents()).prop_map(|(product, quantity)| {
+        Content::Inventory(Inventory { product, quantity })
+            .canonical()
+            .expect("valid by its making")
+    });
+    let payment = (any_reference(), 1_i64..1_000_000, maybe(words())).prop_map(|(order, cents, reason)| {
+        let payment = Payment {
+            order,
+            kind: PaymentKind::Refunded,
+            amount: Money::new(Decimal::new(cents, 2), Currency::USD),
+            made_at: chrono::DateTime::UNIX_EPOCH,
+            method: None,
+            transaction_id: None,
+            reason,
+            lines: Vec::new(),
+        };
+        Content::Payment(payment)
+            .canonical()
+            .expect("valid by its making")
+    });
+    prop_oneof![any_customer(), any_product(), any_order(), inventory, payment]
 }
 
 proptest! {
@@ -126,6 +233,59 @@ proptest! {
     fn another_content_has_another_hash(one in any_content(), other in any_content()) {
         prop_assert_eq!(one == other, one.hash() == other.hash());
     }
+}
+
+#[test]
+fn what_a_connector_read_is_put_into_records_or_left_out() {
+    let known = RecordPart {
+        record: crate::id::RecordId(uuid::Uuid::from_u128(7)),
+        part: PartKey::named("size=s"),
+    };
+    let line = |key: &str, id: &str| OrderLine {
+        key: PartKey::named(key),
+        product: Some(Reference::remote(id, Some("12".to_owned()))),
+        ..OrderLine::default()
+    };
+    let order = Order {
+        number: "1".to_owned(),
+        origin: None,
+        status: OrderStatus::Pending,
+        currency: Currency::USD,
+        placed_at: chrono::DateTime::UNIX_EPOCH,
+        customer: None,
+        billing: None,
+        shipping: None,
+        note: None,
+        coupons: Vec::new(),
+        lines: vec![line("1", "10"), line("2", "gone")],
+        total_tax: Decimal::ZERO,
+        total: Decimal::ZERO,
+    };
+    let payment = Payment {
+        order: Reference::remote("gone", None),
+        kind: PaymentKind::Received,
+        amount: Money::new(Decimal::ONE, Currency::USD),
+        made_at: chrono::DateTime::UNIX_EPOCH,
+        method: None,
+        transaction_id: None,
+        reason: None,
+        lines: Vec::new(),
+    };
+    let find = |_, thing: &RemoteThing| (thing.external_id == "10").then(|| known.clone());
+
+    let Ok(Content::Order(order)) = Content::Order(order).resolved(find) else {
+        panic!("an order can be without its products")
+    };
+    let products: Vec<_> = order.lines.into_iter().map(|line| line.product).collect();
+    assert_eq!(products, [Some(Reference::Record(known.clone())), None]);
+
+    let refused = Content::Payment(payment).resolved(find).unwrap_err();
+    assert_eq!(refused.0[0].field, "order");
+    let forged = json!({ "order": { "externalId": "9" }, "amount": { "amount": "1", "currency": "USD" }, "made_at": "2026-01-01T00:00:00Z" });
+    assert!(
+        Content::parse(crate::system::EntityType::Payments, forged).is_err(),
+        "nobody puts in what only a connector reads"
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lockstep_sandbox::fault::Fault;
-use lockstep_shared::entity::{Content, VariantKey, fields_of};
+use lockstep_shared::entity::{Content, PartKey, fields_of};
 use lockstep_shared::system::EntityType;
 use lockstep_worker::connector::{Action, CallError, Outcome, Purpose, Reach, Sighting, Step, Write};
 use serde_json::json;
@@ -23,12 +23,12 @@ async fn assert_whole<S: Subject>(harness: &Harness<S>, write: &Write, external_
         unreachable!("a product")
     };
     if !product.is_simple() {
-        let keys: Vec<VariantKey> = product
+        let keys: Vec<PartKey> = product
             .variants
             .iter()
             .map(lockstep_shared::entity::Variant::key)
             .collect();
-        let parts: Vec<VariantKey> = theirs.parts.keys().cloned().collect();
+        let parts: Vec<PartKey> = theirs.parts.keys().cloned().collect();
         assert_eq!(parts, keys);
     }
     assert_eq!(harness.subject.ledger().duplicates(), []);
@@ -127,7 +127,7 @@ async fn a_variant_that_we_do_not_know_stays<S: Subject>() {
     let large = shirt(1, &[("Blue", "10"), ("Green", "11"), ("Red", "12")]);
     let write = create(&large);
     let placed = harness.write(&write).await;
-    let green = VariantKey::of(&[lockstep_shared::entity::Attribute {
+    let green = PartKey::of(&[lockstep_shared::entity::Attribute {
         name: "Color".to_owned(),
         option: "Green".to_owned(),
     }]);

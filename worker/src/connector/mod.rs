@@ -13,11 +13,12 @@ pub mod woocommerce;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use lockstep_shared::entity::{Content, Invalid, VariantKey};
+use lockstep_shared::entity::{Content, Invalid, PartKey, Reference};
 use lockstep_shared::id::{ItemId, RecordId};
 use lockstep_shared::system::{EntityType, System};
 use serde::{Deserialize, Serialize};
@@ -48,7 +49,8 @@ pub struct Page {
 #[derive(Clone, Debug)]
 pub struct Theirs {
     pub external_id: String,
-    /// In canonical form and as [`Connector::project`] leaves it, or why it has none.
+    /// In canonical form and as [`Connector::project`] leaves it, or why it has none. What it refers to stands in it as
+    /// [`Reference::Remote`]: which records those are is not the connector's to know.
     pub content: Result<Content, Invalid>,
     /// The remote ids of the thing's parts that have their own, such as a product's variants.
     pub parts: Parts,
@@ -56,8 +58,38 @@ pub struct Theirs {
     pub marker: Option<RecordId>,
 }
 
-/// Remote ids of a product's variants.
-pub type Parts = BTreeMap<VariantKey, String>;
+/// Remote ids of a thing's parts: a product's variants, an order's lines.
+pub type Parts = BTreeMap<PartKey, String>;
+
+/// What the records of a batch refer to, as the remote system knows it.
+#[derive(Clone, Debug, Default)]
+pub struct Links(BTreeMap<RecordId, Link>);
+
+/// A record that others refer to.
+#[derive(Clone, Debug)]
+pub struct Link {
+    pub external_id: String,
+    pub parts: Parts,
+    /// What we hold of it, whole.
+    pub content: Content,
+}
+
+impl Links {
+    pub fn new(links: impl IntoIterator<Item = (RecordId, Link)>) -> Self {
+        Self(links.into_iter().collect())
+    }
+
+    /// Finds what a reference means; `None` where the system has no such thing.
+    pub fn find(&self, reference: &Reference) -> Option<&Link> {
+        self.0.get(&reference.target()?.record)
+    }
+
+    /// Finds the remote id of the part that a reference means, such as that of a product's variant.
+    pub fn part(&self, reference: &Reference) -> Option<&str> {
+        let link = self.find(reference)?;
+        link.parts.get(&reference.target()?.part).map(String::as_str)
+    }
+}
 
 /// One thing to look up.
 #[derive(Clone, Debug)]
@@ -66,6 +98,7 @@ pub struct Wanted {
     pub purpose: Purpose,
     /// Ours, for its natural keys.
     pub content: Content,
+    pub links: Arc<Links>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +133,7 @@ pub struct Write {
     /// only the changed ones.
     pub content: Content,
     pub step: Step,
+    pub links: Arc<Links>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,6 +183,9 @@ pub enum Outcome {
         parts: Parts,
         /// The call that this thing needs next; `None` when it is all there.
         next: Option<Step>,
+        /// What the remote made of it, where its answer tells and that differs from what was sent: the next sighting of
+        /// it is no change.
+        held: Option<Content>,
     },
     /// The remote refuses this thing and will again.
     Rejected(Refusal),
@@ -255,6 +292,14 @@ pub trait Connector: Debug + Send + Sync {
         cursor: &Cursor,
         limit: usize,
     ) -> Result<Page, CallError>;
+
+    /// Reads things by their remote ids, in as few calls as the system allows. Those that are gone are left out.
+    async fn read(
+        &self,
+        gate: &dyn Gate,
+        entity: EntityType,
+        external_ids: &[String],
+    ) -> Result<Vec<Theirs>, CallError>;
 
     /// Looks things up in as few calls as the system allows; one sighting per thing, in the same order.
     async fn look_up(

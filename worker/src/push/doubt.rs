@@ -55,6 +55,7 @@ fn wanted(work: &Work, effect: &Effect) -> Wanted {
         record: work.item.record_id,
         purpose,
         content: carried,
+        links: std::sync::Arc::default(),
     }
 }
 

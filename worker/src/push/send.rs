@@ -205,6 +205,7 @@ impl Round<'_> {
                     external_id,
                     parts,
                     next,
+                    held: _,
                 } => self.applied(write, external_id, parts, next),
                 Outcome::Rejected(refusal) => {
                     self.work(write.item).fate = Fate::Failed {
@@ -339,6 +340,7 @@ impl Round<'_> {
                 record: write.record,
                 purpose,
                 content: write.content.clone(),
+                links: std::sync::Arc::default(),
             };
             asked.push((self.places[&write.item], wanted, refusal));
         }
@@ -390,6 +392,7 @@ fn resolution(item_id: ItemId, outcome: &Outcome) -> Resolved {
             external_id,
             parts,
             next,
+            held: _,
         } => Resolved {
             item_id,
             state: State::Applied,

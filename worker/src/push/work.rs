@@ -6,7 +6,7 @@ use lockstep_shared::batch::Counts;
 use lockstep_shared::conflict::ConflictType;
 use lockstep_shared::decide::Merge;
 use lockstep_shared::effect::{Effect, State as EffectState};
-use lockstep_shared::entity::{Content, Customer, Product, ProductKind, ProductStatus, Variant};
+use lockstep_shared::entity::{Content, Customer};
 use lockstep_shared::id::BatchId;
 use lockstep_shared::item::{Loaded, Settled, State};
 use lockstep_shared::system::EntityType;
@@ -137,7 +137,7 @@ impl Work {
             Ok(whole) => (whole, Fate::Open),
             // Stored by us in canonical form: only an older form of it can fail here.
             Err(invalid) => {
-                let placeholder = base.clone().unwrap_or_else(|| placeholder(entity, &item));
+                let placeholder = base.clone().unwrap_or_else(|| placeholder(&item));
                 let reason = format!("our own record can't be read: {invalid}");
                 let conflict_type = ConflictType::ValidationError;
                 (
@@ -282,6 +282,7 @@ impl Work {
             action,
             content,
             step,
+            links: std::sync::Arc::default(),
         }
     }
 
@@ -296,6 +297,7 @@ impl Work {
             record: self.item.record_id,
             purpose,
             content: self.ours.clone(),
+            links: std::sync::Arc::default(),
         }
     }
 
@@ -503,28 +505,17 @@ fn words(refusal: &Refusal) -> String {
     format!("{} ({})", refusal.message, refusal.code)
 }
 
-/// Stands in for a record that can't be read, so that its item can be told of; it is never sent.
-fn placeholder(entity: EntityType, item: &Loaded) -> Content {
-    let name = item.record_id.to_string();
-    match entity {
-        EntityType::Customers => Content::Customer(Customer {
-            name,
-            email: None,
-            phone: None,
-            company: None,
-            tax_number: None,
-            billing: None,
-            shipping: None,
-            is_active: true,
-        }),
-        EntityType::Products => Content::Product(Product {
-            name,
-            status: ProductStatus::default(),
-            kind: ProductKind::default(),
-            tracks_stock: false,
-            description: None,
-            summary: None,
-            variants: vec![Variant::default()],
-        }),
-    }
+/// Stands in for a record that can't be read, whatever its type, so that its item can be told of; it is never sent.
+fn placeholder(item: &Loaded) -> Content {
+    Content::Customer(Customer {
+        name: item.record_id.to_string(),
+        email: None,
+        phone: None,
+        company: None,
+        tax_number: None,
+        language: None,
+        billing: None,
+        shipping: None,
+        is_active: true,
+    })
 }

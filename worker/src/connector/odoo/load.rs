@@ -59,7 +59,7 @@ pub(super) struct Finish {
     /// Ids of parts that were there before.
     pub(super) parts: Parts,
     /// Parts that this request makes, by the record each becomes.
-    pub(super) made: Vec<(lockstep_shared::entity::VariantKey, usize)>,
+    pub(super) made: Vec<(lockstep_shared::entity::PartKey, usize)>,
     pub(super) next: Option<Step>,
 }
 
@@ -298,6 +298,7 @@ impl Finish {
             },
             parts: self.parts.clone().into_iter().chain(made).collect(),
             next: self.next,
+            held: None,
         }
     }
 }
@@ -309,6 +310,7 @@ impl Settled {
                 external_id: external_id.clone(),
                 parts: parts.clone(),
                 next: None,
+                held: None,
             },
             Self::Refused(refusal) => Outcome::Rejected(refusal.clone()),
         }

@@ -39,7 +39,7 @@ impl KeyRow {
         let value = match key.kind {
             KeyKind::Sku => self.default_code.as_deref(),
             KeyKind::Barcode => self.barcode.as_deref(),
-            KeyKind::Email => None,
+            KeyKind::Email | KeyKind::Subject => None,
         };
         value.is_some_and(|value| value.trim().to_lowercase() == key.value)
     }
@@ -56,6 +56,13 @@ impl Odoo {
         let answers = match entity {
             EntityType::Products => self.find_products(gate, wanted, &created).await?,
             EntityType::Customers => self.find_customers(gate, wanted, &created).await?,
+            EntityType::Orders | EntityType::Inventory | EntityType::Payments => {
+                return Err(crate::connector::CallError::Refused {
+                    system: "odoo",
+                    detail: "not carried yet".to_owned(),
+                }
+                .into());
+            }
         };
         let mut found = answers.found;
         self.mark(gate, entity, wanted, &answers.candidates, &mut found)
@@ -257,6 +264,9 @@ impl Odoo {
         let model = match entity {
             EntityType::Customers => PARTNER,
             EntityType::Products => TEMPLATE,
+            EntityType::Orders => "sale.order",
+            EntityType::Inventory => "product.product",
+            EntityType::Payments => "account.payment",
         };
         let call = Call::new(model, "get_external_id").ids(ids.iter().copied().collect());
         let answer: BTreeMap<String, String> = serde_json::from_value(self.rpc.read(gate, &call).await?)
@@ -331,19 +341,19 @@ fn by_email(wanted: &Wanted, partners: &[PartnerRow]) -> BTreeSet<i64> {
 fn email(wanted: &Wanted) -> Option<&str> {
     match &wanted.content {
         Content::Customer(customer) => customer.email.as_deref(),
-        Content::Product(_) => None,
+        _ => None,
     }
 }
 
 fn spellings(wanted: &[Wanted], keys: &[NaturalKey], kind: KeyKind) -> BTreeSet<String> {
     let written = wanted.iter().flat_map(|wanted| match &wanted.content {
         Content::Product(product) => product.variants.as_slice(),
-        Content::Customer(_) => &[],
+        Content::Customer(_) | Content::Order(_) | Content::Inventory(_) | Content::Payment(_) => &[],
     });
     let written = written.filter_map(|variant| match kind {
         KeyKind::Sku => variant.sku.clone(),
         KeyKind::Barcode => variant.barcode.clone(),
-        KeyKind::Email => None,
+        KeyKind::Email | KeyKind::Subject => None,
     });
     let lower: BTreeSet<&str> = keys
         .iter()
@@ -383,6 +393,7 @@ mod tests {
                 json!({"name": "A", "variants": [{"sku": sku, "barcode": barcode}]}),
             )
             .unwrap(),
+            links: std::sync::Arc::default(),
         }
     }
 

@@ -130,6 +130,11 @@ impl Odoo {
         match entity {
             EntityType::Customers => self.customer_drafts(gate, writes).await,
             EntityType::Products => self.product_drafts(gate, writes).await,
+            EntityType::Orders | EntityType::Inventory | EntityType::Payments => Err(CallError::Refused {
+                system: "odoo",
+                detail: "not carried yet".to_owned(),
+            }
+            .into()),
         }
     }
 
@@ -151,7 +156,7 @@ impl Odoo {
                     let draft = partner_write::draft(&write, customer, places, &deliveries);
                     draft.map_or_else(|| done(&write, Parts::new()), Found::Call)
                 }
-                Content::Product(_) => refused(wrong_type()),
+                _ => refused(wrong_type()),
             };
             (write, found)
         });
@@ -173,7 +178,7 @@ impl Odoo {
                         Err(refusal) => refused(refusal),
                     }
                 }
-                Content::Customer(_) => refused(wrong_type()),
+                _ => refused(wrong_type()),
             };
             (write, found)
         });
@@ -186,7 +191,7 @@ impl Odoo {
             .iter()
             .filter_map(|write| match &write.content {
                 Content::Product(product) => Some((write, product)),
-                Content::Customer(_) => None,
+                _ => None,
             })
             .collect();
         let templates: BTreeSet<i64> = products
@@ -255,6 +260,7 @@ impl Connector for Odoo {
         let projected = match content {
             Content::Customer(customer) => Content::Customer(partner::project(customer, self.places.get())),
             Content::Product(product) => Content::Product(product::project(product, &self.settings)),
+            Content::Order(_) | Content::Inventory(_) | Content::Payment(_) => content.clone(),
         };
         // What is left out can leave an address empty, or two addresses equal.
         projected.clone().canonical().unwrap_or(projected)
@@ -267,6 +273,7 @@ impl Connector for Odoo {
                 message: "a contact needs a name".to_owned(),
             }),
             Content::Product(product) => product::refuses(product, &self.settings),
+            Content::Order(_) | Content::Inventory(_) | Content::Payment(_) => None,
         }
     }
 
@@ -299,6 +306,18 @@ impl Connector for Odoo {
         wanted: &[Wanted],
     ) -> Result<Vec<Sighting>, CallError> {
         Ok(self.sightings(gate, entity, wanted).await?)
+    }
+
+    async fn read(
+        &self,
+        _gate: &dyn Gate,
+        _entity: EntityType,
+        _external_ids: &[String],
+    ) -> Result<Vec<crate::connector::Theirs>, CallError> {
+        Err(CallError::Refused {
+            system: "odoo",
+            detail: "not carried yet".to_owned(),
+        })
     }
 
     async fn plan(

@@ -3,7 +3,7 @@
 //! They make a create safe to repeat: `load` with the same external id updates what the first one made
 //! (facts/systems.md B4). They are also how a record of ours is known again.
 
-use lockstep_shared::entity::VariantKey;
+use lockstep_shared::entity::PartKey;
 use lockstep_shared::id::RecordId;
 use lockstep_shared::system::EntityType;
 use sha2::{Digest, Sha256};
@@ -23,6 +23,10 @@ pub(super) fn of_record(entity: EntityType, record: RecordId) -> String {
     match entity {
         EntityType::Customers => format!("customer_{id}"),
         EntityType::Products => format!("product_{id}{TEMPLATE}"),
+        EntityType::Orders => format!("order_{id}"),
+        // A level is no thing of its own in Odoo; the name is never given.
+        EntityType::Inventory => format!("inventory_{id}"),
+        EntityType::Payments => format!("payment_{id}"),
     }
 }
 
@@ -32,6 +36,9 @@ pub(super) fn record_in(entity: EntityType, external_id: &str) -> Option<RecordI
     let id = match entity {
         EntityType::Customers => name.strip_prefix("customer_")?,
         EntityType::Products => name.strip_prefix("product_")?.strip_suffix(TEMPLATE)?,
+        EntityType::Orders => name.strip_prefix("order_")?,
+        EntityType::Inventory => name.strip_prefix("inventory_")?,
+        EntityType::Payments => name.strip_prefix("payment_")?,
     };
     id.parse().ok()
 }
@@ -48,7 +55,7 @@ pub(super) fn template(record: RecordId) -> String {
     whole(&of_record(EntityType::Products, record))
 }
 
-pub(super) fn variant(record: RecordId, key: &VariantKey) -> String {
+pub(super) fn variant(record: RecordId, key: &PartKey) -> String {
     whole(&format!("product_{}_{}", record.0.simple(), hash(key.as_str())))
 }
 
@@ -100,7 +107,7 @@ mod tests {
     #[test]
     fn external_ids_of_others_and_of_parts_name_no_record() {
         let record = RecordId::random();
-        let key = VariantKey::default();
+        let key = PartKey::default();
 
         assert_eq!(record_in(EntityType::Customers, "base.main_partner"), None);
         assert_eq!(record_in(EntityType::Customers, &delivery(record)), None);

@@ -127,6 +127,7 @@ impl PartnerRow {
                 ..child.address(places)
             }),
             is_active: self.active,
+            language: None,
         };
         let read = Content::Customer(customer).canonical()?;
         let Content::Customer(customer) = &read else {

@@ -200,6 +200,7 @@ mod tests {
             action,
             content: Content::Customer(customer(&content())),
             step: Step(step),
+            links: std::sync::Arc::default(),
         }
     }
 

@@ -149,6 +149,10 @@ impl Catalogue {
             description: None,
             summary: template.description_sale.clone(),
             variants: read.into_iter().map(|(variant, _)| variant).collect(),
+            categories: Vec::new(),
+            images: Vec::new(),
+            tags: Vec::new(),
+            tax_class: None,
         };
         (Content::Product(product).canonical(), parts)
     }
@@ -178,6 +182,8 @@ impl Catalogue {
             barcode: row.barcode.clone(),
             price: Some(Money::new(amount, settings.currency)),
             weight_kg: Some(to_kilograms(decimal(&row.weight), settings.weight_unit)),
+            dimensions: None,
+            sale: None,
         }
     }
 }

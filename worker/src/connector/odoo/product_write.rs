@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep_shared::connection::Settings;
-use lockstep_shared::entity::{Product, ProductKind, ProductStatus, Variant, VariantKey};
+use lockstep_shared::entity::{PartKey, Product, ProductKind, ProductStatus, Variant};
 use rust_decimal::Decimal;
 
 use super::super::{Action, Parts, Refusal, Step, Write};
@@ -179,7 +179,7 @@ impl<'a> Task<'a> {
         }
     }
 
-    fn changes_variant(&self, key: &VariantKey, fields: &[&str]) -> bool {
+    fn changes_variant(&self, key: &PartKey, fields: &[&str]) -> bool {
         match self.changed {
             Changed::All => true,
             Changed::Only(paths) => fields
@@ -188,7 +188,7 @@ impl<'a> Task<'a> {
         }
     }
 
-    fn new_ones(&self) -> impl Iterator<Item = (VariantKey, &'a Variant)> {
+    fn new_ones(&self) -> impl Iterator<Item = (PartKey, &'a Variant)> {
         let variants = self
             .product
             .variants
@@ -201,7 +201,7 @@ impl<'a> Task<'a> {
         self.new_ones().next().is_some()
     }
 
-    fn keys(&self) -> BTreeSet<VariantKey> {
+    fn keys(&self) -> BTreeSet<PartKey> {
         self.product.variants.iter().map(Variant::key).collect()
     }
 
@@ -258,7 +258,7 @@ impl<'a> Task<'a> {
             return Parts::new();
         };
         let keys = self.keys();
-        let is_unwanted = |key: &VariantKey| !keys.contains(key) && !self.parts.contains_key(key);
+        let is_unwanted = |key: &PartKey| !keys.contains(key) && !self.parts.contains_key(key);
         let unwanted = archived.iter().filter(|(key, _)| is_unwanted(key));
         unwanted.map(|(key, id)| (key.clone(), id.clone())).collect()
     }
@@ -634,6 +634,7 @@ mod tests {
             action,
             content: Content::Product(product(content)),
             step: Step(step),
+            links: std::sync::Arc::default(),
         }
     }
 

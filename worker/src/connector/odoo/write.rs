@@ -41,7 +41,7 @@ pub(super) struct Draft {
     /// Records are counted within the draft.
     pub(super) external_id: Source,
     pub(super) parts: Parts,
-    pub(super) made: Vec<(lockstep_shared::entity::VariantKey, usize)>,
+    pub(super) made: Vec<(lockstep_shared::entity::PartKey, usize)>,
     pub(super) next: Option<Step>,
 }
 
@@ -234,6 +234,7 @@ mod tests {
             action: Action::Create,
             content: Content::parse(EntityType::Customers, json!({"name": "A"})).unwrap(),
             step: Step::default(),
+            links: std::sync::Arc::default(),
         }
     }
 

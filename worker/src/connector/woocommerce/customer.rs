@@ -45,6 +45,7 @@ pub(super) fn read(customer: &wire::Customer) -> Result<Customer, Invalid> {
         shipping: Some(address_of(&customer.shipping)),
         is_active: true,
         name,
+        language: None,
     }
     .canonical()?;
     Ok(project(&canonical))
@@ -118,6 +119,7 @@ pub(super) fn project(customer: &Customer) -> Customer {
         company: customer.company.clone(),
         tax_number: customer.tax_number.clone(),
         name,
+        language: None,
     };
     projected.canonical().unwrap_or_else(|_| customer.clone())
 }

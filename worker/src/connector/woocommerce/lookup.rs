@@ -326,7 +326,7 @@ fn askable(content: &Content) -> impl Iterator<Item = String> + '_ {
 fn skus(content: &Content) -> impl Iterator<Item = &str> {
     let variants = match content {
         Content::Product(product) => product.variants.as_slice(),
-        Content::Customer(_) => &[],
+        Content::Customer(_) | Content::Order(_) | Content::Inventory(_) | Content::Payment(_) => &[],
     };
     variants.iter().filter_map(|variant| variant.sku.as_deref())
 }
@@ -417,6 +417,10 @@ mod tests {
             description: None,
             summary: None,
             variants: variants.collect(),
+            categories: Vec::new(),
+            images: Vec::new(),
+            tags: Vec::new(),
+            tax_class: None,
         })
     }
 

@@ -379,6 +379,7 @@ impl Connector for WooCommerce {
         match content {
             Content::Customer(customer) => Content::Customer(customer::project(customer)),
             Content::Product(product) => Content::Product(product::project(product, &self.settings)),
+            Content::Order(_) | Content::Inventory(_) | Content::Payment(_) => content.clone(),
         }
     }
 
@@ -386,12 +387,14 @@ impl Connector for WooCommerce {
         match content {
             Content::Customer(customer) => customer::refuses(customer),
             Content::Product(product) => product::refuses(product, &self.settings),
+            Content::Order(_) | Content::Inventory(_) | Content::Payment(_) => None,
         }
     }
 
     fn request_limit(&self, entity: EntityType) -> usize {
         match entity {
             EntityType::Customers | EntityType::Products => BATCH_LIMIT,
+            EntityType::Orders | EntityType::Inventory | EntityType::Payments => BATCH_LIMIT,
         }
     }
 
@@ -417,6 +420,9 @@ impl Connector for WooCommerce {
         match entity {
             EntityType::Customers => self.pull_customers(gate, cursor, limit).await,
             EntityType::Products => self.pull_products(gate, cursor, limit).await,
+            EntityType::Orders | EntityType::Inventory | EntityType::Payments => {
+                Err(error::refused("not carried yet"))
+            }
         }
     }
 
@@ -429,7 +435,19 @@ impl Connector for WooCommerce {
         match entity {
             EntityType::Customers => self.look_up_customers(gate, wanted).await,
             EntityType::Products => self.look_up_products(gate, wanted).await,
+            EntityType::Orders | EntityType::Inventory | EntityType::Payments => {
+                Err(error::refused("not carried yet"))
+            }
         }
+    }
+
+    async fn read(
+        &self,
+        _gate: &dyn Gate,
+        _entity: EntityType,
+        _external_ids: &[String],
+    ) -> Result<Vec<Theirs>, CallError> {
+        Err(error::refused("not carried yet"))
     }
 
     async fn plan(
@@ -441,6 +459,9 @@ impl Connector for WooCommerce {
         match entity {
             EntityType::Customers => self.plan_customers(gate, writes).await,
             EntityType::Products => self.plan_products(gate, writes).await,
+            EntityType::Orders | EntityType::Inventory | EntityType::Payments => {
+                Err(error::refused("not carried yet"))
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use lockstep_shared::connection::{Settings, WeightUnit};
 use lockstep_shared::entity::{
-    Attribute, Content, FieldError, Invalid, Money, Product, ProductKind, ProductStatus, Variant, VariantKey,
+    Attribute, Content, FieldError, Invalid, Money, PartKey, Product, ProductKind, ProductStatus, Variant,
 };
 use lockstep_shared::id::RecordId;
 use rust_decimal::Decimal;
@@ -35,7 +35,7 @@ impl Fields<'_> {
         }
     }
 
-    fn has_of(self, key: &VariantKey, field: &str) -> bool {
+    fn has_of(self, key: &PartKey, field: &str) -> bool {
         self.has(&format!("variants/{key}/{field}"))
     }
 }
@@ -91,6 +91,10 @@ pub(super) fn read(
         description: Some(product.description.clone()),
         summary: Some(text::plain(&product.short_description)),
         variants,
+        categories: Vec::new(),
+        images: Vec::new(),
+        tags: Vec::new(),
+        tax_class: None,
     }
     .canonical()?;
     Ok(Product {
@@ -127,6 +131,8 @@ fn only_variant(product: &wire::Product, settings: &Settings, errors: &mut Vec<F
         barcode: Some(product.global_unique_id.clone()),
         price: price_of(&product.regular_price, settings, 0, errors),
         weight_kg: weight_of(&product.weight, settings, 0, errors),
+        dimensions: None,
+        sale: None,
     }
 }
 
@@ -146,6 +152,8 @@ fn variant_of(
         barcode: Some(variation.global_unique_id.clone()),
         price: price_of(&variation.regular_price, settings, position, errors),
         weight_kg: weight_of(&variation.weight, settings, position, errors),
+        dimensions: None,
+        sale: None,
     }
 }
 
@@ -163,12 +171,12 @@ fn attributes_of(variation: &wire::Variation) -> Vec<Attribute> {
     .collect()
 }
 
-pub(super) fn key_of(variation: &wire::Variation) -> VariantKey {
+pub(super) fn key_of(variation: &wire::Variation) -> PartKey {
     let clean = |attribute: Attribute| Attribute {
         name: lockstep_shared::entity::clean_line(&attribute.name),
         option: lockstep_shared::entity::clean_line(&attribute.option),
     };
-    VariantKey::of(
+    PartKey::of(
         &attributes_of(variation)
             .into_iter()
             .map(clean)
@@ -259,6 +267,8 @@ fn held(product: &Product, settings: &Settings) -> Result<Product, Invalid> {
                 settings.weight_unit,
             )
         }),
+        dimensions: None,
+        sale: None,
     });
     let projected = Product {
         name: text::settled(&product.name),
@@ -278,6 +288,10 @@ fn held(product: &Product, settings: &Settings) -> Result<Product, Invalid> {
         description: product.description.as_deref().map(text::stored_html),
         summary: product.summary.clone(),
         variants: variants.collect(),
+        categories: Vec::new(),
+        images: Vec::new(),
+        tags: Vec::new(),
+        tax_class: None,
     };
     projected.canonical()
 }
@@ -546,7 +560,7 @@ fn attribute_json(attribute: &wire::Attribute) -> Value {
     body
 }
 
-/// Names and options are the same whatever their case: that is how [`VariantKey`] tells variants apart.
+/// Names and options are the same whatever their case: that is how [`PartKey`] tells variants apart.
 fn is_same(stored: &str, ours: &str) -> bool {
     text::settled(stored).trim().to_lowercase() == ours.to_lowercase()
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use lockstep_shared::connection::Settings;
-use lockstep_shared::entity::{Content, Customer, Product, VariantKey};
+use lockstep_shared::entity::{Content, Customer, PartKey, Product};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -52,7 +52,7 @@ enum Slot {
         external_id: String,
         /// Those that need no answer to be known.
         parts: Parts,
-        created: Vec<VariantKey>,
+        created: Vec<PartKey>,
         updated: usize,
         next: Option<Step>,
     },
@@ -216,7 +216,7 @@ fn needs_current(write: &Write) -> Option<(&Product, &String, &Parts)> {
 }
 
 fn has_all(product: &Product, current: &Current) -> bool {
-    let keys: BTreeSet<VariantKey> = current.variations.iter().map(product::key_of).collect();
+    let keys: BTreeSet<PartKey> = current.variations.iter().map(product::key_of).collect();
     product
         .variants
         .iter()
@@ -422,7 +422,7 @@ impl Update<'_> {
 
     /// Says whether a variation of ours is no variant any more. Only the first step is told what changes; those that
     /// follow know it by the parts. A variation that is neither is the shop's own.
-    fn has_lost(self, key: &VariantKey) -> bool {
+    fn has_lost(self, key: &PartKey) -> bool {
         self.step > Step::default() && self.parts.contains_key(key)
     }
 
@@ -484,7 +484,7 @@ fn matched<'a>(
 
 /// Returns the keys of variants that the product had and is to lose.
 fn gone_keys<'a>(product: &Product, changed: &'a BTreeSet<String>) -> BTreeSet<&'a str> {
-    let kept: BTreeSet<VariantKey> = product
+    let kept: BTreeSet<PartKey> = product
         .variants
         .iter()
         .map(lockstep_shared::entity::Variant::key)
@@ -501,7 +501,7 @@ fn gone_keys<'a>(product: &Product, changed: &'a BTreeSet<String>) -> BTreeSet<&
 /// What has to happen to one product's variations.
 #[derive(Clone, Debug, Default)]
 struct Changes {
-    create: Vec<(VariantKey, Value)>,
+    create: Vec<(PartKey, Value)>,
     update: Vec<Value>,
     parts: Parts,
 }
@@ -530,7 +530,7 @@ impl Changes {
         let is_more = self.create.len() + self.update.len() > BATCH_LIMIT;
         self.create.truncate(BATCH_LIMIT);
         self.update.truncate(BATCH_LIMIT - self.create.len());
-        let (created, create): (Vec<VariantKey>, Vec<Value>) = self.create.into_iter().unzip();
+        let (created, create): (Vec<PartKey>, Vec<Value>) = self.create.into_iter().unzip();
         let slot = Slot::Varied {
             parts: self.parts,
             created,
@@ -756,6 +756,7 @@ fn outcome(slot: &Slot, lists: &mut Lists<'_>) -> Option<Outcome> {
         external_id: external_id.to_owned(),
         parts: parts.clone(),
         next,
+        held: None,
     };
     Some(match slot {
         Slot::Refused(refusal) => Outcome::Rejected(refusal.clone()),
@@ -822,6 +823,7 @@ fn gone(external_id: &str, written: Result<String, ItemError>) -> Outcome {
             external_id: external_id.to_owned(),
             parts: Parts::new(),
             next: None,
+            held: None,
         },
     }
 }

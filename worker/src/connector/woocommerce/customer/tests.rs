@@ -71,6 +71,7 @@ fn ann() -> Customer {
         billing: None,
         shipping: None,
         is_active: true,
+        language: None,
     }
 }
 

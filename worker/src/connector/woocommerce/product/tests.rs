@@ -160,6 +160,10 @@ fn plain(sku: Option<&str>, barcode: Option<&str>) -> Product {
             barcode: barcode.map(str::to_owned),
             ..Variant::default()
         }],
+        categories: Vec::new(),
+        images: Vec::new(),
+        tags: Vec::new(),
+        tax_class: None,
     }
 }
 

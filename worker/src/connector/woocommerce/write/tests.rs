@@ -28,6 +28,7 @@ fn write(content: &Content, action: Action) -> Write {
         action,
         content: content.clone(),
         step: Step::default(),
+        links: std::sync::Arc::default(),
     }
 }
 
@@ -35,6 +36,7 @@ fn projected(content: &Content) -> Content {
     match content {
         Content::Customer(customer) => Content::Customer(customer::project(customer)),
         Content::Product(product) => Content::Product(product::project(product, &settings())),
+        _ => content.clone(),
     }
 }
 
@@ -88,6 +90,7 @@ fn finish(shop: &mut Shop, mut write: Write) -> Outcome {
             external_id,
             parts,
             next: Some(next),
+            ..
         } = outcome
         else {
             return outcome;
@@ -119,6 +122,7 @@ fn theirs(shop: &Shop, id: u64, content: &Content) -> crate::connector::Theirs {
     match content {
         Content::Customer(_) => shop.customer_theirs(id),
         Content::Product(_) => shop.product_theirs(id, &settings()),
+        _ => panic!("the fake shop has customers and products only"),
     }
 }
 
@@ -152,6 +156,8 @@ fn variant(attributes: &[(&str, &str)], sku: &str) -> Variant {
         barcode: None,
         price: Some(Money::new(Decimal::new(1990, 2), Currency::USD)),
         weight_kg: None,
+        dimensions: None,
+        sale: None,
     }
 }
 
@@ -164,6 +170,10 @@ fn shirt(variants: Vec<Variant>) -> Content {
         description: Some("<p>A & B</p>".to_owned()),
         summary: Some("soft\nand <warm>".to_owned()),
         variants,
+        categories: Vec::new(),
+        images: Vec::new(),
+        tags: Vec::new(),
+        tax_class: None,
     };
     projected(&Content::Product(product).canonical().unwrap())
 }
@@ -568,6 +578,7 @@ fn ann() -> Customer {
         billing: Some(address("Hauptstraße 7")),
         shipping: None,
         is_active: true,
+        language: None,
     }
 }
 
@@ -688,8 +699,7 @@ prop_compose! {
             // The fake has no two things with one code either; random ones of a product may be the same.
             barcode: barcode.filter(|code| code.contains('A')),
             price: price.map(|(cents, scale)| Money::new(Decimal::new(cents, scale), Currency::USD)),
-            weight_kg: weight.map(|(grams, scale)| Decimal::new(grams, scale)),
-        }
+            weight_kg: weight.map(|(grams, scale)| Decimal::new(grams, scale)), dimensions: None, sale: None, }
     }
 }
 
@@ -715,7 +725,7 @@ prop_compose! {
         } else {
             variants.into_iter().take(1).collect()
         };
-        let product = Product { name, status, kind, tracks_stock, description, summary, variants };
+        let product = Product { name, status, kind, tracks_stock, description, summary, variants, categories: Vec::new(), images: Vec::new(), tags: Vec::new(), tax_class: None, };
         Content::Product(product).canonical().ok()
     }
 }
@@ -742,7 +752,7 @@ prop_compose! {
         shipping in optional(any_address()),
         is_active in prop::bool::ANY,
     ) -> Option<Content> {
-        let customer = Customer { name, email, phone, company, tax_number, billing, shipping, is_active };
+        let customer = Customer { name, email, phone, company, tax_number, billing, shipping, is_active, language: None, };
         Content::Customer(customer).canonical().ok()
     }
 }
