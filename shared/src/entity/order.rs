@@ -14,6 +14,9 @@ use crate::system::System;
 /// Most lines one order may have.
 const LINE_COUNT_LIMIT: usize = 2000;
 
+/// Longest key of a line, in characters: it stands in names that the systems keep.
+const LINE_KEY_LIMIT: usize = 60;
+
 /// How far an order has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -182,8 +185,11 @@ impl Order {
         let mut keys = BTreeSet::new();
         for (position, line) in self.lines.iter().enumerate() {
             let path = |field: &str| format!("lines/{position}/{field}");
-            if line.key.is_empty() {
-                errors.push(FieldError::new(path("key"), "must not be empty"));
+            if !is_line_key(line.key.as_str()) {
+                errors.push(FieldError::new(
+                    path("key"),
+                    format!("must be 1 to {LINE_KEY_LIMIT} letters, digits, `-` or `_`"),
+                ));
             }
             if !keys.insert(&line.key) {
                 errors.push(FieldError::new(
@@ -234,6 +240,13 @@ impl Order {
             total: self.total.normalize(),
         })
     }
+}
+
+fn is_line_key(key: &str) -> bool {
+    (1..=LINE_KEY_LIMIT).contains(&key.len())
+        && key
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
 fn canonical_line(line: OrderLine) -> OrderLine {
