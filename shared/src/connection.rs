@@ -1,15 +1,19 @@
 //! Connections: one store or ERP of an organisation, with its address, its credentials and its settings.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use sqlx::PgConnection;
 
-use crate::entity::Currency;
+use crate::decide::Ownership;
+use crate::entity::{Currency, OrderStatus};
 use crate::id::{ConnectionId, OrgId};
 use crate::secret::Sealed;
-use crate::system::System;
+use crate::system::{EntityType, System};
 
 /// What a person can set about a connection, beside its address and credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +23,38 @@ pub struct Settings {
     pub currency: Currency,
     /// Unit in which the remote states weights.
     pub weight_unit: WeightUnit,
+    /// Which number of the remote's counts as its stock.
+    pub stock: StockSettings,
+    /// What the remote calls the states of an order, where that is not the usual: read and written so.
+    pub order_statuses: BTreeMap<OrderStatus, String>,
+    /// Whether people may notice what is written: mails to customers, messages and activities (R17).
+    pub notifies_people: bool,
+    /// Who has the last word on what, by type of record; the usual rules hold for types that are not named.
+    pub ownership: BTreeMap<EntityType, Ownership>,
+}
+
+/// Which number of a system's counts as its stock.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StockSettings {
+    pub basis: StockBasis,
+    /// Units that are kept back: never offered elsewhere.
+    pub safety_stock: Decimal,
+    /// The warehouse that is meant, by its id in the remote; none: all of them together.
+    pub warehouse: Option<i64>,
+}
+
+/// A way to count stock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StockBasis {
+    /// What is there without what was sold and not delivered yet.
+    #[default]
+    Available,
+    /// What is there.
+    OnHand,
+    /// What there will be once everything ordered has come in and gone out.
+    Forecast,
 }
 
 impl Default for Settings {
@@ -26,6 +62,10 @@ impl Default for Settings {
         Self {
             currency: Currency::USD,
             weight_unit: WeightUnit::Kg,
+            stock: StockSettings::default(),
+            order_statuses: BTreeMap::new(),
+            notifies_people: false,
+            ownership: BTreeMap::new(),
         }
     }
 }

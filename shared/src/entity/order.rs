@@ -18,7 +18,7 @@ const LINE_COUNT_LIMIT: usize = 2000;
 const LINE_KEY_LIMIT: usize = 60;
 
 /// How far an order has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderStatus {
     /// Placed, not paid.
