@@ -19,6 +19,7 @@ use lockstep_shared::effect::{self, Effect};
 use lockstep_shared::entity::{Content, fields_of};
 use lockstep_shared::id::{BatchId, RecordId};
 use lockstep_shared::item::{self, Referred, State};
+use lockstep_shared::preview;
 use lockstep_shared::record::{self, Put};
 use lockstep_shared::{batch, db};
 use serde_json::json;
@@ -132,6 +133,10 @@ fn links(referred: &BTreeMap<RecordId, Referred>) -> Links {
 async fn bring_over(hand: &Hand<'_>, connector: &dyn Connector, works: &mut [Work]) -> Result<(), Stopped> {
     doubt::resolve(hand, connector, works).await?;
     let mut writes = look_and_decide(hand, connector, works).await?;
+    if hand.sync.dry_run {
+        plan_only(works, writes);
+        return Ok(());
+    }
     let watch = stock::watch(hand, connector, works, &mut writes).await?;
     send_all(hand, connector, works, writes).await?;
     if let Some(watch) = watch {
@@ -140,6 +145,15 @@ async fn bring_over(hand: &Hand<'_>, connector: &dyn Connector, works: &mut [Wor
         stock::leave_corrected(works);
     }
     Ok(())
+}
+
+/// Has a dry run note what it would send.
+fn plan_only(works: &mut [Work], writes: Vec<Write>) {
+    for write in writes {
+        if let Some(work) = works.iter_mut().find(|work| work.item.item_id == write.item) {
+            work.plan(write);
+        }
+    }
 }
 
 async fn send_all(
@@ -328,6 +342,7 @@ fn decide_one(
             }
         },
     };
+    work.theirs.clone_from(&content);
     if let Some(external_id) = &external_id {
         work.found(external_id.clone(), parts.clone());
     }
@@ -399,6 +414,9 @@ fn all_paths(content: &Content) -> std::collections::BTreeSet<String> {
 async fn settle(hand: &Hand<'_>, works: &[Work], end: &End) -> Result<(), BatchError> {
     let mut tx = hand.begin_settling().await?;
     let org = hand.org;
+    if hand.sync.dry_run {
+        return settle_dry(hand, tx, works, end).await;
+    }
     // The stage is locked first by every transaction that opens or closes a batch.
     let stage = lockstep_shared::stage::lock(&mut tx, org, hand.stage.stage_id).await?;
     let follow_up = open_follow_up(hand, &mut tx, &stage, works).await?;
@@ -434,6 +452,19 @@ async fn settle(hand: &Hand<'_>, works: &[Work], end: &End) -> Result<(), BatchE
     }
     if is_over {
         item::let_go(&mut tx, org, hand.batch.batch_id).await?;
+    }
+    hand.leave(&mut tx, &counts(works), end).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Settles a batch of a dry run: what it found is kept, and its items go back as they were.
+async fn settle_dry(hand: &Hand<'_>, mut tx: OrgTx, works: &[Work], end: &End) -> Result<(), BatchError> {
+    let stage = lockstep_shared::stage::lock(&mut tx, hand.org, hand.stage.stage_id).await?;
+    let previews: Vec<_> = works.iter().filter_map(Work::preview).collect();
+    let key = (hand.batch.sync_id, stage.connection_id, stage.entity_type);
+    preview::store(&mut tx, hand.org, key, &previews).await?;
+    if !matches!(end, End::Later { .. }) {
+        item::let_go(&mut tx, hand.org, hand.batch.batch_id).await?;
     }
     hand.leave(&mut tx, &counts(works), end).await?;
     Ok(tx.commit().await?)

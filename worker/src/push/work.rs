@@ -9,6 +9,7 @@ use lockstep_shared::effect::{Effect, State as EffectState};
 use lockstep_shared::entity::{Content, Customer};
 use lockstep_shared::id::{BatchId, RecordId};
 use lockstep_shared::item::{Loaded, Referred, Settled, State};
+use lockstep_shared::preview::{self, Preview};
 use lockstep_shared::system::EntityType;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ pub struct Work {
     pub expected: Option<Content>,
     /// What the records of the batch refer to.
     pub links: Arc<Links>,
+    /// What the remote was seen to hold.
+    pub theirs: Option<Content>,
     /// Whether what was written last is not what we hold, but what sales meanwhile left of it.
     pub is_corrected: bool,
     pub external_id: Option<String>,
@@ -77,6 +80,11 @@ pub enum Fate {
     /// It can't be carried before something else is; looked at again by the next sync.
     Waiting {
         reason: String,
+    },
+    /// It would be written, were this not a dry run.
+    Planned {
+        action: preview::Action,
+        content: Content,
     },
     Retry {
         refusal: Refusal,
@@ -170,6 +178,7 @@ impl Work {
             base,
             expected: None,
             links: links.clone(),
+            theirs: None,
             is_corrected: false,
             external_id: item.external_id.clone(),
             parts: serde_json::from_value(item.parts.clone()).unwrap_or_default(),
@@ -511,6 +520,7 @@ impl Work {
             | Fate::Synced { .. }
             | Fate::Outdated { .. }
             | Fate::Waiting { .. }
+            | Fate::Planned { .. }
             | Fate::Retry { .. } => None,
         }
     }
@@ -527,8 +537,56 @@ impl Work {
             Fate::Conflict { .. } => counts.conflicts += 1,
             // Looked at and left for later counts as passed over in this sync.
             Fate::Skipped { .. } | Fate::Waiting { .. } => counts.skipped += 1,
+            Fate::Planned { action, .. } => match action {
+                preview::Action::Create => counts.created += 1,
+                _ => counts.updated += 1,
+            },
             Fate::Open | Fate::Doubtful { .. } | Fate::Retry { .. } => {}
         }
+    }
+
+    /// Notes what would be written, in the place of writing it.
+    pub fn plan(&mut self, write: Write) {
+        let action = match (self.making, &write.action) {
+            (Making::No, Action::Update { .. }) => preview::Action::Update,
+            (_, Action::Delete { .. }) => preview::Action::Delete,
+            (_, Action::Create | Action::Update { .. }) => preview::Action::Create,
+        };
+        self.fate = Fate::Planned {
+            action,
+            content: write.content,
+        };
+    }
+
+    /// Tells what a dry run found about it; `None` where it was not looked at.
+    pub fn preview(&self) -> Option<Preview> {
+        let (action, changes, reason) = match &self.fate {
+            Fate::Planned { action, content } => {
+                (*action, preview::changes(self.theirs.as_ref(), content), None)
+            }
+            Fate::Synced { .. } | Fate::Outdated { .. } => {
+                (preview::Action::Unchanged, BTreeMap::new(), None)
+            }
+            Fate::Waiting { reason } => (preview::Action::Waits, BTreeMap::new(), Some(reason.clone())),
+            Fate::InDoubt { .. } => {
+                let reason = "a request that carries it had no answer yet".to_owned();
+                (preview::Action::Waits, BTreeMap::new(), Some(reason))
+            }
+            Fate::Failed { refusal, .. } | Fate::Retry { refusal } => {
+                (preview::Action::Refused, BTreeMap::new(), Some(words(refusal)))
+            }
+            Fate::Conflict { reason, .. } | Fate::Skipped { reason, .. } => {
+                (preview::Action::Conflict, BTreeMap::new(), Some(reason.clone()))
+            }
+            Fate::Open | Fate::Doubtful { .. } => return None,
+        };
+        Some(Preview {
+            item: self.item.item_id,
+            record: self.item.record_id,
+            action,
+            changes,
+            reason,
+        })
     }
 
     /// Returns the item's new row. `None` leaves it with the batch as it is: it is still to be done.
@@ -547,6 +605,7 @@ impl Work {
             follow_up: None,
         };
         match &self.fate {
+            Fate::Planned { .. } => return None,
             Fate::Open | Fate::Doubtful { .. } if !is_over => return None,
             Fate::Open | Fate::Doubtful { .. } => {}
             Fate::InDoubt { .. } => {
