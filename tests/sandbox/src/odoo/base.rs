@@ -9,9 +9,9 @@ use super::{domain, schema};
 use crate::geography;
 
 /// Builds the database of a new installation.
-pub(super) fn fresh() -> Database {
-    let mut db = Database::default();
-    for model in schema::models() {
+pub(super) fn fresh(version: u32) -> Database {
+    let mut db = Database::of_version(version);
+    for model in schema::models(version) {
         db.add_model(model);
     }
     let mut session = Session::new(&mut db, now_micros());
@@ -44,7 +44,36 @@ pub(super) fn fresh() -> Database {
             ADMIN,
             json!({"name": "Administrator", "login": "admin"}),
         ),
+        ("res.company", 1, json!({"name": "My Company"})),
         ("res.currency", 1, json!({"name": "USD"})),
+        // As installed: there, and not in use.
+        ("res.currency", 125, json!({"name": "EUR", "active": false})),
+        ("res.currency", 142, json!({"name": "GBP", "active": false})),
+        (
+            "res.currency",
+            25,
+            json!({"name": "JPY", "active": false, "rounding": 1.0, "decimal_places": 0}),
+        ),
+        (
+            "account.tax.group",
+            1,
+            json!({"name": "Tax 15%", "country_id": 233}),
+        ),
+        (
+            "ir.sequence",
+            1,
+            json!({"name": "Sales Order", "code": "sale.order", "prefix": "S"}),
+        ),
+        (
+            "ir.sequence",
+            2,
+            json!({"name": "YourCompany Sequence out", "code": "stock.picking.out", "prefix": "WH/OUT/"}),
+        ),
+        (
+            "ir.sequence",
+            3,
+            json!({"name": "YourCompany Sequence in", "code": "stock.picking.in", "prefix": "WH/IN/"}),
+        ),
         ("uom.uom", 1, json!({"name": "Units"})),
         ("res.lang", 1, json!({"name": "English (US)", "code": "en_US"})),
         ("account.tax", 1, json!({"name": "15%", "amount": 15.0})),
@@ -64,8 +93,9 @@ pub(super) fn fresh() -> Database {
         (
             "decimal.precision",
             4,
-            json!({"name": "Product Unit", "digits": 2}),
+            json!({"name": super::sale::unit_precision(version), "digits": 2}),
         ),
+        ("decimal.precision", 5, json!({"name": "Discount", "digits": 2})),
         (
             "ir.config_parameter",
             1,
@@ -95,6 +125,7 @@ fn put(session: &mut Session<'_>, model: &str, id: i64, view: &Value) {
 
 fn row_of(session: &Session<'_>, model: &str, view: &Value) -> Row {
     let mut row = session.blank(model);
+    let view = &super::sale::as_recorded(session.db.version, model, view);
     let table = &session.db.table(model).model;
     for (at, field) in table.fields.iter().enumerate() {
         let Some(value) = view.get(&field.name).filter(|_| Session::is_stored(field)) else {
@@ -133,6 +164,7 @@ pub(super) fn restore(db: &mut Database, data: &Map<String, Value>) -> usize {
             count += 1;
         }
     }
+    super::sale::continue_names(db);
     name_units(db, data);
     order_lines(db, data);
     dress_variants(db, data);

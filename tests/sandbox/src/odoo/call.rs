@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::domain::Window;
 use super::exception::Exception;
+use super::noise::Quiet;
 use super::read::Links;
 use super::session::Session;
 
@@ -77,6 +78,7 @@ fn signature(
     let known = METHODS.iter().find(|(name, _, _)| *name == method);
     known
         .filter(|_| method != "check_object_reference" || model == "ir.model.data")
+        .or_else(|| super::action::signature(model, method))
         .ok_or_else(|| Exception::attribute(format!("The method '{model}.{method}' does not exist")))
 }
 
@@ -107,11 +109,15 @@ impl Session<'_> {
                 .and_then(|limit| usize::try_from(limit).ok()),
             order: argument("order").as_str().map(str::to_owned),
         };
+        self.quiet = context.map(Quiet::of).unwrap_or_default();
         let links = match arguments.get("load") {
             Some(load) if !load.is_string() => Links::Bare,
             _ => Links::Named,
         };
         let ids = ids(argument("ids"));
+        if super::action::signature(model, method).is_some() {
+            return self.act(model, method, &ids, arguments);
+        }
         match method {
             "search" => Ok(json!(self.search(model, argument("domain"), &window)?)),
             "search_read" => {
@@ -210,8 +216,14 @@ impl Session<'_> {
             if let super::model::Kind::Selection(options) = field.kind {
                 about.insert("selection".to_owned(), json!(options));
             }
-            if let super::model::Kind::Measure(_) = field.kind {
-                about.insert("digits".to_owned(), json!([16, 2]));
+            match field.kind {
+                super::model::Kind::Measure(precision) => {
+                    about.insert("digits".to_owned(), json!([16, self.digits(precision)]));
+                }
+                super::model::Kind::Digits(digits) => {
+                    about.insert("digits".to_owned(), json!([16, digits]));
+                }
+                _ => {}
             }
             if !attributes.is_empty() {
                 about.retain(|name, _| attributes.contains(name));
@@ -331,7 +343,7 @@ fn check_arguments(method: &str, parameters: &[&str], arguments: &Arguments) -> 
     Ok(())
 }
 
-fn ids(value: &Value) -> Vec<i64> {
+pub(super) fn ids(value: &Value) -> Vec<i64> {
     match value {
         Value::Number(number) => number.as_i64().into_iter().collect(),
         Value::Array(list) => list.iter().filter_map(Value::as_i64).collect(),
@@ -339,7 +351,7 @@ fn ids(value: &Value) -> Vec<i64> {
     }
 }
 
-fn texts(value: &Value) -> Vec<String> {
+pub(super) fn texts(value: &Value) -> Vec<String> {
     value
         .as_array()
         .into_iter()

@@ -3,22 +3,29 @@
 //! Partners, products, attributes and what they refer to follow the rules of `facts/systems.md` part B and
 //! `facts/mapping-odoo.md`; other models can be read when they were recorded.
 
+mod action;
 mod base;
 mod call;
 mod database;
+mod delivery;
 mod domain;
 mod exception;
 mod load;
 mod model;
+mod noise;
 mod partner;
+mod pricelist;
 mod product;
 mod read;
 mod rpc;
+mod sale;
 mod schema;
 mod session;
 mod snapshot;
+mod tax;
 #[cfg(test)]
 mod tests;
+mod web;
 mod write;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -28,6 +35,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use self::database::Database;
+pub use self::noise::Noise;
 use self::read::Links;
 use self::rpc::{Office, User};
 use self::session::{ADMIN, Session, now_micros};
@@ -88,7 +96,7 @@ impl Erp {
             may_create: true,
         };
         let office = Arc::new(Office {
-            db: Arc::new(Mutex::new(base::fresh())),
+            db: Arc::new(Mutex::new(base::fresh(options.major_version))),
             users: Mutex::new(vec![admin]),
             database: options.database,
             major_version: options.major_version,
@@ -106,6 +114,11 @@ impl Erp {
 
     pub fn ledger(&self) -> &Ledger {
         &self.office.ledger
+    }
+
+    /// Counts what the API caused besides its effects, since the start or the last restore.
+    pub fn noise(&self) -> Noise {
+        self.lock().noise
     }
 
     pub fn faults(&self) -> &FaultPlan {
@@ -212,7 +225,7 @@ impl Erp {
     pub(crate) fn put_recorded(&self, data: &Map<String, Value>) -> usize {
         let mut db = self.lock();
         let count = base::restore(&mut db, data);
-        for model in ["res.partner", "product.product"] {
+        for model in ["res.partner", "product.product", "sale.order"] {
             let ids: Vec<i64> = db.table(model).rows.keys().copied().collect();
             Session::new(&mut db, now_micros()).announce(model, &ids, &self.office.ledger, Origin::People);
         }

@@ -14,6 +14,11 @@ pub(super) enum Kind {
     Float,
     /// Rounded to the digits of this `decimal.precision`.
     Measure(&'static str),
+    /// Rounded to this many digits.
+    Digits(u8),
+    /// An amount in the currency of its record.
+    Monetary,
+    Json,
     Boolean,
     Selection(&'static [(&'static str, &'static str)]),
     Many2one(String),
@@ -48,7 +53,7 @@ pub(super) struct Field {
 impl Field {
     pub(super) fn new(name: &str, label: &str, kind: Kind, place: Place) -> Self {
         let default = match kind {
-            Kind::Float | Kind::Measure(_) => Value::from(0.0),
+            Kind::Float | Kind::Measure(_) | Kind::Digits(_) | Kind::Monetary => Value::from(0.0),
             Kind::Integer => Value::from(0),
             Kind::Many2many(_) => Value::Array(Vec::new()),
             _ => Value::Bool(false),
@@ -89,7 +94,9 @@ impl Field {
             Kind::Text => "text",
             Kind::Html => "html",
             Kind::Integer => "integer",
-            Kind::Float | Kind::Measure(_) => "float",
+            Kind::Float | Kind::Measure(_) | Kind::Digits(_) => "float",
+            Kind::Monetary => "monetary",
+            Kind::Json => "json",
             Kind::Boolean => "boolean",
             Kind::Selection(_) => "selection",
             Kind::Many2one(_) => "many2one",

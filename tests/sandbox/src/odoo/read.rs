@@ -108,7 +108,7 @@ impl Session<'_> {
             || self.db.flag(model, id, "active")
     }
 
-    fn computed(&self, model: &str, id: i64, name: &str) -> Value {
+    pub(super) fn computed(&self, model: &str, id: i64, name: &str) -> Value {
         match (model, name) {
             ("product.template", "product_variant_id") => self
                 .shown_variants(id)
@@ -125,6 +125,7 @@ impl Session<'_> {
                 };
                 json!(variants.iter().map(quantity).sum::<f64>())
             }
+            ("product.template", "type") => self.db.value(model, id, "detailed_type"),
             ("product.template", _) => match self.only_variant(id) {
                 Some(variant) => self.db.value("product.product", variant, name),
                 None if matches!(name, "weight" | "volume") => self.agreed_measure(id, name),
@@ -154,6 +155,9 @@ impl Session<'_> {
                 }
             }
             ("res.partner", "commercial_partner_id") => json!(self.commercial_partner(id)),
+            ("sale.order.line", _) => self.line_field(id, name),
+            ("stock.move" | "stock.picking", _) => self.delivery_field(model, id, name),
+            ("account.tax", "price_include") => json!(self.is_included(id)),
             _ => Value::Bool(false),
         }
     }
@@ -215,7 +219,7 @@ impl Session<'_> {
         }
     }
 
-    fn commercial_partner(&self, id: i64) -> i64 {
+    pub(super) fn commercial_partner(&self, id: i64) -> i64 {
         match self.db.link("res.partner", id, "parent_id") {
             Some(parent) if !self.db.flag("res.partner", id, "is_company") => self.commercial_partner(parent),
             _ => id,
@@ -285,6 +289,9 @@ impl Session<'_> {
                 let attribute = self.db.link(model, id, "attribute_id").unwrap_or_default();
                 self.db.text("product.attribute", attribute, "name")
             }
+            "product.pricelist" => self.pricelist_name(id),
+            "sale.order.line" => self.line_name(id),
+            "stock.move" => self.db.text(model, id, "reference"),
             "ir.model.data" => self.db.text(model, id, "complete_name"),
             "ir.config_parameter" => self.db.text(model, id, "key"),
             _ => {

@@ -316,6 +316,7 @@ impl Office {
         let mut session = Session::new(&mut db, start);
         session.user = call.user.id;
         session.may_create = call.user.may_create;
+        session.is_api = true;
         match session.call(call.model, call.method, &call.arguments) {
             Ok(result) => {
                 session.commit(&self.ledger, Some(call.request));

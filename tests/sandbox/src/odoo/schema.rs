@@ -1,4 +1,4 @@
-//! The models of the stand-in. Orders, payments and stock come with a recording, read as they are.
+//! The models of the stand-in. Payments and stock come with a recording, read as they are.
 
 use super::model::Kind::{
     Boolean, Char, Float, Html, Integer, Many2many, Many2one, Measure, One2many, Selection, Text,
@@ -13,9 +13,19 @@ const PARTNER_TYPES: &[(&str, &str)] = &[
     ("other", "Other"),
 ];
 const PRODUCT_TYPES: &[(&str, &str)] = &[("consu", "Goods"), ("service", "Service"), ("combo", "Combo")];
+/// Up to 17 one field says both what a product is and whether stock is kept (facts: mapping-odoo 6).
+const DETAILED_TYPES: &[(&str, &str)] = &[
+    ("consu", "Consumable"),
+    ("service", "Service"),
+    ("product", "Storable Product"),
+];
 const INVOICING: &[(&str, &str)] = &[
     ("order", "Ordered quantities"),
     ("delivery", "Delivered quantities"),
+];
+const ROUNDINGS: &[(&str, &str)] = &[
+    ("round_per_line", "Round per Line"),
+    ("round_globally", "Round Globally"),
 ];
 const VARIANTS: &[(&str, &str)] = &[
     ("always", "Instantly"),
@@ -29,37 +39,35 @@ const DISPLAYS: &[(&str, &str)] = &[
     ("color", "Color"),
 ];
 
-fn field(name: &str, label: &str, kind: Kind) -> Field {
+pub(super) fn field(name: &str, label: &str, kind: Kind) -> Field {
     Field::new(name, label, kind, Stored)
 }
 
-fn indexed(name: &str, label: &str, kind: Kind) -> Field {
+pub(super) fn indexed(name: &str, label: &str, kind: Kind) -> Field {
     Field::new(name, label, kind, Indexed)
 }
 
-fn computed(name: &str, label: &str, kind: Kind) -> Field {
+pub(super) fn computed(name: &str, label: &str, kind: Kind) -> Field {
     Field::new(name, label, kind, Computed)
 }
 
-fn to(name: &str, label: &str, model: &str) -> Field {
+pub(super) fn to(name: &str, label: &str, model: &str) -> Field {
     indexed(name, label, Many2one(model.to_owned()))
 }
 
-fn many(name: &str, label: &str, model: &str) -> Field {
+pub(super) fn many(name: &str, label: &str, model: &str) -> Field {
     field(name, label, Many2many(model.to_owned()))
 }
 
-fn lines(name: &str, label: &str, model: &str, inverse: &'static str) -> Field {
+pub(super) fn lines(name: &str, label: &str, model: &str, inverse: &'static str) -> Field {
     computed(name, label, One2many(model.to_owned(), inverse))
 }
 
 /// The fields that a product variant has from its template.
-fn template_fields(place: Place) -> Vec<Field> {
-    let fields = vec![
+fn template_fields(place: Place, version: u32) -> Vec<Field> {
+    let mut fields = vec![
         field("name", "Name", Char).required(),
         field("list_price", "Sales Price", Float).or(1.0),
-        field("type", "Product Type", Selection(PRODUCT_TYPES)).or("consu"),
-        field("is_storable", "Track Inventory", Boolean),
         to("categ_id", "Product Category", "product.category"),
         many("taxes_id", "Sales Taxes", "account.tax").or(vec![1]),
         many("supplier_taxes_id", "Purchase Taxes", "account.tax"),
@@ -79,6 +87,17 @@ fn template_fields(place: Place) -> Vec<Field> {
         ),
         to("currency_id", "Currency", "res.currency").or(1),
     ];
+    if version < 18 {
+        fields.extend([
+            field("detailed_type", "Product Type", Selection(DETAILED_TYPES)).or("consu"),
+            computed("type", "Type", Selection(DETAILED_TYPES)),
+        ]);
+    } else {
+        fields.extend([
+            field("type", "Product Type", Selection(PRODUCT_TYPES)).or("consu"),
+            field("is_storable", "Track Inventory", Boolean),
+        ]);
+    }
     let moved = |mut one: Field| {
         if place == Inherited {
             one.place = Inherited;
@@ -89,9 +108,20 @@ fn template_fields(place: Place) -> Vec<Field> {
     fields.into_iter().map(moved).collect()
 }
 
-/// Builds every model.
-pub(super) fn models() -> Vec<Model> {
-    let mut template = template_fields(Stored);
+/// Builds every model of a major version.
+pub(super) fn models(version: u32) -> Vec<Model> {
+    let mut models = base_models(version);
+    models.extend(super::sale::models(version));
+    models.extend(super::pricelist::models());
+    models.push(super::tax::model(version));
+    models.push(super::tax::group());
+    models.extend(super::delivery::models(version));
+    models.extend(super::noise::models());
+    models
+}
+
+fn base_models(version: u32) -> Vec<Model> {
+    let mut template = template_fields(Stored, version);
     template.extend([
         field("active", "Active", Boolean).or(true),
         computed("default_code", "Internal Reference", Char),
@@ -113,7 +143,7 @@ pub(super) fn models() -> Vec<Model> {
         computed("product_variant_count", "# Product Variants", Integer),
         computed("qty_available", "Quantity On Hand", Float),
     ]);
-    let mut variant = template_fields(Inherited);
+    let mut variant = template_fields(Inherited, version);
     variant.extend([
         to("product_tmpl_id", "Product Template", "product.template").required(),
         field("active", "Active", Boolean).or(true),
@@ -265,20 +295,6 @@ pub(super) fn models() -> Vec<Model> {
             ],
         ),
         Model::new(
-            "account.tax",
-            "Tax",
-            "id",
-            vec![
-                field("name", "Tax Name", Char).required(),
-                field("amount", "Amount", Float),
-                field("amount_type", "Tax Computation", Char).or("percent"),
-                field("type_tax_use", "Tax Type", Char).or("sale"),
-                field("price_include", "Included in Price", Boolean),
-                field("active", "Active", Boolean).or(true),
-                to("country_id", "Country", "res.country"),
-            ],
-        ),
-        Model::new(
             "uom.uom",
             "Product Unit of Measure",
             "id",
@@ -314,6 +330,38 @@ pub(super) fn models() -> Vec<Model> {
             vec![
                 indexed("name", "Usage", Char).required(),
                 field("digits", "Digits", Integer),
+            ],
+        ),
+        Model::new(
+            "res.company",
+            "Companies",
+            "id",
+            vec![
+                field("name", "Company Name", Char).required(),
+                to("currency_id", "Currency", "res.currency").or(1),
+                to("country_id", "Country", "res.country").or(233),
+                field(
+                    "tax_calculation_rounding_method",
+                    "Tax Calculation Rounding Method",
+                    Selection(ROUNDINGS),
+                )
+                .or(if version >= 19 {
+                    "round_globally"
+                } else {
+                    "round_per_line"
+                }),
+            ],
+        ),
+        Model::new(
+            "ir.sequence",
+            "Sequence",
+            "id",
+            vec![
+                field("name", "Name", Char).required(),
+                indexed("code", "Sequence Code", Char),
+                field("prefix", "Prefix", Char),
+                field("padding", "Sequence Size", Integer).or(5),
+                field("number_next", "Next Number", Integer).or(1),
             ],
         ),
         Model::new(

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::database::{Database, Row};
 use super::exception::Exception;
 use super::model::{Field, Kind, Place};
+use super::noise::Quiet;
 use crate::ledger::{Effect, Ledger, Operation, Origin};
 
 /// A transaction. Its time is its start, whenever it commits (facts: systems B6).
@@ -20,6 +21,12 @@ pub(crate) struct Session<'a> {
     pub(super) active_test: bool,
     /// Set while a variant makes its own template, which then makes no variant.
     pub(super) skips_variants: bool,
+    /// What the context of the call keeps quiet.
+    pub(super) quiet: Quiet,
+    /// Whether the API is at work and not people.
+    pub(super) is_api: bool,
+    /// The order whose lines are being written as a whole; its amounts follow at the end.
+    pub(super) order_at_work: Option<i64>,
     felt: Vec<(String, i64, Operation)>,
 }
 
@@ -35,6 +42,9 @@ impl<'a> Session<'a> {
             may_create: true,
             active_test: true,
             skips_variants: false,
+            quiet: Quiet::default(),
+            is_api: false,
+            order_at_work: None,
             felt: Vec::new(),
         }
     }
@@ -88,6 +98,9 @@ impl<'a> Session<'a> {
             }));
         }
         ledger.record(effects);
+        if request.is_some() {
+            self.db.count_noise(&touched);
+        }
         for (model, id) in touched.keys() {
             self.announce(model, &[*id], ledger, origin);
         }
@@ -99,6 +112,7 @@ impl<'a> Session<'a> {
         let entity = match model {
             "res.partner" => "customer",
             "product.product" => "product",
+            "sale.order" => "sale_order",
             _ => return,
         };
         for id in ids {
@@ -125,6 +139,7 @@ impl<'a> Session<'a> {
                     .map(|variant| ("product.product".to_owned(), variant)),
             );
         }
+        family.extend(self.lines_of_order(model, id));
         family
     }
 
@@ -146,7 +161,9 @@ impl<'a> Session<'a> {
             "product.template.attribute.value" => "price_extra",
             "product.category" => "category",
             "ir.model.data" => "external_id",
-            "sale.order" => "order",
+            "sale.order" => "sale_order",
+            "sale.order.line" => "sale_order_line",
+            "account.tax" => "tax",
             "account.payment" => "payment",
             "stock.quant" => "stock",
             _ => "other",
@@ -165,6 +182,7 @@ impl<'a> Session<'a> {
             }
             // A contact of a company is somebody; every other child is an address of its parent.
             "res.partner" if value("type").is_some_and(|kind| *kind != "contact") => value("parent_id"),
+            "sale.order.line" => value("order_id"),
             _ => None,
         };
         owner.and_then(Value::as_i64).unwrap_or(id)
@@ -174,6 +192,7 @@ impl<'a> Session<'a> {
         let natural = match model {
             "res.partner" => self.db.text(model, id, "email"),
             "product.product" => self.db.text(model, id, "default_code"),
+            "sale.order" => self.order_reference(id),
             _ => String::new(),
         };
         self.external_id(model, id)
@@ -187,6 +206,10 @@ impl<'a> Session<'a> {
             .map(|external| format!("marker:{external}"))
             .into_iter()
             .collect();
+        if model == "sale.order" {
+            keys.extend(self.order_keys(id));
+            return keys;
+        }
         let (field, prefix) = if model == "res.partner" {
             ("email", "email")
         } else {
@@ -272,16 +295,20 @@ impl<'a> Session<'a> {
 
     /// Rounds a measure to its digits (facts: mapping-odoo 1).
     pub(super) fn rounded(&self, number: f64, precision: &str) -> f64 {
+        let digits = self.digits(precision);
+        let factor = 10_f64.powi(i32::try_from(digits).unwrap_or(2));
+        (number * factor).round() / factor
+    }
+
+    /// Returns how many digits a measure has.
+    pub(super) fn digits(&self, precision: &str) -> i64 {
         let row = self
             .db
             .with("decimal.precision", "name", precision)
             .into_iter()
             .next();
-        let digits = row
-            .and_then(|row| self.db.link("decimal.precision", row, "digits"))
-            .unwrap_or(2);
-        let factor = 10_f64.powi(i32::try_from(digits).unwrap_or(2));
-        (number * factor).round() / factor
+        row.and_then(|row| self.db.link("decimal.precision", row, "digits"))
+            .unwrap_or(2)
     }
 
     pub(super) fn is_stored(field: &Field) -> bool {

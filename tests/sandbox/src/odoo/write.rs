@@ -27,6 +27,7 @@ impl Session<'_> {
         }
         let id = self.create_quietly(model, vals)?;
         self.feel(model, id, Operation::Created);
+        self.note_creation(model, id);
         Ok(id)
     }
 
@@ -45,6 +46,7 @@ impl Session<'_> {
         model: &str,
         vals: &Map<String, Value>,
     ) -> Result<i64, Exception> {
+        let vals = &self.prepared(model, vals)?;
         let mut sorted = self.sort_values(model, vals)?;
         if model == "product.product" {
             self.provide_template(&mut sorted.stored, &sorted.inherited)?;
@@ -55,9 +57,7 @@ impl Session<'_> {
         self.check_required(model, &row)?;
         self.db.put(model, id, row);
         self.after_create(model, id)?;
-        for (field, commands) in sorted.lines {
-            self.write_lines(&field, id, &commands)?;
-        }
+        self.write_all_lines(model, id, sorted.lines)?;
         if model == "product.template" && !self.skips_variants {
             self.sync_variants(id)?;
         }
@@ -71,6 +71,9 @@ impl Session<'_> {
             "res.partner" => self.settle_new_partner(id),
             "product.product" => self.settle_new_variant(id)?,
             "ir.model.data" => self.settle_external_id(id)?,
+            "sale.order" => self.settle_new_order(id),
+            "sale.order.line" => self.settle_new_line(id)?,
+            "account.tax" => self.settle_tax(id)?,
             "product.template.attribute.line" => {
                 if let Some(template) = self.db.link(model, id, "product_tmpl_id") {
                     self.sync_variants(template)?;
@@ -106,6 +109,7 @@ impl Session<'_> {
         id: i64,
         vals: &Map<String, Value>,
     ) -> Result<(), Exception> {
+        let vals = &self.rewritten(model, id, vals)?;
         let sorted = self.sort_values(model, vals)?;
         let Some(mut row) = self.db.row(model, id).cloned() else {
             return Ok(());
@@ -120,9 +124,7 @@ impl Session<'_> {
         {
             self.write_one("product.template", template, &sorted.inherited)?;
         }
-        for (field, commands) in sorted.lines {
-            self.write_lines(&field, id, &commands)?;
-        }
+        self.write_all_lines(model, id, sorted.lines)?;
         self.write_indirect(model, id, sorted.indirect)?;
         self.after_write(model, id, vals)?;
         self.check_constraints(model, id)
@@ -156,6 +158,10 @@ impl Session<'_> {
                     self.sync_variants(template)?;
                 }
             }
+            "sale.order" => self.settle_order(id, vals)?,
+            "sale.order.line" => self.settle_line(id, vals)?,
+            "account.tax" => self.settle_tax(id)?,
+            "stock.move" => self.settle_move(id),
             _ => {}
         }
         Ok(())
@@ -168,6 +174,7 @@ impl Session<'_> {
                 return Err(Exception::missing(model, *id, self.user));
             }
         }
+        self.check_unlink(model, ids)?;
         for id in ids {
             self.feel(model, *id, Operation::Deleted);
             self.erase(model, *id);
@@ -184,9 +191,12 @@ impl Session<'_> {
             ],
             "product.template.attribute.line" => &[("product.template.attribute.value", "attribute_line_id")],
             "product.attribute" => &[("product.attribute.value", "attribute_id")],
+            "sale.order" => &[("sale.order.line", "order_id")],
+            "product.pricelist" => &[("product.pricelist.item", "pricelist_id")],
             _ => &[],
         };
         let template = self.db.link(model, id, "product_tmpl_id");
+        let order = self.db.link(model, id, "order_id");
         for external in self.db.with("ir.model.data", "target", format!("{model},{id}")) {
             self.db.remove("ir.model.data", external);
         }
@@ -197,6 +207,7 @@ impl Session<'_> {
             }
         }
         match (model, template) {
+            ("sale.order.line", _) => order.into_iter().for_each(|order| self.amount_order(order)),
             ("product.product", Some(template)) => self.drop_empty_template(template),
             ("product.template.attribute.line", Some(template)) => {
                 let _ = self.sync_variants(template);
@@ -262,6 +273,10 @@ impl Session<'_> {
             },
             Kind::Float => json!(number(value)?),
             Kind::Measure(precision) => json!(self.rounded(number(value)?, precision)),
+            Kind::Digits(digits) => json!(super::sale::to_digits(number(value)?, *digits)),
+            Kind::Monetary => json!(super::sale::to_digits(number(value)?, 2)),
+            Kind::Json if is_empty => Value::Bool(false),
+            Kind::Json => value.clone(),
             Kind::Boolean => json!(is_true(value)),
             Kind::Selection(options) => match value.as_str() {
                 Some(text) if options.iter().any(|(key, _)| *key == text) => value.clone(),
@@ -309,6 +324,23 @@ impl Session<'_> {
         }
     }
 
+    /// Writes the lines of a record; the amounts of an order follow once, at the end.
+    fn write_all_lines(&mut self, model: &str, id: i64, lines: Vec<(Field, Value)>) -> Result<(), Exception> {
+        if model == "sale.order" {
+            self.order_at_work = Some(id);
+        }
+        let has_lines = !lines.is_empty();
+        let mut written = lines.into_iter();
+        let written = written.try_for_each(|(field, commands)| self.write_lines(&field, id, &commands));
+        if model == "sale.order" {
+            self.order_at_work = None;
+            if has_lines {
+                self.amount_order(id);
+            }
+        }
+        written
+    }
+
     /// Carries out the commands of a one2many: create, update, delete.
     fn write_lines(&mut self, field: &Field, id: i64, commands: &Value) -> Result<(), Exception> {
         let Kind::One2many(model, inverse) = &field.kind else {
@@ -327,8 +359,17 @@ impl Session<'_> {
                     vals.insert((*inverse).to_owned(), json!(id));
                     self.create_quietly(model, &vals)?;
                 }
-                Some(1) => self.write_one(model, line, &vals)?,
-                Some(2 | 3) => self.erase(model, line),
+                Some(1) => {
+                    // A line named in the load of another record moves to it.
+                    if self.db.link(model, line, inverse) != Some(id) {
+                        self.set(model, line, &[(inverse, json!(id))]);
+                    }
+                    self.write_one(model, line, &vals)?;
+                }
+                Some(2 | 3) => {
+                    self.check_unlink(model, &[line])?;
+                    self.erase(model, line);
+                }
                 Some(4) => self.set(model, line, &[(inverse, json!(id))]),
                 _ => {}
             }
@@ -452,7 +493,7 @@ fn commanded(value: &Value, before: &Value) -> Vec<i64> {
     ids
 }
 
-fn number(value: &Value) -> Result<f64, Exception> {
+pub(super) fn number(value: &Value) -> Result<f64, Exception> {
     match value {
         Value::Number(number) => Ok(number.as_f64().unwrap_or_default()),
         Value::String(text) => text
