@@ -164,6 +164,7 @@ impl<'a> Session<'a> {
             "sale.order" => "sale_order",
             "sale.order.line" => "sale_order_line",
             "account.tax" => "tax",
+            "stock.picking" | "stock.move" => "delivery",
             "account.payment" => "payment",
             "stock.quant" => "stock",
             _ => "other",
@@ -296,8 +297,7 @@ impl<'a> Session<'a> {
     /// Rounds a measure to its digits (facts: mapping-odoo 1).
     pub(super) fn rounded(&self, number: f64, precision: &str) -> f64 {
         let digits = self.digits(precision);
-        let factor = 10_f64.powi(i32::try_from(digits).unwrap_or(2));
-        (number * factor).round() / factor
+        super::sale::to_digits(number, u8::try_from(digits).unwrap_or(2))
     }
 
     /// Returns how many digits a measure has.

@@ -371,6 +371,11 @@ impl Session<'_> {
                     self.erase(model, line);
                 }
                 Some(4) => self.set(model, line, &[(inverse, json!(id))]),
+                Some(5) => {
+                    let present = self.db.lines(field, id);
+                    self.check_unlink(model, &present)?;
+                    present.into_iter().for_each(|line| self.erase(model, line));
+                }
                 _ => {}
             }
         }

@@ -56,7 +56,15 @@ impl Session<'_> {
         vals.retain(|name, _| !FOLLOWS.contains(&name.as_str()));
         let partner = linked(vals.get("partner_id"));
         if let Some(partner) = partner.filter(|partner| self.db.row("res.partner", *partner).is_some()) {
-            self.address_order(partner, &mut vals);
+            // Even the same customer brings the addresses anew, past what a changed address would tell anybody.
+            let mut addresses = Map::new();
+            self.address_order(partner, &mut addresses);
+            addresses.retain(|name, _| !vals.contains_key(name));
+            let addresses: Vec<(&str, Value)> = addresses
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.clone()))
+                .collect();
+            self.set(ORDER, id, &addresses);
         }
         let is_change = |(name, value): (&str, &Value)| self.db.value(ORDER, id, name) != *value;
         let tracked = ["partner_id", "state", "user_id"];

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::{Shop, quietly};
+use crate::odoo::tests::message;
 
 #[tokio::test]
 async fn lines_with_external_ids_load_once_and_those_without_again() {
@@ -239,4 +240,42 @@ async fn two_orders_of_one_reference_are_duplicates() {
         (found[0].entity, found[0].key.as_str()),
         ("sale_order", "ref:WOO-1")
     );
+}
+
+#[tokio::test]
+async fn a_tree_of_categories_loads_parents_first() {
+    let shop = Shop::open().await;
+    let fields = json!(["id", "name", "parent_id/id"]);
+    let parent = json!(["woo1.cat_1", "Clothing", ""]);
+    let child = json!(["woo1.cat_2", "Hats", "woo1.cat_1"]);
+
+    let wrong = json!([child, parent]);
+    let wrong = shop.office.load("product.category", fields.clone(), wrong).await;
+    let right = json!([parent, child]);
+    let right = shop.office.load("product.category", fields, right).await;
+
+    assert!(message(&wrong).starts_with("No matching record found for external id 'woo1.cat_1'"));
+    let child = shop
+        .office
+        .read("product.category", &right["ids"][1], json!(["complete_name"]))
+        .await;
+    assert_eq!(child["complete_name"], "Clothing / Hats");
+}
+
+#[tokio::test]
+async fn a_restored_office_sells_on_under_the_next_name() {
+    let shop = Shop::open().await;
+    let id = shop.simple("o_1", "1").await;
+    shop.confirm(&id).await;
+    let snapshot = shop.office.erp.snapshot();
+    let other = Shop::open().await;
+
+    other.office.erp.restore(&snapshot).unwrap();
+
+    for model in ["sale.order", "sale.order.line", "stock.picking", "stock.move"] {
+        assert_eq!(other.office.erp.records(model), shop.office.erp.records(model));
+    }
+    assert_eq!(other.office.erp.snapshot(), snapshot);
+    let next = other.simple("o_2", "1").await;
+    assert_eq!(other.read(&next, json!(["name"])).await["name"], "S00002");
 }

@@ -100,3 +100,23 @@ async fn new_customers_are_logged_and_followed_unless_the_context_says_otherwise
     let loud = shop.office.erp.noise();
     assert_eq!((loud.messages, loud.followers), (1, 1));
 }
+
+#[tokio::test]
+async fn the_same_customer_brings_the_default_addresses_back() {
+    let shop = Shop::open().await;
+    let other = json!({"name": "Parcel shop", "type": "other"});
+    let other = shop.office.erp.insert("res.partner", other);
+    let id = shop.simple("o_1", "1").await;
+    let write = async |vals: Value| {
+        let body = json!({"ids": [id], "vals": vals, "context": quietly()});
+        shop.office.ok("sale.order/write", body).await;
+        shop.read(&id, json!(["partner_shipping_id"])).await["partner_shipping_id"][0].clone()
+    };
+
+    let sent = write(json!({"partner_shipping_id": other})).await;
+    shop.confirm(&id).await;
+    let again = write(json!({"partner_id": shop.partner})).await;
+
+    assert_eq!((sent, again), (json!(other), json!(shop.partner)));
+    assert_eq!(shop.office.erp.noise().activities, 0);
+}
