@@ -83,7 +83,7 @@ impl Session<'_> {
             "copy" => self.copy_tax(ids, argument("default")),
             "action_confirm" => self.confirm_orders(ids),
             "action_cancel" => self.cancel_orders(ids),
-            "action_draft" => self.reopen_orders(ids),
+            "action_draft" => Ok(self.reopen_orders(ids)),
             "action_lock" => Ok(self.lock_orders(ids, &json!(true))),
             "action_unlock" => Ok(self.lock_orders(ids, &json!(false))),
             _ => self.validate_pickings(ids),

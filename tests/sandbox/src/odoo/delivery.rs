@@ -13,6 +13,7 @@ use crate::ledger::Operation;
 
 pub(super) const PICKING: &str = "stock.picking";
 pub(super) const MOVE: &str = "stock.move";
+const QUANT: &str = "stock.quant";
 
 /// `WH/Stock`, where goods leave from (facts: systems B7).
 pub(super) const STOCK: i64 = 5;
@@ -399,7 +400,6 @@ impl Session<'_> {
                 self.set_silently("product.product", product, name, &json!(now + change));
             }
         }
-        const QUANT: &str = "stock.quant";
         if !self.db.has(QUANT) {
             return;
         }

@@ -7,6 +7,7 @@ use super::model::Kind::{Char, Html, Integer};
 use super::model::Model;
 use super::schema::{field, indexed, to};
 use super::session::{Session, Touched};
+use crate::ledger::Origin;
 
 /// How many records of each kind the API caused.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -170,7 +171,7 @@ impl Session<'_> {
     }
 
     fn make_noise(&mut self, model: &str, values: &[(&str, Value)]) {
-        if !self.is_api {
+        if self.origin == Origin::People {
             return;
         }
         let id = self.db.next_id(model);

@@ -23,8 +23,8 @@ pub(crate) struct Session<'a> {
     pub(super) skips_variants: bool,
     /// What the context of the call keeps quiet.
     pub(super) quiet: Quiet,
-    /// Whether the API is at work and not people.
-    pub(super) is_api: bool,
+    /// Who is at work.
+    pub(super) origin: Origin,
     /// The order whose lines are being written as a whole; its amounts follow at the end.
     pub(super) order_at_work: Option<i64>,
     felt: Vec<(String, i64, Operation)>,
@@ -43,7 +43,7 @@ impl<'a> Session<'a> {
             active_test: true,
             skips_variants: false,
             quiet: Quiet::default(),
-            is_api: false,
+            origin: Origin::People,
             order_at_work: None,
             felt: Vec::new(),
         }

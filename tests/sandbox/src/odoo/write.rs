@@ -374,7 +374,9 @@ impl Session<'_> {
                 Some(5) => {
                     let present = self.db.lines(field, id);
                     self.check_unlink(model, &present)?;
-                    present.into_iter().for_each(|line| self.erase(model, line));
+                    for line in present {
+                        self.erase(model, line);
+                    }
                 }
                 _ => {}
             }

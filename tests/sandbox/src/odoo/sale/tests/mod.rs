@@ -125,7 +125,7 @@ impl Shop {
         self.office.call("sale.order.line/write", body).await
     }
 
-    async fn tax(&self, name: &str, amount: f64) -> i64 {
+    fn tax(&self, name: &str, amount: f64) -> i64 {
         let vals = json!({"name": name, "amount": amount});
         self.office.erp.insert("account.tax", vals)
     }

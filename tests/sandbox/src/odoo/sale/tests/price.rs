@@ -126,7 +126,7 @@ async fn a_text_does_not_move_the_orders_time_and_a_quantity_does() {
     let line = shop.lines(&id, json!(["name"])).await[0]["id"].clone();
     let time = async || shop.read(&id, json!(["write_date"])).await["write_date"].clone();
     let before = time().await;
-    shop.office.erp.age(std::time::Duration::from_secs(60));
+    shop.office.erp.age(std::time::Duration::from_mins(1));
     let aged = time().await;
 
     shop.write_line(&line, json!({"name": "Text"})).await;

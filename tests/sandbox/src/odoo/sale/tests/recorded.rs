@@ -95,7 +95,7 @@ async fn total(shop: &Shop, taxes: &Map<String, Value>, order: &Value, forces: b
                 (id.to_string(), amount)
             });
             vals["extra_tax_data"] = json!({
-                "manual_tax_amounts": Map::from_iter(amounts), "manual_total_excluded_currency": total,
+                "manual_tax_amounts": amounts.collect::<Map<_, _>>(), "manual_total_excluded_currency": total,
                 "currency_id": 1, "price_unit": price, "discount": 0, "quantity": quantity, "rate": 1.0,
             });
         }
@@ -121,7 +121,7 @@ async fn recorded_shop_orders_are_exact_with_forced_taxes_and_two_are_off_withou
     let mut taxes = Map::new();
     for rate in store["taxes"].as_array().unwrap() {
         let name = format!("{} ({})", rate["name"].as_str().unwrap(), rate["id"]);
-        let id = shop.tax(&name, number(&rate["rate"])).await;
+        let id = shop.tax(&name, number(&rate["rate"]));
         taxes.insert(rate["id"].to_string(), json!(id));
     }
 

@@ -15,7 +15,7 @@ fn forced(tax: i64, amount: f64, price: f64, quantity: f64) -> String {
 
 /// An order of two lines of 16.20 with 1.44 of tax each, as one recorded shop order has them; the tax itself says 10 %.
 async fn loaded(shop: &Shop) -> Value {
-    let tax = shop.tax("NY Tax", 10.0).await;
+    let tax = shop.tax("NY Tax", 10.0);
     let (id, data) = (tax.to_string(), forced(tax, 1.44, 16.2, 1.0));
     let line = [
         ("product_uom_qty", "1"),
@@ -83,7 +83,7 @@ async fn a_changed_quantity_drops_forced_taxes_for_good() {
 #[tokio::test]
 async fn another_currency_in_the_forced_amounts_leaves_them_unheard() {
     let shop = Shop::open().await;
-    let tax = shop.tax("Odd", 10.0).await;
+    let tax = shop.tax("Odd", 10.0);
     let data = forced(tax, 1.44, 16.2, 1.0).replace("\"currency_id\":1", "\"currency_id\":125");
     let id = tax.to_string();
     let line = [
@@ -100,7 +100,7 @@ async fn another_currency_in_the_forced_amounts_leaves_them_unheard() {
 #[tokio::test]
 async fn a_quantity_of_three_digits_is_cut_and_the_forced_total_stays() {
     let shop = Shop::open().await;
-    let tax = shop.tax("Odd", 10.0).await;
+    let tax = shop.tax("Odd", 10.0);
     let id = tax.to_string();
     let data = json!({
         "manual_tax_amounts": {id.as_str(): {"tax_amount_currency": 1.0, "base_amount_currency": 12.34}},
@@ -157,7 +157,7 @@ async fn the_companys_tax_is_added_where_none_is_sent() {
 #[tokio::test]
 async fn the_company_says_when_amounts_are_rounded() {
     let shop = Shop::open().await;
-    let tax = shop.tax("NY Tax", 8.875).await.to_string();
+    let tax = shop.tax("NY Tax", 8.875).to_string();
     let line = [
         ("product_uom_qty", "2"),
         ("price_unit", "16.2"),
