@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::database::{Database, Row};
 use super::model::{Field, Kind, Model, Place};
 use super::session::{ADMIN, Session, now_micros};
-use super::{domain, schema};
+use super::{company, domain, payment, schema, stock};
 use crate::geography;
 
 /// Builds the database of a new installation.
@@ -79,6 +79,11 @@ pub(super) fn fresh() -> Database {
         ("res.partner", 2, json!({"name": "OdooBot", "active": false})),
         ("res.partner", 3, json!({"name": "Administrator"})),
     ];
+    let rows = rows
+        .into_iter()
+        .chain(stock::rows())
+        .chain(payment::rows())
+        .chain(company::rows());
     for (model, id, vals) in rows {
         put(&mut session, model, id, &vals);
     }
@@ -88,7 +93,7 @@ pub(super) fn fresh() -> Database {
 }
 
 /// Stores a row as it is, without any of the rules.
-fn put(session: &mut Session<'_>, model: &str, id: i64, view: &Value) {
+pub(super) fn put(session: &mut Session<'_>, model: &str, id: i64, view: &Value) {
     let row = row_of(session, model, view);
     session.db.put(model, id, row);
 }
@@ -137,6 +142,8 @@ pub(super) fn restore(db: &mut Database, data: &Map<String, Value>) -> usize {
     order_lines(db, data);
     dress_variants(db, data);
     relate_values(db);
+    stock::complete(db, data);
+    payment::complete(db);
     db.commit();
     count
 }

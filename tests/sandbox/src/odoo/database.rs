@@ -32,6 +32,8 @@ pub(super) struct Table {
 pub(super) struct Database {
     tables: HashMap<String, Table>,
     undo: Vec<(String, i64, Option<Row>)>,
+    /// When a quant became visible to others; who began before did not see it.
+    pub(super) quants_since: HashMap<i64, i64>,
 }
 
 impl Table {
@@ -107,6 +109,7 @@ fn index_key(value: &Value) -> Option<String> {
 impl Database {
     /// Moves every time of every row back.
     pub(super) fn age(&mut self, micros: i64) {
+        self.quants_since.clear();
         for table in self.tables.values_mut() {
             for row in table.rows.values_mut() {
                 row.created -= micros;

@@ -3,20 +3,28 @@
 //! Partners, products, attributes and what they refer to follow the rules of `facts/systems.md` part B and
 //! `facts/mapping-odoo.md`; other models can be read when they were recorded.
 
+mod action;
 mod base;
 mod call;
+mod company;
+mod credit_note;
 mod database;
 mod domain;
 mod exception;
+mod group;
+mod image;
 mod load;
 mod model;
 mod partner;
+mod payment;
 mod product;
+mod quantity;
 mod read;
 mod rpc;
 mod schema;
 mod session;
 mod snapshot;
+mod stock;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -173,6 +181,18 @@ impl Erp {
         self.as_person(|session| session.unlink(model, &[id]).expect("the record can be deleted"));
     }
 
+    /// Sets the stock of a product at a location as a person does who counts it: a move says so.
+    ///
+    /// # Panics
+    /// When the product is not kept in stock.
+    pub fn set_stock(&self, product: i64, location: i64, quantity: f64) {
+        self.as_person(|session| {
+            session
+                .set_stock(product, location, quantity)
+                .expect("the product is kept in stock");
+        });
+    }
+
     /// Lets time pass: whatever there is was made and changed this much longer ago.
     pub fn age(&self, by: Duration) {
         self.lock().age(i64::try_from(by.as_micros()).unwrap_or(i64::MAX));
@@ -212,7 +232,7 @@ impl Erp {
     pub(crate) fn put_recorded(&self, data: &Map<String, Value>) -> usize {
         let mut db = self.lock();
         let count = base::restore(&mut db, data);
-        for model in ["res.partner", "product.product"] {
+        for model in session::ANNOUNCED {
             let ids: Vec<i64> = db.table(model).rows.keys().copied().collect();
             Session::new(&mut db, now_micros()).announce(model, &ids, &self.office.ledger, Origin::People);
         }

@@ -20,6 +20,10 @@ pub(super) enum Kind {
     Many2many(String),
     One2many(String, &'static str),
     Datetime,
+    Date,
+    /// Base64 of a picture.
+    Image,
+    Json,
 }
 
 /// Where the value of a field lives.
@@ -96,6 +100,9 @@ impl Field {
             Kind::Many2many(_) => "many2many",
             Kind::One2many(..) => "one2many",
             Kind::Datetime => "datetime",
+            Kind::Date => "date",
+            Kind::Image => "binary",
+            Kind::Json => "json",
         }
     }
 }

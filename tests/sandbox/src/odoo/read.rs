@@ -60,6 +60,7 @@ impl Session<'_> {
                 let target = number.as_i64().unwrap_or_default();
                 json!([target, self.display_name(to, target)])
             }
+            (Kind::Image, _) if self.is_in_context("bin_size") => super::image::size(&value),
             (Kind::Datetime, Value::Number(number)) => json!(stamp(number.as_i64().unwrap_or_default())),
             _ => value,
         }
@@ -115,15 +116,12 @@ impl Session<'_> {
                 .first()
                 .map_or(json!(false), |id| json!(id)),
             ("product.template", "product_variant_count") => json!(self.shown_variants(id).len()),
-            ("product.template", "qty_available") => {
-                let variants = self.shown_variants(id);
-                let quantity = |id: &i64| {
-                    self.db
-                        .value("product.product", *id, name)
-                        .as_f64()
-                        .unwrap_or_default()
-                };
-                json!(variants.iter().map(quantity).sum::<f64>())
+            ("product.template" | "product.product", _) if super::quantity::is_quantity(name) => {
+                json!(self.quantity(model, id, name))
+            }
+            ("stock.quant" | "stock.location", _) => self.computed_stock(model, id, name),
+            ("account.payment" | "account.journal" | "account.move", _) => {
+                self.computed_account(model, id, name)
             }
             ("product.template", _) => match self.only_variant(id) {
                 Some(variant) => self.db.value("product.product", variant, name),
@@ -159,7 +157,7 @@ impl Session<'_> {
     }
 
     /// Lists the variants of a template, those that are in use unless all are wanted.
-    fn shown_variants(&self, template: i64) -> Vec<i64> {
+    pub(super) fn shown_variants(&self, template: i64) -> Vec<i64> {
         let variants = self.db.with("product.product", "product_tmpl_id", template);
         variants
             .into_iter()
@@ -287,6 +285,9 @@ impl Session<'_> {
             }
             "ir.model.data" => self.db.text(model, id, "complete_name"),
             "ir.config_parameter" => self.db.text(model, id, "key"),
+            "account.payment" | "account.payment.method.line" | "account.move" => {
+                self.account_name(model, id)
+            }
             _ => {
                 let complete = self.db.value(model, id, "complete_name");
                 let name = if complete.is_string() {

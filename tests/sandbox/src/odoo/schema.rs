@@ -1,7 +1,7 @@
 //! The models of the stand-in. Orders, payments and stock come with a recording, read as they are.
 
 use super::model::Kind::{
-    Boolean, Char, Float, Html, Integer, Many2many, Many2one, Measure, One2many, Selection, Text,
+    Boolean, Char, Float, Html, Image, Integer, Many2many, Many2one, Measure, One2many, Selection, Text,
 };
 use super::model::Place::{Computed, Indexed, Inherited, Stored};
 use super::model::{Field, Kind, Model, Place};
@@ -29,27 +29,27 @@ const DISPLAYS: &[(&str, &str)] = &[
     ("color", "Color"),
 ];
 
-fn field(name: &str, label: &str, kind: Kind) -> Field {
+pub(super) fn field(name: &str, label: &str, kind: Kind) -> Field {
     Field::new(name, label, kind, Stored)
 }
 
-fn indexed(name: &str, label: &str, kind: Kind) -> Field {
+pub(super) fn indexed(name: &str, label: &str, kind: Kind) -> Field {
     Field::new(name, label, kind, Indexed)
 }
 
-fn computed(name: &str, label: &str, kind: Kind) -> Field {
+pub(super) fn computed(name: &str, label: &str, kind: Kind) -> Field {
     Field::new(name, label, kind, Computed)
 }
 
-fn to(name: &str, label: &str, model: &str) -> Field {
+pub(super) fn to(name: &str, label: &str, model: &str) -> Field {
     indexed(name, label, Many2one(model.to_owned()))
 }
 
-fn many(name: &str, label: &str, model: &str) -> Field {
+pub(super) fn many(name: &str, label: &str, model: &str) -> Field {
     field(name, label, Many2many(model.to_owned()))
 }
 
-fn lines(name: &str, label: &str, model: &str, inverse: &'static str) -> Field {
+pub(super) fn lines(name: &str, label: &str, model: &str, inverse: &'static str) -> Field {
     computed(name, label, One2many(model.to_owned(), inverse))
 }
 
@@ -70,7 +70,7 @@ fn template_fields(place: Place) -> Vec<Field> {
         field("purchase_ok", "Purchase", Boolean).or(true),
         to("uom_id", "Unit", "uom.uom").or(1),
         field("invoice_policy", "Invoicing Policy", Selection(INVOICING)).or("order"),
-        field("image_1920", "Image", Char),
+        field("image_1920", "Image", Image),
         lines(
             "attribute_line_ids",
             "Product Attributes",
@@ -91,6 +91,15 @@ fn template_fields(place: Place) -> Vec<Field> {
 
 /// Builds every model.
 pub(super) fn models() -> Vec<Model> {
+    let mut models = core_models();
+    models.extend(super::stock::models());
+    models.extend(super::payment::models());
+    models.extend(super::credit_note::models());
+    models.extend(super::company::models());
+    models
+}
+
+fn core_models() -> Vec<Model> {
     let mut template = template_fields(Stored);
     template.extend([
         field("active", "Active", Boolean).or(true),
@@ -111,8 +120,8 @@ pub(super) fn models() -> Vec<Model> {
             Many2one("product.product".to_owned()),
         ),
         computed("product_variant_count", "# Product Variants", Integer),
-        computed("qty_available", "Quantity On Hand", Float),
     ]);
+    template.extend(super::quantity::template_fields());
     let mut variant = template_fields(Inherited);
     variant.extend([
         to("product_tmpl_id", "Product Template", "product.template").required(),
@@ -130,11 +139,8 @@ pub(super) fn models() -> Vec<Model> {
         field("combination_indices", "Combination Indices", Char).or(""),
         computed("lst_price", "Sales Price", Float),
         computed("price_extra", "Variant Price Extra", Float),
-        field("qty_available", "Quantity On Hand", Float),
-        field("free_qty", "Free To Use Quantity", Float),
-        field("virtual_available", "Forecasted Quantity", Float),
-        field("outgoing_qty", "Outgoing", Float),
     ]);
+    variant.extend(super::quantity::variant_fields());
     vec![
         Model::new(
             "res.partner",

@@ -2,11 +2,12 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::database::{Database, Row};
 use super::exception::Exception;
 use super::model::{Field, Kind, Place};
+use super::stock;
 use crate::ledger::{Effect, Ledger, Operation, Origin};
 
 /// A transaction. Its time is its start, whenever it commits (facts: systems B6).
@@ -20,8 +21,18 @@ pub(crate) struct Session<'a> {
     pub(super) active_test: bool,
     /// Set while a variant makes its own template, which then makes no variant.
     pub(super) skips_variants: bool,
+    /// What the caller sent along.
+    pub(super) context: Map<String, Value>,
     felt: Vec<(String, i64, Operation)>,
 }
+
+/// The models whose records may be two copies of one thing.
+pub(super) const ANNOUNCED: [&str; 4] = [
+    "res.partner",
+    "product.product",
+    "account.payment",
+    "account.move",
+];
 
 /// The user that every database starts with.
 pub(super) const ADMIN: i64 = 2;
@@ -35,6 +46,7 @@ impl<'a> Session<'a> {
             may_create: true,
             active_test: true,
             skips_variants: false,
+            context: Map::new(),
             felt: Vec::new(),
         }
     }
@@ -58,7 +70,7 @@ impl<'a> Session<'a> {
     }
 
     /// Commits, and writes down what happened; without a request it was people.
-    pub(super) fn commit(self, ledger: &Ledger, request: Option<u64>) {
+    pub(super) fn commit(mut self, ledger: &Ledger, request: Option<u64>) {
         let touched = self.db.touched();
         let origin = if request.is_some() {
             Origin::Api
@@ -72,6 +84,9 @@ impl<'a> Session<'a> {
                     return false;
                 };
                 let after = self.db.row(&one.0, one.1);
+                if one.0 == stock::QUANT {
+                    return self.moved_stock(before.as_ref(), after);
+                }
                 before.as_ref().map(|row| &row.values) != after.map(|row| &row.values)
             });
             let entity = self.entity(model, *id, &touched);
@@ -88,6 +103,7 @@ impl<'a> Session<'a> {
             }));
         }
         ledger.record(effects);
+        self.note_new_quants(&touched);
         for (model, id) in touched.keys() {
             self.announce(model, &[*id], ledger, origin);
         }
@@ -99,11 +115,13 @@ impl<'a> Session<'a> {
         let entity = match model {
             "res.partner" => "customer",
             "product.product" => "product",
+            "account.payment" => "payment",
+            "account.move" => "credit_note",
             _ => return,
         };
         for id in ids {
             let number = u64::try_from(*id).unwrap_or_default();
-            if self.db.row(model, *id).is_some() {
+            if self.db.row(model, *id).is_some() && !self.is_void(model, *id) {
                 ledger.lives(entity, number, self.keys(model, *id), origin);
             } else {
                 ledger.is_gone(entity, number);
@@ -124,6 +142,9 @@ impl<'a> Session<'a> {
                     .into_iter()
                     .map(|variant| ("product.product".to_owned(), variant)),
             );
+        } else if model == stock::QUANT {
+            let quants = self.quants_beside(id);
+            family.extend(quants.into_iter().map(|quant| (model.to_owned(), quant)));
         }
         family
     }
@@ -148,7 +169,8 @@ impl<'a> Session<'a> {
             "ir.model.data" => "external_id",
             "sale.order" => "order",
             "account.payment" => "payment",
-            "stock.quant" => "stock",
+            "account.move" if self.is_credit_note(id, touched) => "credit_note",
+            "stock.quant" => "stock_quant",
             _ => "other",
         }
     }
@@ -163,6 +185,7 @@ impl<'a> Session<'a> {
             "product.product" | "product.template.attribute.line" | "product.template.attribute.value" => {
                 value("product_tmpl_id")
             }
+            "stock.quant" => value("product_id"),
             // A contact of a company is somebody; every other child is an address of its parent.
             "res.partner" if value("type").is_some_and(|kind| *kind != "contact") => value("parent_id"),
             _ => None,
@@ -174,6 +197,12 @@ impl<'a> Session<'a> {
         let natural = match model {
             "res.partner" => self.db.text(model, id, "email"),
             "product.product" => self.db.text(model, id, "default_code"),
+            "account.payment" => self.payment_key(id),
+            "account.move" => self.db.text(model, id, "ref"),
+            stock::QUANT => {
+                let product = self.db.link(model, id, "product_id").unwrap_or_default();
+                return self.key("product.product", product);
+            }
             _ => String::new(),
         };
         self.external_id(model, id)
@@ -187,6 +216,13 @@ impl<'a> Session<'a> {
             .map(|external| format!("marker:{external}"))
             .into_iter()
             .collect();
+        if model == "account.payment" {
+            keys.extend(self.payment_keys(id));
+            return keys;
+        }
+        if model == "account.move" {
+            return keys;
+        }
         let (field, prefix) = if model == "res.partner" {
             ("email", "email")
         } else {

@@ -89,7 +89,7 @@ pub(super) fn put_back(db: &mut Database, ledger: &Ledger, value: &Value) -> Res
     fresh.commit();
     *db = fresh;
     ledger.begin_anew();
-    for model in ["res.partner", "product.product"] {
+    for model in super::session::ANNOUNCED {
         let ids: Vec<i64> = db.table(model).rows.keys().copied().collect();
         Session::new(db, now_micros()).announce(model, &ids, ledger, Origin::People);
     }

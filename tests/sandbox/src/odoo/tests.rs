@@ -1,5 +1,9 @@
 //! The traps of the real ERP, through real HTTP.
 
+mod payment;
+mod recorded;
+mod stock;
+
 use std::time::Duration;
 
 use reqwest::Method;

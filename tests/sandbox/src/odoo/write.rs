@@ -7,6 +7,7 @@ use super::domain;
 use super::exception::Exception;
 use super::model::{Field, Kind, Place};
 use super::session::Session;
+use super::{credit_note, stock};
 use crate::ledger::Operation;
 use crate::woocommerce::text::without_handlers;
 
@@ -24,6 +25,9 @@ impl Session<'_> {
     pub(crate) fn create(&mut self, model: &str, vals: &Map<String, Value>) -> Result<i64, Exception> {
         if !self.may_create {
             return Err(self.may_not_create(model));
+        }
+        if model == stock::QUANT {
+            return self.create_quant(vals);
         }
         let id = self.create_quietly(model, vals)?;
         self.feel(model, id, Operation::Created);
@@ -55,6 +59,9 @@ impl Session<'_> {
         self.check_required(model, &row)?;
         self.db.put(model, id, row);
         self.after_create(model, id)?;
+        if model == credit_note::LINE {
+            self.settle_new_move_line(id, vals);
+        }
         for (field, commands) in sorted.lines {
             self.write_lines(&field, id, &commands)?;
         }
@@ -62,6 +69,9 @@ impl Session<'_> {
             self.sync_variants(id)?;
         }
         self.write_indirect(model, id, sorted.indirect)?;
+        if model == "account.move" {
+            self.total_move(id);
+        }
         self.check_constraints(model, id)?;
         Ok(id)
     }
@@ -71,6 +81,9 @@ impl Session<'_> {
             "res.partner" => self.settle_new_partner(id),
             "product.product" => self.settle_new_variant(id)?,
             "ir.model.data" => self.settle_external_id(id)?,
+            "account.journal" => self.settle_new_journal(id)?,
+            "account.payment" => self.settle_new_payment(id)?,
+            "account.move" => self.settle_new_move(id),
             "product.template.attribute.line" => {
                 if let Some(template) = self.db.link(model, id, "product_tmpl_id") {
                     self.sync_variants(template)?;
@@ -92,6 +105,10 @@ impl Session<'_> {
             if self.db.row(model, *id).is_none() {
                 return Err(Exception::missing(model, *id, self.user));
             }
+        }
+        self.check_fixed(model, ids, vals)?;
+        if model == stock::QUANT {
+            return self.write_quants(ids, vals);
         }
         for id in ids {
             self.write_one(model, *id, vals)?;
@@ -131,6 +148,8 @@ impl Session<'_> {
     fn after_write(&mut self, model: &str, id: i64, vals: &Map<String, Value>) -> Result<(), Exception> {
         match model {
             "res.partner" => self.spread_partner(id, vals),
+            "account.move" => self.total_move(id),
+            credit_note::LINE => self.total_move(self.db.link(model, id, "move_id").unwrap_or_default()),
             "product.product" => {
                 if let Some(template) = self.db.link(model, id, "product_tmpl_id") {
                     self.set("product.template", template, &[]);
@@ -168,6 +187,7 @@ impl Session<'_> {
                 return Err(Exception::missing(model, *id, self.user));
             }
         }
+        self.check_unlink(model, ids)?;
         for id in ids {
             self.feel(model, *id, Operation::Deleted);
             self.erase(model, *id);
@@ -276,6 +296,18 @@ impl Session<'_> {
             Kind::Many2one(to) => self.converted_link(field, to, value)?,
             Kind::Many2many(_) => json!(commanded(value, before)),
             Kind::One2many(..) => Value::Bool(false),
+            Kind::Date => match value.as_str() {
+                Some(text) => {
+                    domain::seconds(text)?;
+                    json!(text.get(..10).unwrap_or(text))
+                }
+                None => Value::Bool(false),
+            },
+            Kind::Image => super::image::accepted(value)?,
+            Kind::Json => match value {
+                _ if is_empty => Value::Bool(false),
+                other => other.clone(),
+            },
             Kind::Datetime => match value.as_str() {
                 Some(text) if text.contains('T') => {
                     let message = format!("time data '{text}' does not match format '%Y-%m-%d %H:%M:%S'");
@@ -388,10 +420,11 @@ impl Session<'_> {
     }
 
     fn check_constraints(&self, model: &str, id: i64) -> Result<(), Exception> {
-        if model == "product.product" {
-            self.check_barcode(id)
-        } else {
-            Ok(())
+        match model {
+            "product.product" => self.check_barcode(id),
+            "stock.quant" => self.check_quant(id),
+            "account.payment" => self.check_payment(id),
+            _ => Ok(()),
         }
     }
 
@@ -452,7 +485,7 @@ fn commanded(value: &Value, before: &Value) -> Vec<i64> {
     ids
 }
 
-fn number(value: &Value) -> Result<f64, Exception> {
+pub(super) fn number(value: &Value) -> Result<f64, Exception> {
     match value {
         Value::Number(number) => Ok(number.as_f64().unwrap_or_default()),
         Value::String(text) => text
