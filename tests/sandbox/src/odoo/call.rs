@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::action;
 use super::domain::Window;
 use super::exception::Exception;
+use super::operation;
 use super::read::Links;
 use super::session::Session;
 
@@ -78,7 +78,7 @@ fn signature(
     let known = METHODS.iter().find(|(name, _, _)| *name == method);
     known
         .filter(|_| method != "check_object_reference" || model == "ir.model.data")
-        .or_else(|| action::signature(model, method))
+        .or_else(|| operation::signature(model, method))
         .ok_or_else(|| Exception::attribute(format!("The method '{model}.{method}' does not exist")))
 }
 
@@ -101,7 +101,7 @@ impl Session<'_> {
         let active_test = context.and_then(|context| context.get("active_test"));
         self.active_test = active_test.is_none_or(|value| value != &Value::Bool(false) && value != &json!(0));
         self.context = context.cloned().unwrap_or_default();
-        if let Some(answer) = self.act(model, method, arguments) {
+        if let Some(answer) = self.operate(model, method, arguments) {
             return answer;
         }
         let none = Value::Null;

@@ -283,7 +283,7 @@ impl Session<'_> {
                     ""
                 };
                 let year = day.get(..4).unwrap_or_default();
-                self.next_name(ENTRY, &format!("{refund}{code}/{year}/"))
+                self.next_number(ENTRY, &format!("{refund}{code}/{year}/"))
             } else {
                 own
             };

@@ -2,9 +2,15 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::exception::Exception;
+use super::model::{Field, Kind};
+use super::schema::{computed, field};
+use super::session::Session;
+
+const VARIANT: &str = "product.product";
+const OWN: &str = "image_variant_1920";
 
 /// The most that `image_1920` keeps of either side.
 const SIDE: u32 = 1920;
@@ -82,5 +88,46 @@ fn jpeg_sides(bytes: &[u8]) -> Option<(u32, u32)> {
             return None;
         }
         at += 2 + usize::from(word(at + 2)?);
+    }
+}
+
+/// The fields of a variant's picture: its own, and the one that is shown.
+pub(super) fn variant_fields() -> Vec<Field> {
+    vec![
+        field(OWN, "Variant Image", Kind::Image),
+        computed("image_1920", "Image", Kind::Image),
+    ]
+}
+
+impl Session<'_> {
+    /// Shows a variant's own picture, or else that of its template.
+    pub(super) fn variant_image(&self, variant: i64) -> Value {
+        let own = self.db.value(VARIANT, variant, OWN);
+        if own.is_string() {
+            return own;
+        }
+        let template = self.db.link(VARIANT, variant, "product_tmpl_id");
+        self.db
+            .value("product.template", template.unwrap_or_default(), "image_1920")
+    }
+
+    /// The first picture of a variant goes to a template without one, and so does that of an only variant.
+    pub(super) fn write_variant_image(&mut self, variant: i64, image: &Value) -> Result<(), Exception> {
+        let template = self
+            .db
+            .link(VARIANT, variant, "product_tmpl_id")
+            .unwrap_or_default();
+        let has_none = !self
+            .db
+            .value("product.template", template, "image_1920")
+            .is_string();
+        if has_none || self.only_variant(template) == Some(variant) {
+            let vals = Map::from_iter([("image_1920".to_owned(), image.clone())]);
+            self.write_one("product.template", template, &vals)?;
+            let none = Map::from_iter([(OWN.to_owned(), Value::Bool(false))]);
+            return self.write_one(VARIANT, variant, &none);
+        }
+        let vals = Map::from_iter([(OWN.to_owned(), image.clone())]);
+        self.write_one(VARIANT, variant, &vals)
     }
 }

@@ -3,7 +3,6 @@
 //! Partners, products, attributes and what they refer to follow the rules of `facts/systems.md` part B and
 //! `facts/mapping-odoo.md`; other models can be read when they were recorded.
 
-mod action;
 mod base;
 mod call;
 mod company;
@@ -15,6 +14,7 @@ mod group;
 mod image;
 mod load;
 mod model;
+mod operation;
 mod partner;
 mod payment;
 mod product;
@@ -27,6 +27,7 @@ mod snapshot;
 mod stock;
 #[cfg(test)]
 mod tests;
+mod vat;
 mod write;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -53,6 +54,8 @@ pub struct ErpOptions {
     pub password: String,
     /// Below 19 there is no JSON-2, below 18 no `/web/version` either.
     pub major_version: u32,
+    /// Whether `base_vat` is installed, which looks at the tax ids of partners.
+    pub has_base_vat: bool,
 }
 
 impl Default for ErpOptions {
@@ -63,6 +66,7 @@ impl Default for ErpOptions {
             api_key: "sandbox-api-key".to_owned(),
             password: "sandbox-password".to_owned(),
             major_version: 19,
+            has_base_vat: false,
         }
     }
 }
@@ -100,6 +104,7 @@ impl Erp {
             users: Mutex::new(vec![admin]),
             database: options.database,
             major_version: options.major_version,
+            checks_vat: options.has_base_vat,
             faults: FaultPlan::default(),
             ledger: Ledger::default(),
         });

@@ -277,7 +277,7 @@ impl Session<'_> {
             let own = self.db.text(PAYMENT, *id, "name");
             let name = match entry.as_i64() {
                 Some(entry) => self.db.text(ENTRY, entry, "name"),
-                None if own.is_empty() => self.next_name(PAYMENT, "PAY"),
+                None if own.is_empty() => self.next_number(PAYMENT, "PAY"),
                 None => own,
             };
             let values = [
@@ -310,12 +310,12 @@ impl Session<'_> {
         let date = self.db.text(PAYMENT, payment, "date");
         let year = date.get(..4).unwrap_or_default();
         let prefix = format!("P{}/{year}/", self.db.text(JOURNAL, journal, "code"));
-        vals.insert("name".to_owned(), json!(self.next_name(ENTRY, &prefix)));
+        vals.insert("name".to_owned(), json!(self.next_number(ENTRY, &prefix)));
         self.create_quietly(ENTRY, &vals)
     }
 
     /// Returns the number after the highest that was given out, five digits wide.
-    pub(super) fn next_name(&self, model: &str, prefix: &str) -> String {
+    pub(super) fn next_number(&self, model: &str, prefix: &str) -> String {
         let names = self.db.table(model).rows.keys();
         let numbers = names.filter_map(|id| {
             let name = self.db.text(model, *id, "name");

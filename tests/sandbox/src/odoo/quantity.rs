@@ -32,11 +32,16 @@ pub(super) fn is_quantity(name: &str) -> bool {
     )
 }
 
+/// Whether a move is neither drafted only nor over.
+pub(super) fn is_open(state: &str) -> bool {
+    !matches!(state, "draft" | "done" | "cancel")
+}
+
 impl Session<'_> {
     /// Returns a quantity of a variant, or of all variants of a template, at the place that the context names.
     ///
     /// Orders lower `qty_available` at delivery only; until then they are in `outgoing_qty`.
-    pub(super) fn quantity(&self, model: &str, id: i64, name: &str) -> f64 {
+    pub(super) fn stock_level(&self, model: &str, id: i64, name: &str) -> f64 {
         let places = self.places();
         let variants = if model == VARIANT {
             vec![id]
@@ -44,15 +49,12 @@ impl Session<'_> {
             self.shown_variants(id)
         };
         let of_variant = |variant: i64| match name {
-            "qty_available" => self.in_stock(variant, "quantity", &places),
-            "free_qty" => {
-                self.in_stock(variant, "quantity", &places)
-                    - self.in_stock(variant, "reserved_quantity", &places)
-            }
+            "qty_available" => self.in_stock(variant, &places),
+            "free_qty" => self.in_stock(variant, &places) - self.reserved(variant, &places),
             "incoming_qty" => self.under_way(variant, &places, "location_dest_id", "location_id"),
             "outgoing_qty" => self.under_way(variant, &places, "location_id", "location_dest_id"),
             _ => {
-                self.in_stock(variant, "quantity", &places)
+                self.in_stock(variant, &places)
                     + self.under_way(variant, &places, "location_dest_id", "location_id")
                     - self.under_way(variant, &places, "location_id", "location_dest_id")
             }
@@ -77,10 +79,18 @@ impl Session<'_> {
         }
     }
 
-    fn in_stock(&self, variant: i64, field: &str, places: &[i64]) -> f64 {
+    fn in_stock(&self, variant: i64, places: &[i64]) -> f64 {
         let quants = self.db.with(QUANT, "product_id", variant).into_iter();
         let there = quants.filter(|quant| self.is_at(QUANT, *quant, "location_id", places));
-        there.map(|quant| self.float(QUANT, quant, field)).sum()
+        there.map(|quant| self.float(QUANT, quant, "quantity")).sum()
+    }
+
+    /// Sums up what open moves have taken of the stock at these places.
+    pub(super) fn reserved(&self, variant: i64, places: &[i64]) -> f64 {
+        let moves = self.db.with(MOVE, "product_id", variant).into_iter();
+        let open = moves.filter(|id| is_open(&self.db.text(MOVE, *id, "state")));
+        let here = open.filter(|id| self.is_at(MOVE, *id, "location_id", places));
+        here.map(|id| self.float(MOVE, id, "quantity")).sum()
     }
 
     /// Sums up the open moves that cross the border of the places in one direction.

@@ -117,7 +117,7 @@ impl Session<'_> {
                 .map_or(json!(false), |id| json!(id)),
             ("product.template", "product_variant_count") => json!(self.shown_variants(id).len()),
             ("product.template" | "product.product", _) if super::quantity::is_quantity(name) => {
-                json!(self.quantity(model, id, name))
+                json!(self.stock_level(model, id, name))
             }
             ("stock.quant" | "stock.location", _) => self.computed_stock(model, id, name),
             ("account.payment" | "account.journal" | "account.move", _) => {
@@ -129,6 +129,7 @@ impl Session<'_> {
                 None if name == "standard_price" => json!(0.0),
                 None => Value::Bool(false),
             },
+            ("product.product", "image_1920") => self.variant_image(id),
             ("product.product", "price_extra") => json!(self.price_extra(id)),
             ("product.product", "lst_price") => {
                 let list = self.raw(model, id, "list_price").as_f64().unwrap_or_default();

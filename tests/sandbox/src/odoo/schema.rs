@@ -123,6 +123,8 @@ fn core_models() -> Vec<Model> {
     ]);
     template.extend(super::quantity::template_fields());
     let mut variant = template_fields(Inherited);
+    variant.retain(|field| field.kind != Image);
+    variant.extend(super::image::variant_fields());
     variant.extend([
         to("product_tmpl_id", "Product Template", "product.template").required(),
         field("active", "Active", Boolean).or(true),

@@ -23,6 +23,8 @@ pub(crate) struct Session<'a> {
     pub(super) skips_variants: bool,
     /// What the caller sent along.
     pub(super) context: Map<String, Value>,
+    /// Whether the module that looks at tax ids is installed.
+    pub(super) checks_vat: bool,
     felt: Vec<(String, i64, Operation)>,
 }
 
@@ -47,6 +49,7 @@ impl<'a> Session<'a> {
             active_test: true,
             skips_variants: false,
             context: Map::new(),
+            checks_vat: false,
             felt: Vec::new(),
         }
     }
@@ -103,7 +106,7 @@ impl<'a> Session<'a> {
             }));
         }
         ledger.record(effects);
-        self.note_new_quants(&touched);
+        self.note_stock(&touched);
         for (model, id) in touched.keys() {
             self.announce(model, &[*id], ledger, origin);
         }

@@ -11,6 +11,7 @@ use super::database::{Database, Row};
 use super::exception::Exception;
 use super::model::Kind::{Boolean, Char, Date, Datetime, Float, Many2one, Measure, Selection};
 use super::model::Model;
+use super::quantity::is_open;
 use super::schema::{computed, field, to};
 use super::session::{Session, Touched, now_micros};
 use super::write::number;
@@ -95,7 +96,7 @@ fn quant_model() -> Model {
             to("location_id", "Location", LOCATION).required(),
             computed("warehouse_id", "Warehouse", Many2one(WAREHOUSE.to_owned())),
             field("quantity", "Quantity", Float),
-            field("reserved_quantity", "Reserved Quantity", Float),
+            computed("reserved_quantity", "Reserved Quantity", Float),
             computed("available_quantity", "Available Quantity", Float),
             counted("inventory_quantity", "Counted Quantity"),
             computed(
@@ -176,6 +177,15 @@ pub(super) fn no_unlink() -> Exception {
     )
 }
 
+/// Stock is kept of goods only.
+pub(super) fn untrack_services(values: &mut Vec<(String, Value)>) {
+    let is_other = |(name, value): &(String, Value)| name == "type" && value != "consu";
+    if values.iter().any(is_other) {
+        values.retain(|(name, _)| name != "is_storable");
+        values.push(("is_storable".to_owned(), json!(false)));
+    }
+}
+
 fn is_zero(number: f64) -> bool {
     number.abs() < 1e-6
 }
@@ -186,7 +196,8 @@ impl Session<'_> {
         match (model, name) {
             (LOCATION, _) => self.warehouse_of(Some(id)),
             (_, "warehouse_id") => self.warehouse_of(self.db.link(QUANT, id, "location_id")),
-            (_, "available_quantity") => json!(quantity("quantity") - quantity("reserved_quantity")),
+            (_, "reserved_quantity") => json!(self.reserved_of(id)),
+            (_, "available_quantity") => json!(quantity("quantity") - self.reserved_of(id)),
             (_, "inventory_quantity_auto_apply") => json!(quantity("quantity")),
             (_, "is_outdated") => json!(self.is_outdated(id)),
             _ => Value::Bool(false),
@@ -205,6 +216,35 @@ impl Session<'_> {
         let value = |field: &str| self.float(QUANT, quant, field);
         let at_count = value("inventory_quantity") - value("inventory_diff_quantity");
         self.db.flag(QUANT, quant, "inventory_quantity_set") && !is_zero(at_count - value("quantity"))
+    }
+
+    /// Returns what open moves have taken of a quant: they take the older ones first.
+    fn reserved_of(&self, quant: i64) -> f64 {
+        let product = self.db.link(QUANT, quant, "product_id").unwrap_or_default();
+        let Some(location) = self.db.link(QUANT, quant, "location_id") else {
+            return 0.0;
+        };
+        let mut quants = self.db.with(QUANT, "product_id", product);
+        quants.retain(|other| self.db.link(QUANT, *other, "location_id") == Some(location));
+        let moves = self.db.with(MOVE, "product_id", product).into_iter();
+        let leaving = moves.filter(|id| {
+            is_open(&self.db.text(MOVE, *id, "state"))
+                && self.db.link(MOVE, *id, "location_id") == Some(location)
+        });
+        let mut left: f64 = leaving.map(|id| self.float(MOVE, id, "quantity")).sum();
+        let last = quants.last().copied();
+        for other in quants {
+            let share = if Some(other) == last {
+                left
+            } else {
+                left.min(self.float(QUANT, other, "quantity").max(0.0))
+            };
+            if other == quant {
+                return share;
+            }
+            left -= share;
+        }
+        0.0
     }
 
     fn counts_stock(&self) -> bool {
@@ -424,13 +464,36 @@ impl Session<'_> {
         quants
     }
 
-    pub(super) fn note_new_quants(&mut self, touched: &Touched) {
+    /// Notes from when on others see a new quant, and moves the time of quants that something was reserved of.
+    pub(super) fn note_stock(&mut self, touched: &Touched) {
         let is_new = |((model, id), before): (&(String, i64), &Option<Row>)| {
             (model == QUANT && before.is_none()).then_some(*id)
         };
         let new: Vec<i64> = touched.iter().filter_map(is_new).collect();
         let now = now_micros();
         self.db.quants_since.extend(new.into_iter().map(|id| (id, now)));
+        let mut reserved = BTreeSet::new();
+        for ((_, id), before) in touched.iter().filter(|((model, _), _)| model == MOVE) {
+            let after = self.db.row(MOVE, *id);
+            if is_zero(self.taken(before.as_ref()) - self.taken(after)) {
+                continue;
+            }
+            let product = self.db.link(MOVE, *id, "product_id").unwrap_or_default();
+            let location = self.db.link(MOVE, *id, "location_id").unwrap_or_default();
+            reserved.extend(self.gather(product, location));
+        }
+        for quant in reserved {
+            self.set(QUANT, quant, &[]);
+        }
+    }
+
+    /// Returns what a move has taken and not brought away yet.
+    fn taken(&self, row: Option<&Row>) -> f64 {
+        let table = &self.db.table(MOVE).model;
+        let value = |name: &str| Some(&row?.values[table.position(name)?]);
+        let is_open = value("state").and_then(Value::as_str).is_some_and(is_open);
+        let quantity = value("quantity").and_then(Value::as_f64).unwrap_or_default();
+        if is_open { quantity } else { 0.0 }
     }
 
     /// Lists the other quants of a quant's product, and itself.
@@ -452,8 +515,7 @@ impl Session<'_> {
     /// Only goods that are kept in stock have quants.
     pub(super) fn check_quant(&self, quant: i64) -> Result<(), Exception> {
         let product = self.db.link(QUANT, quant, "product_id").unwrap_or_default();
-        let is_storable = self.raw("product.product", product, "is_storable") == json!(true);
-        if !is_storable || self.raw("product.product", product, "type") != json!("consu") {
+        if !self.is_kept(product) {
             return Err(Exception::validation(
                 "Quants cannot be created for consumables or services.",
             ));
@@ -466,6 +528,44 @@ impl Session<'_> {
             )));
         }
         Ok(())
+    }
+
+    /// Whether stock is kept of a template cannot change once it moved (source: `product.template.write`).
+    pub(super) fn settle_tracking(
+        &self,
+        template: i64,
+        values: &mut Vec<(String, Value)>,
+    ) -> Result<(), Exception> {
+        untrack_services(values);
+        let wanted = values.iter().find(|(name, _)| name == "is_storable");
+        let now = self.db.value("product.template", template, "is_storable");
+        if wanted.is_none_or(|(_, wanted)| *wanted == now) {
+            return Ok(());
+        }
+        let variants = self.db.with("product.product", "product_tmpl_id", template);
+        let moves = variants
+            .into_iter()
+            .flat_map(|variant| self.db.with(MOVE, "product_id", variant));
+        for id in moves {
+            let state = self.db.text(MOVE, id, "state");
+            if state == "done" {
+                return Err(Exception::user(
+                    "You can not change the inventory tracking of a product that was already used.",
+                ));
+            }
+            if is_open(&state) && !is_zero(self.float(MOVE, id, "quantity")) {
+                return Err(Exception::user(
+                    "You can not change the inventory tracking of a product that is currently reserved on a stock                      move. If you need to change the inventory tracking, you should first unreserve the stock move.",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether stock is kept of a product; up to 17 one field says so.
+    fn is_kept(&self, product: i64) -> bool {
+        let value = |name: &str| self.raw("product.product", product, name);
+        (value("is_storable") == true && value("type") == "consu") || value("detailed_type") == "product"
     }
 
     fn usage(&self, location: Option<i64>) -> String {
@@ -543,12 +643,17 @@ impl Session<'_> {
         else {
             return;
         };
-        for (quantity, from, to) in [(outgoing, stock, customer), (net + outgoing, vendor, stock)] {
-            if quantity > 0.0 {
+        let ways = [
+            (outgoing, reserved, stock, customer),
+            (net + outgoing, 0.0, vendor, stock),
+        ];
+        for (demand, taken, from, to) in ways {
+            if demand > 0.0 {
                 let id = self.db.next_id(MOVE);
+                let state = if taken < demand { "confirmed" } else { "assigned" };
                 let vals = json!({
-                    "product_id": product, "product_uom_qty": quantity, "state": "confirmed", "location_id": from,
-                    "location_dest_id": to,
+                    "product_id": product, "product_uom_qty": demand, "quantity": taken, "state": state,
+                    "location_id": from, "location_dest_id": to,
                 });
                 put(self, MOVE, id, &vals);
             }

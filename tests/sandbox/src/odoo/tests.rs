@@ -1,6 +1,9 @@
 //! The traps of the real ERP, through real HTTP.
 
+mod company;
+mod credit_note;
 mod payment;
+mod product;
 mod recorded;
 mod stock;
 

@@ -50,6 +50,9 @@ impl Session<'_> {
         vals: &Map<String, Value>,
     ) -> Result<i64, Exception> {
         let mut sorted = self.sort_values(model, vals)?;
+        if model == "product.template" {
+            stock::untrack_services(&mut sorted.stored);
+        }
         if model == "product.product" {
             self.provide_template(&mut sorted.stored, &sorted.inherited)?;
         }
@@ -78,7 +81,10 @@ impl Session<'_> {
 
     fn after_create(&mut self, model: &str, id: i64) -> Result<(), Exception> {
         match model {
-            "res.partner" => self.settle_new_partner(id),
+            "res.partner" => {
+                self.settle_new_partner(id);
+                self.settle_vat(id)?;
+            }
             "product.product" => self.settle_new_variant(id)?,
             "ir.model.data" => self.settle_external_id(id)?,
             "account.journal" => self.settle_new_journal(id)?,
@@ -123,7 +129,10 @@ impl Session<'_> {
         id: i64,
         vals: &Map<String, Value>,
     ) -> Result<(), Exception> {
-        let sorted = self.sort_values(model, vals)?;
+        let mut sorted = self.sort_values(model, vals)?;
+        if model == "product.template" {
+            self.settle_tracking(id, &mut sorted.stored)?;
+        }
         let Some(mut row) = self.db.row(model, id).cloned() else {
             return Ok(());
         };
@@ -147,7 +156,12 @@ impl Session<'_> {
 
     fn after_write(&mut self, model: &str, id: i64, vals: &Map<String, Value>) -> Result<(), Exception> {
         match model {
-            "res.partner" => self.spread_partner(id, vals),
+            "res.partner" => {
+                if vals.contains_key("vat") {
+                    self.settle_vat(id)?;
+                }
+                self.spread_partner(id, vals);
+            }
             "account.move" => self.total_move(id),
             credit_note::LINE => self.total_move(self.db.link(model, id, "move_id").unwrap_or_default()),
             "product.product" => {
@@ -187,7 +201,7 @@ impl Session<'_> {
                 return Err(Exception::missing(model, *id, self.user));
             }
         }
-        self.check_unlink(model, ids)?;
+        self.check_kept(model, ids)?;
         for id in ids {
             self.feel(model, *id, Operation::Deleted);
             self.erase(model, *id);
@@ -382,6 +396,7 @@ impl Session<'_> {
                         self.write_one("product.product", variant, &Map::from_iter([(name, value)]))?;
                     }
                 }
+                ("product.product", "image_1920") => self.write_variant_image(id, &value)?,
                 ("product.product", "lst_price") => {
                     let list = number(&value)? - self.price_extra(id);
                     let vals = Map::from_iter([("list_price".to_owned(), json!(list))]);

@@ -364,3 +364,50 @@ async fn sums_per_warehouse_need_the_usage_filter() {
         .sum();
     assert_eq!((all.as_array().unwrap().len(), total), (2, 0.0));
 }
+
+#[tokio::test]
+async fn what_is_reserved_is_not_free_and_moves_the_time_of_its_quant() {
+    let office = Office::open().await;
+    let product = office.storable("p-1");
+    office.erp.set_stock(product, STOCK, 10.0);
+    office.erp.age(Duration::from_mins(1));
+    let time = || office.erp.records("stock.quant")[0]["write_date"].clone();
+    let before = time();
+
+    let sold = json!({
+        "product_id": product, "product_uom_qty": 4, "quantity": 3, "state": "assigned", "location_id": STOCK,
+        "location_dest_id": 2,
+    });
+    office.erp.insert("stock.move", sold);
+
+    assert_eq!(office.quantities(product, json!({})).await, (10.0, 7.0, 6.0, 4.0));
+    let quant = &office.erp.records("stock.quant")[0];
+    assert_eq!(
+        (&quant["reserved_quantity"], &quant["available_quantity"]),
+        (&json!(3.0), &json!(7.0))
+    );
+    assert_ne!(time(), before);
+}
+
+#[tokio::test]
+async fn stock_and_payments_survive_a_snapshot() {
+    let office = Office::open().await;
+    let product = office.storable("p-1");
+    office.erp.set_stock(product, STOCK, 10.0);
+    let partner = office.erp.insert("res.partner", json!({"name": "Ann"}));
+    let vals = json!({"partner_id": partner, "amount": 5, "payment_reference": "ch_1"});
+    for _ in 0..2 {
+        office
+            .ok("account.payment/create", json!({"vals_list": [vals]}))
+            .await;
+    }
+    let copy = Office::open().await;
+
+    copy.erp.restore(&office.erp.snapshot()).unwrap();
+
+    for model in ["stock.quant", "stock.move", "account.payment", "product.product"] {
+        assert_eq!(copy.erp.records(model), office.erp.records(model));
+    }
+    assert_eq!(copy.erp.ledger().duplicates().len(), 1);
+    assert_eq!(copy.quantities(product, json!({})).await.0, 10.0);
+}

@@ -30,7 +30,7 @@ pub(super) fn signature(model: &str, method: &str) -> Option<&'static Method> {
 
 impl Session<'_> {
     /// Answers what a model has of its own; `None` leaves the call to what every model does.
-    pub(super) fn act(
+    pub(super) fn operate(
         &mut self,
         model: &str,
         method: &str,
@@ -44,10 +44,10 @@ impl Session<'_> {
         }
         signature(model, method)?;
         let ids = ids(arguments.get("ids").unwrap_or(&Value::Null));
-        Some(self.act_on(model, method, &ids, arguments))
+        Some(self.operate_on(model, method, &ids, arguments))
     }
 
-    fn act_on(
+    fn operate_on(
         &mut self,
         model: &str,
         method: &str,
@@ -69,7 +69,7 @@ impl Session<'_> {
     }
 
     /// Refuses to delete what others stand on.
-    pub(super) fn check_unlink(&self, model: &str, ids: &[i64]) -> Result<(), Exception> {
+    pub(super) fn check_kept(&self, model: &str, ids: &[i64]) -> Result<(), Exception> {
         match model {
             stock::QUANT => Err(stock::no_unlink()),
             payment::PAYMENT => self.check_unlink_of_payments(ids),
