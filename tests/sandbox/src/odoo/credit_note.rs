@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::exception::Exception;
 use super::model::Kind::{Char, Date, Float, Html, Integer, Json, Selection};
 use super::model::Model;
-use super::payment::{ENTRY, PAYMENT};
+use super::payment::{ENTRY, Numbers, PAYMENT};
 use super::schema::{computed, field, lines, many, to};
 use super::session::{Session, Touched};
 use crate::ledger::Operation;
@@ -268,6 +268,7 @@ impl Session<'_> {
                 return Err(Exception::user("You need to add a line before posting."));
             }
         }
+        let mut numbers = Numbers::default();
         for id in ids {
             let day = match self.db.text(ENTRY, *id, "invoice_date") {
                 day if day.is_empty() => self.today(),
@@ -283,7 +284,7 @@ impl Session<'_> {
                     ""
                 };
                 let year = day.get(..4).unwrap_or_default();
-                self.next_number(ENTRY, &format!("{refund}{code}/{year}/"))
+                self.next_number(ENTRY, &format!("{refund}{code}/{year}/"), &mut numbers)
             } else {
                 own
             };

@@ -32,6 +32,8 @@ pub(super) struct Table {
 pub(super) struct Database {
     tables: HashMap<String, Table>,
     undo: Vec<(String, i64, Option<Row>)>,
+    /// Whether the module that looks at tax ids is installed.
+    pub(super) has_base_vat: bool,
     /// When a quant became visible to others; who began before did not see it.
     pub(super) quants_since: HashMap<i64, i64>,
 }

@@ -1,6 +1,6 @@
 //! A stand-in for Odoo 19 Community: JSON-2 and JSON-RPC over one generic model store.
 //!
-//! Partners, products, attributes and what they refer to follow the rules of `facts/systems.md` part B and
+//! Partners, products, stock, payments and what they refer to follow the rules of `facts/systems.md` part B and
 //! `facts/mapping-odoo.md`; other models can be read when they were recorded.
 
 mod base;
@@ -99,12 +99,13 @@ impl Erp {
             password: options.password,
             may_create: true,
         };
+        let mut db = base::fresh();
+        db.has_base_vat = options.has_base_vat;
         let office = Arc::new(Office {
-            db: Arc::new(Mutex::new(base::fresh())),
+            db: Arc::new(Mutex::new(db)),
             users: Mutex::new(vec![admin]),
             database: options.database,
             major_version: options.major_version,
-            checks_vat: options.has_base_vat,
             faults: FaultPlan::default(),
             ledger: Ledger::default(),
         });

@@ -57,6 +57,12 @@ impl Session<'_> {
         if let Some(id) = ids.iter().find(|id| self.db.row(model, **id).is_none()) {
             return Err(Exception::missing(model, *id, self.user));
         }
+        if !self.may_create && model != "ir.config_parameter" {
+            let label = &self.db.table(model).model.label;
+            return Err(Exception::access(format!(
+                "You are not allowed to modify '{label}' ({model}) records."
+            )));
+        }
         match (model, method) {
             (stock::QUANT, _) => self.apply_inventory(ids),
             (payment::PAYMENT, "action_post") => self.post_payments(ids),

@@ -1,5 +1,7 @@
 //! Payments, journals and the ways to pay (facts: systems B7, mapping-odoo 4).
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 
 use super::database::Database;
@@ -32,6 +34,9 @@ const JOURNALS: &[(&str, &str)] = &[
     ("credit", "Credit Card"),
     ("general", "Miscellaneous"),
 ];
+
+/// The last number of each prefix, as far as one call gave any out.
+pub(super) type Numbers = HashMap<String, u32>;
 
 pub(super) fn models() -> Vec<Model> {
     vec![
@@ -198,6 +203,11 @@ impl Session<'_> {
                 format!("{name} ({})", self.db.text(JOURNAL, journal, "name"))
             }
             PAYMENT if name.is_empty() => "Draft Payment".to_owned(),
+            ENTRY if name.is_empty() => match self.db.text(ENTRY, id, "move_type").as_str() {
+                "out_refund" => "Draft Credit Note".to_owned(),
+                "out_invoice" => "Draft Invoice".to_owned(),
+                _ => "Draft Entry".to_owned(),
+            },
             ENTRY => match self.db.text(ENTRY, id, "ref") {
                 memo if memo.is_empty() => name,
                 memo => format!("{name} ({memo})"),
@@ -227,6 +237,21 @@ impl Session<'_> {
         }
         self.set(PAYMENT, id, &values);
         Ok(())
+    }
+
+    /// Another journal or direction brings its own first way along, unless one was named.
+    pub(super) fn settle_payment(&mut self, id: i64, vals: &Map<String, Value>) {
+        let turns = vals.contains_key("journal_id") || vals.contains_key("payment_type");
+        if !turns || vals.contains_key("payment_method_line_id") {
+            return;
+        }
+        let journal = self.db.link(PAYMENT, id, "journal_id").unwrap_or_default();
+        let ways = self.ways(journal, &self.db.text(PAYMENT, id, "payment_type"));
+        let now = self.db.link(PAYMENT, id, "payment_method_line_id");
+        let keeps = now.is_some_and(|now| ways.contains(&now));
+        if let Some(way) = ways.first().filter(|_| !keeps) {
+            self.set(PAYMENT, id, &[("payment_method_line_id", json!(way))]);
+        }
     }
 
     /// Nothing is as strict about a payment as one would think: 0 is fine, and the way of the other direction too.
@@ -264,20 +289,21 @@ impl Session<'_> {
 
     /// Posts drafts; what is posted already stays as it is, without an error.
     pub(super) fn post_payments(&mut self, ids: &[i64]) -> Result<Value, Exception> {
+        let mut numbers = Numbers::default();
         for id in ids {
             self.feel(PAYMENT, *id, Operation::Updated);
             if self.db.text(PAYMENT, *id, "state") != "draft" {
                 continue;
             }
             let entry = if self.has_account(*id) {
-                json!(self.post_entry(*id)?)
+                json!(self.post_entry(*id, &mut numbers)?)
             } else {
                 Value::Bool(false)
             };
             let own = self.db.text(PAYMENT, *id, "name");
             let name = match entry.as_i64() {
                 Some(entry) => self.db.text(ENTRY, entry, "name"),
-                None if own.is_empty() => self.next_number(PAYMENT, "PAY"),
+                None if own.is_empty() => self.next_number(PAYMENT, "PAY", &mut numbers),
                 None => own,
             };
             let values = [
@@ -291,7 +317,7 @@ impl Session<'_> {
     }
 
     /// Makes the journal entry of a payment, or posts the one that was set back to draft.
-    fn post_entry(&mut self, payment: i64) -> Result<i64, Exception> {
+    fn post_entry(&mut self, payment: i64, numbers: &mut Numbers) -> Result<i64, Exception> {
         let value = |field: &str| self.db.value(PAYMENT, payment, field);
         let mut vals = Map::from_iter([
             ("move_type".to_owned(), json!("entry")),
@@ -310,18 +336,26 @@ impl Session<'_> {
         let date = self.db.text(PAYMENT, payment, "date");
         let year = date.get(..4).unwrap_or_default();
         let prefix = format!("P{}/{year}/", self.db.text(JOURNAL, journal, "code"));
-        vals.insert("name".to_owned(), json!(self.next_number(ENTRY, &prefix)));
+        vals.insert(
+            "name".to_owned(),
+            json!(self.next_number(ENTRY, &prefix, numbers)),
+        );
         self.create_quietly(ENTRY, &vals)
     }
 
     /// Returns the number after the highest that was given out, five digits wide.
-    pub(super) fn next_number(&self, model: &str, prefix: &str) -> String {
-        let names = self.db.table(model).rows.keys();
-        let numbers = names.filter_map(|id| {
-            let name = self.db.text(model, *id, "name");
-            name.strip_prefix(prefix)?.parse::<u32>().ok()
-        });
-        format!("{prefix}{:05}", numbers.max().unwrap_or_default() + 1)
+    pub(super) fn next_number(&self, model: &str, prefix: &str, numbers: &mut Numbers) -> String {
+        let highest = || {
+            let names = self.db.table(model).rows.keys();
+            let given = names.filter_map(|id| {
+                let name = self.db.text(model, *id, "name");
+                name.strip_prefix(prefix)?.parse::<u32>().ok()
+            });
+            given.max().unwrap_or_default()
+        };
+        let number = numbers.entry(prefix.to_owned()).or_insert_with(highest);
+        *number += 1;
+        format!("{prefix}{number:05}")
     }
 
     pub(super) fn reset_payments(&mut self, ids: &[i64]) -> Value {

@@ -30,7 +30,6 @@ pub(super) struct Office {
     pub(super) users: Mutex<Vec<User>>,
     pub(super) database: String,
     pub(super) major_version: u32,
-    pub(super) checks_vat: bool,
     pub(super) faults: FaultPlan,
     pub(super) ledger: Ledger,
 }
@@ -317,7 +316,6 @@ impl Office {
         let mut session = Session::new(&mut db, start);
         session.user = call.user.id;
         session.may_create = call.user.may_create;
-        session.checks_vat = self.checks_vat;
         match session.call(call.model, call.method, &call.arguments) {
             Ok(result) => {
                 session.commit(&self.ledger, Some(call.request));

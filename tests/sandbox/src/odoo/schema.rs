@@ -1,4 +1,4 @@
-//! The models of the stand-in. Orders, payments and stock come with a recording, read as they are.
+//! The models of the stand-in. Orders come with a recording, read as they are.
 
 use super::model::Kind::{
     Boolean, Char, Float, Html, Image, Integer, Many2many, Many2one, Measure, One2many, Selection, Text,

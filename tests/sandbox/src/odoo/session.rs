@@ -23,8 +23,6 @@ pub(crate) struct Session<'a> {
     pub(super) skips_variants: bool,
     /// What the caller sent along.
     pub(super) context: Map<String, Value>,
-    /// Whether the module that looks at tax ids is installed.
-    pub(super) checks_vat: bool,
     felt: Vec<(String, i64, Operation)>,
 }
 
@@ -49,7 +47,6 @@ impl<'a> Session<'a> {
             active_test: true,
             skips_variants: false,
             context: Map::new(),
-            checks_vat: false,
             felt: Vec::new(),
         }
     }

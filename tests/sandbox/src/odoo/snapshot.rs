@@ -87,6 +87,7 @@ pub(super) fn put_back(db: &mut Database, ledger: &Ledger, value: &Value) -> Res
         fresh.set_next_id(&name, table.next_id);
     }
     fresh.commit();
+    fresh.has_base_vat = db.has_base_vat;
     *db = fresh;
     ledger.begin_anew();
     for model in super::session::ANNOUNCED {

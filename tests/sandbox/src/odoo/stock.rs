@@ -247,6 +247,40 @@ impl Session<'_> {
         0.0
     }
 
+    /// A location is called by all that it is in.
+    pub(super) fn settle_new_location(&mut self, id: i64) {
+        if !self.db.text(LOCATION, id, "complete_name").is_empty() {
+            return;
+        }
+        let name = self.db.text(LOCATION, id, "name");
+        let complete = match self.db.link(LOCATION, id, "location_id") {
+            Some(parent) => format!("{}/{name}", self.db.text(LOCATION, parent, "complete_name")),
+            None => name,
+        };
+        self.set(LOCATION, id, &[("complete_name", json!(complete))]);
+    }
+
+    /// A new warehouse comes with its locations.
+    pub(super) fn settle_new_warehouse(&mut self, id: i64) -> Result<(), Exception> {
+        if self.db.link(WAREHOUSE, id, "view_location_id").is_some() {
+            return Ok(());
+        }
+        let mut made = Vec::new();
+        for (name, usage) in [
+            (self.db.text(WAREHOUSE, id, "code"), "view"),
+            ("Stock".to_owned(), "internal"),
+        ] {
+            let vals = json!({"name": name, "usage": usage, "location_id": made.last()});
+            made.push(self.create_quietly(LOCATION, &vals.as_object().cloned().unwrap_or_default())?);
+        }
+        let values = [
+            ("view_location_id", json!(made[0])),
+            ("lot_stock_id", json!(made[1])),
+        ];
+        self.set(WAREHOUSE, id, &values);
+        Ok(())
+    }
+
     fn counts_stock(&self) -> bool {
         self.is_in_context("inventory_mode")
     }

@@ -34,7 +34,8 @@ impl Session<'_> {
     /// Writes a tax id the usual way and refuses one that cannot be; `/` says that there is none.
     pub(super) fn settle_vat(&mut self, partner: i64) -> Result<(), Exception> {
         let text = self.db.text(PARTNER, partner, "vat");
-        if !self.checks_vat || text.is_empty() || text == "/" || self.is_in_context("no_vat_validation") {
+        if !self.db.has_base_vat || text.is_empty() || text == "/" || self.is_in_context("no_vat_validation")
+        {
             return Ok(());
         }
         let plain: String = text.chars().filter(char::is_ascii_alphanumeric).collect();

@@ -90,6 +90,8 @@ impl Session<'_> {
             "account.journal" => self.settle_new_journal(id)?,
             "account.payment" => self.settle_new_payment(id)?,
             "account.move" => self.settle_new_move(id),
+            "stock.location" => self.settle_new_location(id),
+            "stock.warehouse" => self.settle_new_warehouse(id)?,
             "product.template.attribute.line" => {
                 if let Some(template) = self.db.link(model, id, "product_tmpl_id") {
                     self.sync_variants(template)?;
@@ -163,6 +165,7 @@ impl Session<'_> {
                 self.spread_partner(id, vals);
             }
             "account.move" => self.total_move(id),
+            "account.payment" => self.settle_payment(id, vals),
             credit_note::LINE => self.total_move(self.db.link(model, id, "move_id").unwrap_or_default()),
             "product.product" => {
                 if let Some(template) = self.db.link(model, id, "product_tmpl_id") {

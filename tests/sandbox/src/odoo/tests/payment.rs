@@ -250,3 +250,28 @@ async fn a_limited_user_sees_no_payments_and_who_paid_stays() {
         (403, Some("odoo.exceptions.AccessError"))
     );
 }
+
+#[tokio::test]
+async fn another_direction_or_journal_brings_its_own_way() {
+    let office = Office::open().await;
+    let till = json!({"name": "Till", "type": "cash", "code": "CSH1"});
+    let till = office.erp.insert("account.journal", till);
+    let id = office.pay("w.pay_1", "ch_1", "5").await["ids"][0].clone();
+    let way = async |vals: Value| {
+        let body = json!({"ids": [id], "vals": vals});
+        office.ok("account.payment/write", body).await;
+        let read = office
+            .read("account.payment", &id, json!(["payment_method_line_id"]))
+            .await;
+        read["payment_method_line_id"].clone()
+    };
+
+    assert_eq!(
+        way(json!({"payment_type": "outbound"})).await,
+        json!([2, "Manual Payment (Bank)"])
+    );
+    assert_eq!(
+        way(json!({"journal_id": till})).await,
+        json!([4, "Manual Payment (Till)"])
+    );
+}

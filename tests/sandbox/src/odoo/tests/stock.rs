@@ -26,12 +26,12 @@ impl Office {
         self.ok("stock.quant/action_apply_inventory", body).await
     }
 
-    async fn quantities(&self, product: i64, context: Value) -> (f64, f64, f64, f64) {
+    /// On hand, free, forecast, outgoing.
+    async fn quantities(&self, product: i64, context: Value) -> Value {
         let fields = ["qty_available", "free_qty", "virtual_available", "outgoing_qty"];
         let body = json!({"ids": [product], "fields": fields, "context": context});
         let row = self.ok("product.product/read", body).await[0].clone();
-        let [on_hand, free, forecast, outgoing] = fields.map(|field| row[field].as_f64().unwrap());
-        (on_hand, free, forecast, outgoing)
+        json!(fields.map(|field| row[field].clone()))
     }
 }
 
@@ -68,7 +68,7 @@ async fn stock_is_counted_then_applied_and_a_move_says_so() {
     assert_eq!(moves[0]["location_id"], json!([11, "Inventory adjustment"]));
     assert_eq!(
         office.quantities(product, json!({})).await,
-        (25.0, 25.0, 25.0, 0.0)
+        json!([25.0, 25.0, 25.0, 0.0])
     );
     let effects = office.erp.ledger().effects();
     assert_eq!(effects.len(), 1);
@@ -121,7 +121,7 @@ async fn counting_at_once_skips_an_equal_value() {
 
     assert_eq!(office.erp.records("stock.move").len(), 1);
     assert_eq!(office.erp.ledger().updated("stock_quant"), 1);
-    assert_eq!(office.quantities(product, json!({})).await.0, 4.0);
+    assert_eq!(office.quantities(product, json!({})).await[0], 4.0);
 }
 
 #[tokio::test]
@@ -161,8 +161,8 @@ async fn a_count_that_the_stock_moved_under_applies_nothing() {
 
     assert_eq!(answer["res_model"], "stock.inventory.conflict");
     assert_eq!(answer["context"]["default_quant_to_fix_ids"], outdated);
-    assert_eq!(office.quantities(product, json!({})).await.0, 2.0);
-    assert_eq!(office.quantities(other, json!({})).await.0, 0.0);
+    assert_eq!(office.quantities(product, json!({})).await[0], 2.0);
+    assert_eq!(office.quantities(other, json!({})).await[0], 0.0);
     let again = office.count_stock(product, 5.0).await;
     assert_eq!((office.apply(&again).await, again), (Value::Null, outdated));
 }
@@ -194,7 +194,7 @@ async fn quants_take_direct_writes_and_negative_stock_but_no_unlink() {
     let product = office.storable("p-1");
     let quants = office.count_stock(product, -3.0).await;
     office.apply(&quants).await;
-    assert_eq!(office.quantities(product, json!({})).await.0, -3.0);
+    assert_eq!(office.quantities(product, json!({})).await[0], -3.0);
 
     let written = office
         .ok(
@@ -205,7 +205,7 @@ async fn quants_take_direct_writes_and_negative_stock_but_no_unlink() {
     let (status, refused) = office.call("stock.quant/unlink", json!({"ids": quants})).await;
 
     assert_eq!(written, json!(true));
-    assert_eq!(office.quantities(product, json!({})).await.0, 99.0);
+    assert_eq!(office.quantities(product, json!({})).await[0], 99.0);
     assert_eq!(office.erp.records("stock.move").len(), 1);
     assert_eq!(status, 403);
     assert!(
@@ -231,7 +231,7 @@ async fn load_counts_on_the_quant_that_is_there_and_applies_nothing() {
         (&quant["quantity"], &quant["inventory_quantity"]),
         (&json!(8.0), &json!(55.0))
     );
-    assert_eq!(office.quantities(product, json!({})).await.0, 8.0);
+    assert_eq!(office.quantities(product, json!({})).await[0], 8.0);
     let again = office.load("stock.quant", fields, row).await;
     assert_eq!(again["ids"], json!(false));
     assert_eq!(
@@ -295,25 +295,20 @@ async fn parallel_counts_of_one_product_add_up_to_what_nobody_asked_for() {
     office.apply(&json!(late)).await;
 
     assert!(cut.is_err());
-    assert_eq!(office.quantities(product, json!({})).await.0, 8.0);
+    assert_eq!(office.quantities(product, json!({})).await[0], 8.0);
 }
 
 #[tokio::test]
 async fn quantities_follow_the_place_of_the_context_and_open_moves() {
     let office = Office::open().await;
     let product = office.storable("p-1");
-    let view = office.erp.insert(
-        "stock.location",
-        json!({"name": "CHI", "complete_name": "CHI", "usage": "view"}),
-    );
-    let shelf = office.erp.insert(
-        "stock.location",
-        json!({"name": "Stock", "complete_name": "CHI/Stock", "location_id": view}),
-    );
-    let chicago = office.erp.insert(
-        "stock.warehouse",
-        json!({"name": "Chicago", "code": "CHI", "lot_stock_id": shelf, "view_location_id": view}),
-    );
+    let chicago = office
+        .erp
+        .insert("stock.warehouse", json!({"name": "Chicago", "code": "CHI"}));
+    let warehouse = office
+        .read("stock.warehouse", &json!(chicago), json!(["lot_stock_id"]))
+        .await;
+    let shelf = warehouse["lot_stock_id"][0].as_i64().unwrap();
     office.erp.set_stock(product, STOCK, 10.0);
     office.erp.set_stock(product, shelf, 4.0);
     let sold = json!({
@@ -325,9 +320,28 @@ async fn quantities_follow_the_place_of_the_context_and_open_moves() {
     let there = office.quantities(product, json!({"warehouse_id": chicago})).await;
     let here = office.quantities(product, json!({"location": STOCK})).await;
 
-    assert_eq!(everywhere, (14.0, 14.0, 11.0, 3.0));
-    assert_eq!(there, (4.0, 4.0, 4.0, 0.0));
-    assert_eq!(here, (10.0, 10.0, 7.0, 3.0));
+    assert_eq!(warehouse["lot_stock_id"][1], "CHI/Stock");
+    assert_eq!(everywhere, json!([14.0, 14.0, 11.0, 3.0]));
+    assert_eq!(there, json!([4.0, 4.0, 4.0, 0.0]));
+    assert_eq!(here, json!([10.0, 10.0, 7.0, 3.0]));
+}
+
+#[tokio::test]
+async fn a_limited_user_applies_nothing() {
+    let office = Office::open().await;
+    office.erp.add_user("limited", "limited-key", false);
+    let product = office.storable("p-1");
+    let quants = office.count_stock(product, 3.0).await;
+
+    let url = format!(
+        "{}/json/2/stock.quant/action_apply_inventory",
+        office.erp.base_url()
+    );
+    let request = office.client.post(url).bearer_auth("limited-key");
+    let (status, _) = super::answer(request.json(&json!({"ids": quants}))).await;
+
+    assert_eq!(status, 403);
+    assert_eq!(office.quantities(product, json!({})).await[0], 0.0);
 }
 
 #[tokio::test]
@@ -380,7 +394,10 @@ async fn what_is_reserved_is_not_free_and_moves_the_time_of_its_quant() {
     });
     office.erp.insert("stock.move", sold);
 
-    assert_eq!(office.quantities(product, json!({})).await, (10.0, 7.0, 6.0, 4.0));
+    assert_eq!(
+        office.quantities(product, json!({})).await,
+        json!([10.0, 7.0, 6.0, 4.0])
+    );
     let quant = &office.erp.records("stock.quant")[0];
     assert_eq!(
         (&quant["reserved_quantity"], &quant["available_quantity"]),
@@ -409,5 +426,5 @@ async fn stock_and_payments_survive_a_snapshot() {
         assert_eq!(copy.erp.records(model), office.erp.records(model));
     }
     assert_eq!(copy.erp.ledger().duplicates().len(), 1);
-    assert_eq!(copy.quantities(product, json!({})).await.0, 10.0);
+    assert_eq!(copy.quantities(product, json!({})).await[0], 10.0);
 }
