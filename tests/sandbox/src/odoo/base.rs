@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::database::{Database, Row};
 use super::model::{Field, Kind, Model, Place};
 use super::session::{ADMIN, Session, now_micros};
-use super::{domain, schema};
+use super::{company, domain, payment, schema, stock};
 use crate::geography;
 
 /// Builds the database of a new installation.
@@ -44,16 +44,7 @@ pub(super) fn fresh(version: u32) -> Database {
             ADMIN,
             json!({"name": "Administrator", "login": "admin"}),
         ),
-        ("res.company", 1, json!({"name": "My Company"})),
         ("res.currency", 1, json!({"name": "USD"})),
-        // As installed: there, and not in use.
-        ("res.currency", 125, json!({"name": "EUR", "active": false})),
-        ("res.currency", 142, json!({"name": "GBP", "active": false})),
-        (
-            "res.currency",
-            25,
-            json!({"name": "JPY", "active": false, "rounding": 1.0, "decimal_places": 0}),
-        ),
         (
             "account.tax.group",
             1,
@@ -109,6 +100,11 @@ pub(super) fn fresh(version: u32) -> Database {
         ("res.partner", 2, json!({"name": "OdooBot", "active": false})),
         ("res.partner", 3, json!({"name": "Administrator"})),
     ];
+    let rows = rows
+        .into_iter()
+        .chain(stock::rows())
+        .chain(payment::rows())
+        .chain(company::rows());
     for (model, id, vals) in rows {
         put(&mut session, model, id, &vals);
     }
@@ -118,7 +114,7 @@ pub(super) fn fresh(version: u32) -> Database {
 }
 
 /// Stores a row as it is, without any of the rules.
-fn put(session: &mut Session<'_>, model: &str, id: i64, view: &Value) {
+pub(super) fn put(session: &mut Session<'_>, model: &str, id: i64, view: &Value) {
     let row = row_of(session, model, view);
     session.db.put(model, id, row);
 }
@@ -169,6 +165,8 @@ pub(super) fn restore(db: &mut Database, data: &Map<String, Value>) -> usize {
     order_lines(db, data);
     dress_variants(db, data);
     relate_values(db);
+    stock::complete(db, data);
+    payment::complete(db);
     db.commit();
     count
 }

@@ -37,6 +37,10 @@ pub(super) struct Database {
     pub(super) noise: Noise,
     tables: HashMap<String, Table>,
     undo: Vec<(String, i64, Option<Row>)>,
+    /// Whether the module that looks at tax ids is installed.
+    pub(super) has_base_vat: bool,
+    /// When a quant became visible to others; who began before did not see it.
+    pub(super) quants_since: HashMap<i64, i64>,
 }
 
 impl Table {
@@ -115,6 +119,8 @@ impl Database {
         Self {
             version,
             noise: Noise::default(),
+            has_base_vat: false,
+            quants_since: HashMap::new(),
             tables: HashMap::new(),
             undo: Vec::new(),
         }
@@ -122,6 +128,7 @@ impl Database {
 
     /// Moves every time of every row back.
     pub(super) fn age(&mut self, micros: i64) {
+        self.quants_since.clear();
         for table in self.tables.values_mut() {
             for row in table.rows.values_mut() {
                 row.created -= micros;

@@ -388,21 +388,6 @@ impl Session<'_> {
     }
 
     fn change_stock(&mut self, product: i64, change: f64) {
-        for name in ["qty_available", "free_qty", "virtual_available"] {
-            let field = self.db.table("product.product").model.field(name);
-            if field.is_some_and(Session::is_stored) {
-                // Stock does not move the time of a product (facts: systems B6).
-                let now = self
-                    .db
-                    .value("product.product", product, name)
-                    .as_f64()
-                    .unwrap_or_default();
-                self.set_silently("product.product", product, name, &json!(now + change));
-            }
-        }
-        if !self.db.has(QUANT) {
-            return;
-        }
         let quants = self.db.with(QUANT, "product_id", product).into_iter();
         let here = quants
             .into_iter()
@@ -420,16 +405,6 @@ impl Session<'_> {
             .as_f64()
             .unwrap_or_default();
         self.set(QUANT, quant, &[("quantity", json!(now + change))]);
-    }
-
-    fn set_silently(&mut self, model: &str, id: i64, name: &str, value: &Value) {
-        let Some(mut row) = self.db.row(model, id).cloned() else {
-            return;
-        };
-        if let Some(at) = self.db.table(model).model.position(name) {
-            row.values[at] = value.clone();
-        }
-        self.db.put(model, id, row);
     }
 
     /// What is on hand and not reserved for another move.

@@ -446,6 +446,12 @@ impl Session<'_> {
                     "'{text}' does not seem to be a valid JSON for field '{label}'"
                 )),
             },
+            Kind::Date => match super::domain::seconds(&text) {
+                Ok(_) if text.len() == 10 => Ok(json!(text)),
+                _ => say(format!(
+                    "'{text}' does not seem to be a valid date for field '{label}'"
+                )),
+            },
             Kind::Many2one(to) => self.reference(field, to, part, &text).map(|id| json!(id)),
             Kind::Many2many(to) => {
                 let ids: Result<Vec<i64>, CellError> = text
@@ -454,7 +460,7 @@ impl Session<'_> {
                     .collect();
                 Ok(json!([[6, 0, ids?]]))
             }
-            Kind::Char | Kind::Text | Kind::Html | Kind::One2many(..) => Ok(json!(text)),
+            Kind::Char | Kind::Text | Kind::Html | Kind::Image | Kind::One2many(..) => Ok(json!(text)),
         }
     }
 

@@ -18,13 +18,16 @@ pub(super) enum Kind {
     Digits(u8),
     /// An amount in the currency of its record.
     Monetary,
-    Json,
     Boolean,
     Selection(&'static [(&'static str, &'static str)]),
     Many2one(String),
     Many2many(String),
     One2many(String, &'static str),
     Datetime,
+    Date,
+    /// Base64 of a picture.
+    Image,
+    Json,
 }
 
 /// Where the value of a field lives.
@@ -96,13 +99,15 @@ impl Field {
             Kind::Integer => "integer",
             Kind::Float | Kind::Measure(_) | Kind::Digits(_) => "float",
             Kind::Monetary => "monetary",
-            Kind::Json => "json",
             Kind::Boolean => "boolean",
             Kind::Selection(_) => "selection",
             Kind::Many2one(_) => "many2one",
             Kind::Many2many(_) => "many2many",
             Kind::One2many(..) => "one2many",
             Kind::Datetime => "datetime",
+            Kind::Date => "date",
+            Kind::Image => "binary",
+            Kind::Json => "json",
         }
     }
 }

@@ -60,6 +60,7 @@ impl Session<'_> {
                 let target = number.as_i64().unwrap_or_default();
                 json!([target, self.display_name(to, target)])
             }
+            (Kind::Image, _) if self.is_in_context("bin_size") => super::image::size(&value),
             (Kind::Datetime, Value::Number(number)) => json!(stamp(number.as_i64().unwrap_or_default())),
             _ => value,
         }
@@ -115,15 +116,12 @@ impl Session<'_> {
                 .first()
                 .map_or(json!(false), |id| json!(id)),
             ("product.template", "product_variant_count") => json!(self.shown_variants(id).len()),
-            ("product.template", "qty_available") => {
-                let variants = self.shown_variants(id);
-                let quantity = |id: &i64| {
-                    self.db
-                        .value("product.product", *id, name)
-                        .as_f64()
-                        .unwrap_or_default()
-                };
-                json!(variants.iter().map(quantity).sum::<f64>())
+            ("product.template" | "product.product", _) if super::quantity::is_quantity(name) => {
+                json!(self.stock_level(model, id, name))
+            }
+            ("stock.quant" | "stock.location", _) => self.computed_stock(model, id, name),
+            ("account.payment" | "account.journal" | "account.move", _) => {
+                self.computed_account(model, id, name)
             }
             ("product.template", "type") => self.db.value(model, id, "detailed_type"),
             ("product.template", _) => match self.only_variant(id) {
@@ -132,6 +130,7 @@ impl Session<'_> {
                 None if name == "standard_price" => json!(0.0),
                 None => Value::Bool(false),
             },
+            ("product.product", "image_1920") => self.variant_image(id),
             ("product.product", "price_extra") => json!(self.price_extra(id)),
             ("product.product", "lst_price") => {
                 let list = self.raw(model, id, "list_price").as_f64().unwrap_or_default();
@@ -163,7 +162,7 @@ impl Session<'_> {
     }
 
     /// Lists the variants of a template, those that are in use unless all are wanted.
-    fn shown_variants(&self, template: i64) -> Vec<i64> {
+    pub(super) fn shown_variants(&self, template: i64) -> Vec<i64> {
         let variants = self.db.with("product.product", "product_tmpl_id", template);
         variants
             .into_iter()
@@ -294,6 +293,9 @@ impl Session<'_> {
             "stock.move" => self.db.text(model, id, "reference"),
             "ir.model.data" => self.db.text(model, id, "complete_name"),
             "ir.config_parameter" => self.db.text(model, id, "key"),
+            "account.payment" | "account.payment.method.line" | "account.move" => {
+                self.account_name(model, id)
+            }
             _ => {
                 let complete = self.db.value(model, id, "complete_name");
                 let name = if complete.is_string() {

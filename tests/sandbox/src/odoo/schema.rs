@@ -1,7 +1,7 @@
-//! The models of the stand-in. Payments and stock come with a recording, read as they are.
+//! The models of the stand-in.
 
 use super::model::Kind::{
-    Boolean, Char, Float, Html, Integer, Many2many, Many2one, Measure, One2many, Selection, Text,
+    Boolean, Char, Float, Html, Image, Integer, Many2many, Many2one, Measure, One2many, Selection, Text,
 };
 use super::model::Place::{Computed, Indexed, Inherited, Stored};
 use super::model::{Field, Kind, Model, Place};
@@ -22,10 +22,6 @@ const DETAILED_TYPES: &[(&str, &str)] = &[
 const INVOICING: &[(&str, &str)] = &[
     ("order", "Ordered quantities"),
     ("delivery", "Delivered quantities"),
-];
-const ROUNDINGS: &[(&str, &str)] = &[
-    ("round_per_line", "Round per Line"),
-    ("round_globally", "Round Globally"),
 ];
 const VARIANTS: &[(&str, &str)] = &[
     ("always", "Instantly"),
@@ -78,7 +74,7 @@ fn template_fields(place: Place, version: u32) -> Vec<Field> {
         field("purchase_ok", "Purchase", Boolean).or(true),
         to("uom_id", "Unit", "uom.uom").or(1),
         field("invoice_policy", "Invoicing Policy", Selection(INVOICING)).or("order"),
-        field("image_1920", "Image", Char),
+        field("image_1920", "Image", Image),
         lines(
             "attribute_line_ids",
             "Product Attributes",
@@ -110,17 +106,21 @@ fn template_fields(place: Place, version: u32) -> Vec<Field> {
 
 /// Builds every model of a major version.
 pub(super) fn models(version: u32) -> Vec<Model> {
-    let mut models = base_models(version);
+    let mut models = core_models(version);
     models.extend(super::sale::models(version));
     models.extend(super::pricelist::models());
     models.push(super::tax::model(version));
     models.push(super::tax::group());
     models.extend(super::delivery::models(version));
     models.extend(super::noise::models());
+    models.extend(super::stock::models());
+    models.extend(super::payment::models());
+    models.extend(super::credit_note::models());
+    models.extend(super::company::models(version));
     models
 }
 
-fn base_models(version: u32) -> Vec<Model> {
+fn core_models(version: u32) -> Vec<Model> {
     let mut template = template_fields(Stored, version);
     template.extend([
         field("active", "Active", Boolean).or(true),
@@ -141,9 +141,11 @@ fn base_models(version: u32) -> Vec<Model> {
             Many2one("product.product".to_owned()),
         ),
         computed("product_variant_count", "# Product Variants", Integer),
-        computed("qty_available", "Quantity On Hand", Float),
     ]);
+    template.extend(super::quantity::template_fields());
     let mut variant = template_fields(Inherited, version);
+    variant.retain(|field| field.kind != Image);
+    variant.extend(super::image::variant_fields());
     variant.extend([
         to("product_tmpl_id", "Product Template", "product.template").required(),
         field("active", "Active", Boolean).or(true),
@@ -160,11 +162,8 @@ fn base_models(version: u32) -> Vec<Model> {
         field("combination_indices", "Combination Indices", Char).or(""),
         computed("lst_price", "Sales Price", Float),
         computed("price_extra", "Variant Price Extra", Float),
-        field("qty_available", "Quantity On Hand", Float),
-        field("free_qty", "Free To Use Quantity", Float),
-        field("virtual_available", "Forecasted Quantity", Float),
-        field("outgoing_qty", "Outgoing", Float),
     ]);
+    variant.extend(super::quantity::variant_fields());
     vec![
         Model::new(
             "res.partner",
@@ -330,26 +329,6 @@ fn base_models(version: u32) -> Vec<Model> {
             vec![
                 indexed("name", "Usage", Char).required(),
                 field("digits", "Digits", Integer),
-            ],
-        ),
-        Model::new(
-            "res.company",
-            "Companies",
-            "id",
-            vec![
-                field("name", "Company Name", Char).required(),
-                to("currency_id", "Currency", "res.currency").or(1),
-                to("country_id", "Country", "res.country").or(233),
-                field(
-                    "tax_calculation_rounding_method",
-                    "Tax Calculation Rounding Method",
-                    Selection(ROUNDINGS),
-                )
-                .or(if version >= 19 {
-                    "round_globally"
-                } else {
-                    "round_per_line"
-                }),
             ],
         ),
         Model::new(

@@ -90,9 +90,10 @@ pub(super) fn put_back(db: &mut Database, ledger: &Ledger, value: &Value) -> Res
         fresh.set_next_id(&name, table.next_id);
     }
     fresh.commit();
+    fresh.has_base_vat = db.has_base_vat;
     *db = fresh;
     ledger.begin_anew();
-    for model in ["res.partner", "product.product", "sale.order"] {
+    for model in super::session::ANNOUNCED {
         let ids: Vec<i64> = db.table(model).rows.keys().copied().collect();
         Session::new(db, now_micros()).announce(model, &ids, ledger, Origin::People);
     }

@@ -1,5 +1,12 @@
 //! The traps of the real ERP, through real HTTP.
 
+mod company;
+mod credit_note;
+mod payment;
+mod product;
+mod recorded;
+mod stock;
+
 use std::time::Duration;
 
 use reqwest::Method;

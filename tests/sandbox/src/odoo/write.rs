@@ -7,6 +7,7 @@ use super::domain;
 use super::exception::Exception;
 use super::model::{Field, Kind, Place};
 use super::session::Session;
+use super::{credit_note, stock};
 use crate::ledger::Operation;
 use crate::woocommerce::text::without_handlers;
 
@@ -24,6 +25,9 @@ impl Session<'_> {
     pub(crate) fn create(&mut self, model: &str, vals: &Map<String, Value>) -> Result<i64, Exception> {
         if !self.may_create {
             return Err(self.may_not_create(model));
+        }
+        if model == stock::QUANT {
+            return self.create_quant(vals);
         }
         let id = self.create_quietly(model, vals)?;
         self.feel(model, id, Operation::Created);
@@ -48,6 +52,9 @@ impl Session<'_> {
     ) -> Result<i64, Exception> {
         let vals = &self.prepared(model, vals)?;
         let mut sorted = self.sort_values(model, vals)?;
+        if model == "product.template" {
+            stock::untrack_services(&mut sorted.stored);
+        }
         if model == "product.product" {
             self.provide_template(&mut sorted.stored, &sorted.inherited)?;
         }
@@ -57,23 +64,37 @@ impl Session<'_> {
         self.check_required(model, &row)?;
         self.db.put(model, id, row);
         self.after_create(model, id)?;
+        if model == credit_note::LINE {
+            self.settle_new_move_line(id, vals);
+        }
         self.write_all_lines(model, id, sorted.lines)?;
         if model == "product.template" && !self.skips_variants {
             self.sync_variants(id)?;
         }
         self.write_indirect(model, id, sorted.indirect)?;
+        if model == "account.move" {
+            self.total_move(id);
+        }
         self.check_constraints(model, id)?;
         Ok(id)
     }
 
     fn after_create(&mut self, model: &str, id: i64) -> Result<(), Exception> {
         match model {
-            "res.partner" => self.settle_new_partner(id),
+            "res.partner" => {
+                self.settle_new_partner(id);
+                self.settle_vat(id)?;
+            }
             "product.product" => self.settle_new_variant(id)?,
             "ir.model.data" => self.settle_external_id(id)?,
             "sale.order" => self.settle_new_order(id),
             "sale.order.line" => self.settle_new_line(id)?,
             "account.tax" => self.settle_tax(id)?,
+            "account.journal" => self.settle_new_journal(id)?,
+            "account.payment" => self.settle_new_payment(id)?,
+            "account.move" => self.settle_new_move(id),
+            "stock.location" => self.settle_new_location(id),
+            "stock.warehouse" => self.settle_new_warehouse(id)?,
             "product.template.attribute.line" => {
                 if let Some(template) = self.db.link(model, id, "product_tmpl_id") {
                     self.sync_variants(template)?;
@@ -96,6 +117,10 @@ impl Session<'_> {
                 return Err(Exception::missing(model, *id, self.user));
             }
         }
+        self.check_fixed(model, ids, vals)?;
+        if model == stock::QUANT {
+            return self.write_quants(ids, vals);
+        }
         for id in ids {
             self.write_one(model, *id, vals)?;
             self.feel(model, *id, Operation::Updated);
@@ -110,7 +135,10 @@ impl Session<'_> {
         vals: &Map<String, Value>,
     ) -> Result<(), Exception> {
         let vals = &self.rewritten(model, id, vals)?;
-        let sorted = self.sort_values(model, vals)?;
+        let mut sorted = self.sort_values(model, vals)?;
+        if model == "product.template" {
+            self.settle_tracking(id, &mut sorted.stored)?;
+        }
         let Some(mut row) = self.db.row(model, id).cloned() else {
             return Ok(());
         };
@@ -132,7 +160,15 @@ impl Session<'_> {
 
     fn after_write(&mut self, model: &str, id: i64, vals: &Map<String, Value>) -> Result<(), Exception> {
         match model {
-            "res.partner" => self.spread_partner(id, vals),
+            "res.partner" => {
+                if vals.contains_key("vat") {
+                    self.settle_vat(id)?;
+                }
+                self.spread_partner(id, vals);
+            }
+            "account.move" => self.total_move(id),
+            "account.payment" => self.settle_payment(id, vals),
+            credit_note::LINE => self.total_move(self.db.link(model, id, "move_id").unwrap_or_default()),
             "product.product" => {
                 if let Some(template) = self.db.link(model, id, "product_tmpl_id") {
                     self.set("product.template", template, &[]);
@@ -175,6 +211,7 @@ impl Session<'_> {
             }
         }
         self.check_unlink(model, ids)?;
+        self.check_kept(model, ids)?;
         for id in ids {
             self.feel(model, *id, Operation::Deleted);
             self.erase(model, *id);
@@ -275,8 +312,6 @@ impl Session<'_> {
             Kind::Measure(precision) => json!(self.rounded(number(value)?, precision)),
             Kind::Digits(digits) => json!(super::sale::to_digits(number(value)?, *digits)),
             Kind::Monetary => json!(super::sale::to_digits(number(value)?, 2)),
-            Kind::Json if is_empty => Value::Bool(false),
-            Kind::Json => value.clone(),
             Kind::Boolean => json!(is_true(value)),
             Kind::Selection(options) => match value.as_str() {
                 Some(text) if options.iter().any(|(key, _)| *key == text) => value.clone(),
@@ -291,6 +326,18 @@ impl Session<'_> {
             Kind::Many2one(to) => self.converted_link(field, to, value)?,
             Kind::Many2many(_) => json!(commanded(value, before)),
             Kind::One2many(..) => Value::Bool(false),
+            Kind::Date => match value.as_str() {
+                Some(text) => {
+                    domain::seconds(text)?;
+                    json!(text.get(..10).unwrap_or(text))
+                }
+                None => Value::Bool(false),
+            },
+            Kind::Image => super::image::accepted(value)?,
+            Kind::Json => match value {
+                _ if is_empty => Value::Bool(false),
+                other => other.clone(),
+            },
             Kind::Datetime => match value.as_str() {
                 Some(text) if text.contains('T') => {
                     let message = format!("time data '{text}' does not match format '%Y-%m-%d %H:%M:%S'");
@@ -398,6 +445,7 @@ impl Session<'_> {
                         self.write_one("product.product", variant, &Map::from_iter([(name, value)]))?;
                     }
                 }
+                ("product.product", "image_1920") => self.write_variant_image(id, &value)?,
                 ("product.product", "lst_price") => {
                     let list = number(&value)? - self.price_extra(id);
                     let vals = Map::from_iter([("list_price".to_owned(), json!(list))]);
@@ -436,10 +484,11 @@ impl Session<'_> {
     }
 
     fn check_constraints(&self, model: &str, id: i64) -> Result<(), Exception> {
-        if model == "product.product" {
-            self.check_barcode(id)
-        } else {
-            Ok(())
+        match model {
+            "product.product" => self.check_barcode(id),
+            "stock.quant" => self.check_quant(id),
+            "account.payment" => self.check_payment(id),
+            _ => Ok(()),
         }
     }
 

@@ -39,9 +39,9 @@ impl Shop {
             "name": "Beanie", "default_code": "B-1", "list_price": 20, "taxes_id": [[6, 0, []]], "is_storable": true,
         });
         let product = office.erp.insert("product.product", product);
-        office
-            .erp
-            .update("product.product", product, json!({"qty_available": on_hand}));
+        if on_hand > 0.0 {
+            office.erp.set_stock(product, 5, on_hand);
+        }
         Self {
             office,
             partner,
