@@ -92,8 +92,7 @@ pub fn create(content: &Content) -> Write {
         record: RecordId::random(),
         action: Action::Create,
         content: content.clone(),
-        step: Step::default(),
-    }
+        step: Step::default(), links: std::sync::Arc::default(), }
 }
 
 /// Changes a thing of this record from one content to another.
@@ -107,8 +106,7 @@ pub fn update(record: RecordId, placed: &Placed, from: &Content, to: &Content) -
             changed: fields_of(from).differing(&fields_of(to)),
         },
         content: to.clone(),
-        step: Step::default(),
-    }
+        step: Step::default(), links: std::sync::Arc::default(), }
 }
 
 pub fn delete(record: RecordId, placed: &Placed, content: &Content) -> Write {
@@ -119,16 +117,14 @@ pub fn delete(record: RecordId, placed: &Placed, content: &Content) -> Write {
             external_id: placed.external_id.clone(),
         },
         content: content.clone(),
-        step: Step::default(),
-    }
+        step: Step::default(), links: std::sync::Arc::default(), }
 }
 
 pub fn wanted(write: &Write, purpose: Purpose) -> Wanted {
     Wanted {
         record: write.record,
         purpose,
-        content: write.content.clone(),
-    }
+        content: write.content.clone(), links: std::sync::Arc::default(), }
 }
 
 pub fn refresh(write: &Write, external_id: &str) -> Wanted {
