@@ -1,6 +1,7 @@
 //! A connector at work: the worker's protocol in short, which holds the connector to its word at every step.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -92,7 +93,9 @@ pub fn create(content: &Content) -> Write {
         record: RecordId::random(),
         action: Action::Create,
         content: content.clone(),
-        step: Step::default(), links: std::sync::Arc::default(), }
+        step: Step::default(),
+        links: Arc::default(),
+    }
 }
 
 /// Changes a thing of this record from one content to another.
@@ -106,7 +109,9 @@ pub fn update(record: RecordId, placed: &Placed, from: &Content, to: &Content) -
             changed: fields_of(from).differing(&fields_of(to)),
         },
         content: to.clone(),
-        step: Step::default(), links: std::sync::Arc::default(), }
+        step: Step::default(),
+        links: Arc::default(),
+    }
 }
 
 pub fn delete(record: RecordId, placed: &Placed, content: &Content) -> Write {
@@ -117,14 +122,18 @@ pub fn delete(record: RecordId, placed: &Placed, content: &Content) -> Write {
             external_id: placed.external_id.clone(),
         },
         content: content.clone(),
-        step: Step::default(), links: std::sync::Arc::default(), }
+        step: Step::default(),
+        links: Arc::default(),
+    }
 }
 
 pub fn wanted(write: &Write, purpose: Purpose) -> Wanted {
     Wanted {
         record: write.record,
         purpose,
-        content: write.content.clone(), links: std::sync::Arc::default(), }
+        content: write.content.clone(),
+        links: Arc::default(),
+    }
 }
 
 pub fn refresh(write: &Write, external_id: &str) -> Wanted {
@@ -327,6 +336,7 @@ fn take(request: Request, outcomes: Vec<Outcome>, fates: &mut BTreeMap<RecordId,
                 external_id,
                 parts,
                 next: Some(step),
+                ..
             } => next.push(continued(write, external_id, parts, step)),
             Outcome::Applied {
                 external_id, parts, ..
