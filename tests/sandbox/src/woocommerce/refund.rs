@@ -1,5 +1,8 @@
 //! Refunds (facts: systems A2, A8, mapping-woocommerce 4).
 
+#[cfg(test)]
+mod tests;
+
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -204,14 +207,9 @@ impl Shop {
         }
         let before = order.clone();
         let id = self.make_refund(&mut order, &asked, now)?;
-        if let (Some(list), Some(mut refund)) = (body.get("meta_data"), self.book.refunds.remove(&id)) {
-            meta::apply(
-                &mut refund.meta,
-                list,
-                &mut self.book.next_meta,
-                meta::Owner::Order,
-            );
-            self.book.refunds.insert(id, refund);
+        if let (Some(list), Some(refund)) = (body.get("meta_data"), self.book.refunds.get_mut(&id)) {
+            let next = &mut self.book.next_meta;
+            meta::apply(&mut refund.meta, list, next, meta::Owner::Order);
         }
         self.note_refund(id, Operation::Created);
         if order == before {

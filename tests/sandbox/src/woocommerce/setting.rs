@@ -1,5 +1,8 @@
 //! The settings of the shop that a sync asks for (facts: mapping-woocommerce 2, 3).
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};

@@ -1,5 +1,8 @@
 //! What moves stock, and what a line of an order needs to know of a product (facts: mapping-woocommerce 5, 6).
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

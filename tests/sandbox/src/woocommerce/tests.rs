@@ -81,6 +81,17 @@ impl Shop {
         answer(self.request(Method::DELETE, path)).await
     }
 
+    pub(super) async fn order(&self, body: Value) -> Value {
+        let made = self.post("/orders", body).await;
+        assert_eq!(made.status, 201, "{}", made.body);
+        made.body
+    }
+
+    /// Returns the stock of a product or variation as the API tells it.
+    pub(super) async fn stock(&self, id: u64) -> Value {
+        self.get(&format!("/products/{id}")).await.body["stock_quantity"].clone()
+    }
+
     pub(super) async fn product(&self, body: Value) -> u64 {
         let made = self.post("/products", body).await;
         assert_eq!(made.status, 201, "{}", made.body);

@@ -1,5 +1,8 @@
 //! Lists of orders and refunds (facts: systems A3, A4, A7, mapping-woocommerce 4, 6).
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 use super::super::list::{Bounds, Query, ids, is_ascending};

@@ -1,5 +1,8 @@
 //! What a change of status does: dates, stock, mails, refunds (facts: mapping-woocommerce 3, «Side effects»).
 
+#[cfg(test)]
+mod tests;
+
 use serde_json::{Map, Value};
 
 use super::super::product::as_text;

@@ -1,5 +1,8 @@
 //! The arithmetic of an order (facts: mapping-woocommerce 3, 3a, 3b).
 
+#[cfg(test)]
+mod tests;
+
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
