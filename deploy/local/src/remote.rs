@@ -173,6 +173,8 @@ impl StandIns {
                     seed: *number,
                     products: *products,
                     customers: *customers,
+                    orders: 0,
+                    refunds: 0,
                 };
                 seed(store, erp, &plan);
             }
