@@ -8,8 +8,10 @@ mod customer;
 mod error;
 #[cfg(test)]
 mod fake;
+mod inventory;
 mod lookup;
 mod order;
+mod payment;
 mod product;
 mod pull;
 mod reference;
@@ -386,7 +388,8 @@ impl Connector for WooCommerce {
             Content::Customer(customer) => Content::Customer(customer::project(customer)),
             Content::Product(product) => Content::Product(product::project(product, &self.settings)),
             Content::Order(order) => Content::Order(order::project(order, &self.settings)),
-            Content::Inventory(_) | Content::Payment(_) => content.clone(),
+            Content::Inventory(level) => Content::Inventory(inventory::project(level)),
+            Content::Payment(payment) => Content::Payment(payment::project(payment)),
         }
     }
 
@@ -395,15 +398,16 @@ impl Connector for WooCommerce {
             Content::Customer(customer) => customer::refuses(customer),
             Content::Product(product) => product::refuses(product, &self.settings),
             Content::Order(order) => order::refuses(order),
-            Content::Inventory(_) | Content::Payment(_) => None,
+            Content::Inventory(_) => None,
+            Content::Payment(payment) => payment::refuses(payment),
         }
     }
 
     fn request_limit(&self, entity: EntityType) -> usize {
         match entity {
-            EntityType::Customers | EntityType::Products => BATCH_LIMIT,
+            EntityType::Customers | EntityType::Products | EntityType::Inventory => BATCH_LIMIT,
             EntityType::Orders => order::REQUEST_LIMIT,
-            EntityType::Inventory | EntityType::Payments => BATCH_LIMIT,
+            EntityType::Payments => payment::REQUEST_LIMIT,
         }
     }
 
@@ -430,7 +434,8 @@ impl Connector for WooCommerce {
             EntityType::Customers => self.pull_customers(gate, cursor, limit).await,
             EntityType::Products => self.pull_products(gate, cursor, limit).await,
             EntityType::Orders => self.pull_orders(gate, cursor, limit).await,
-            EntityType::Inventory | EntityType::Payments => Err(error::refused("not carried yet")),
+            EntityType::Inventory => self.pull_inventory(gate, cursor, limit).await,
+            EntityType::Payments => self.pull_payments(gate, cursor, limit).await,
         }
     }
 
@@ -444,7 +449,8 @@ impl Connector for WooCommerce {
             EntityType::Customers => self.look_up_customers(gate, wanted).await,
             EntityType::Products => self.look_up_products(gate, wanted).await,
             EntityType::Orders => self.look_up_orders(gate, wanted).await,
-            EntityType::Inventory | EntityType::Payments => Err(error::refused("not carried yet")),
+            EntityType::Inventory => self.look_up_inventory(gate, wanted).await,
+            EntityType::Payments => self.look_up_payments(gate, wanted).await,
         }
     }
 
@@ -464,7 +470,8 @@ impl Connector for WooCommerce {
                 self.products_theirs(gate, products.into_values().collect()).await
             }
             EntityType::Orders => self.read_orders(gate, external_ids).await,
-            EntityType::Inventory | EntityType::Payments => Err(error::refused("not carried yet")),
+            EntityType::Inventory => self.read_inventory(gate, external_ids).await,
+            EntityType::Payments => self.read_payments(gate, external_ids).await,
         }
     }
 
@@ -478,18 +485,20 @@ impl Connector for WooCommerce {
             EntityType::Customers => self.plan_customers(gate, writes).await,
             EntityType::Products => self.plan_products(gate, writes).await,
             EntityType::Orders => self.plan_orders(gate, writes).await,
-            EntityType::Inventory | EntityType::Payments => Err(error::refused("not carried yet")),
+            EntityType::Inventory => self.plan_inventory(gate, writes).await,
+            EntityType::Payments => self.plan_payments(gate, writes).await,
         }
     }
 
     async fn send(&self, request: &Request, deadline: Instant) -> Result<Vec<Outcome>, CallError> {
         // All writes of a request are of one type.
         match request.writes.first().map(|write| &write.content) {
+            Some(Content::Customer(_) | Content::Product(_)) | None => {
+                self.send_call(request, deadline).await
+            }
             Some(Content::Order(_)) => self.send_orders(request, deadline).await,
-            Some(
-                Content::Customer(_) | Content::Product(_) | Content::Inventory(_) | Content::Payment(_),
-            )
-            | None => self.send_call(request, deadline).await,
+            Some(Content::Inventory(_)) => self.send_inventory(request, deadline).await,
+            Some(Content::Payment(_)) => self.send_payments(request, deadline).await,
         }
     }
 }

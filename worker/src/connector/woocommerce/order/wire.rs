@@ -108,6 +108,11 @@ impl Order {
         wire::meta(&self.meta_data, key)
     }
 
+    /// Returns the number that the order has where it was placed, where it says one.
+    pub(in super::super) fn own_number(&self) -> Option<&str> {
+        self.meta(NUMBER)
+    }
+
     pub(in super::super) fn is_draft(&self) -> bool {
         matches!(self.status.as_str(), DRAFT | "auto-draft")
     }
