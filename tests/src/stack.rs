@@ -290,7 +290,7 @@ impl Stack {
         let new = NewSync {
             sync_id: SyncId::random(),
             systems: System::ALL.to_vec(),
-            entity_types: EntityType::ALL.to_vec(),
+            entity_types: vec![EntityType::Customers, EntityType::Products],
             connections: vec![self.store, self.erp],
             config,
             requested_by: "test".to_owned(),
