@@ -31,3 +31,20 @@ alter table sync_stage add column scope text not null default 'all'
 -- What the remote made of the base, where that is not the same: it rounds, trims, or fills in by itself.
 alter table item add column held jsonb;
 alter table item add constraint item_held_check check (held is null or base is not null);
+
+-- Orders that have not arrived everywhere: the stock of what is in them waits for them.
+create index item_unsettled_order_index on item (org_id, record_id)
+    where entity_type = 'orders' and state not in ('synced', 'skipped');
+
+-- Whether a connection lacks a record that something waits for which is to be carried to it: what a stage of a type that
+-- the sync was not asked for carries. A payment's customer is awaited through its order.
+create function item_is_awaited(org uuid, connection uuid, record uuid, external_id text) returns boolean
+    language sql stable
+    as $$
+    select external_id is null and exists (
+        select from record_reference r
+          join item waiting on waiting.org_id = r.org_id and waiting.record_id = r.record_id
+                           and waiting.connection_id = connection
+         where r.org_id = org and r.referred_id = record
+           and waiting.state in ('pending', 'failed'))
+    $$;

@@ -283,6 +283,25 @@ pub(crate) fn present_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result
     line(deserializer).map(Some)
 }
 
+/// Reads a list of texts of one line each, as [`line`] does.
+pub(crate) fn lines<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let lines = Vec::<Line>::deserialize(deserializer)?;
+    Ok(lines.into_iter().map(|line| line.0).collect())
+}
+
+/// Reads a list of lists of texts of one line each, as [`lines`] does.
+pub(crate) fn paths_of_lines<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<Vec<String>>, D::Error> {
+    let paths = Vec::<Vec<Line>>::deserialize(deserializer)?;
+    let names = |path: Vec<Line>| path.into_iter().map(|line| line.0).collect();
+    Ok(paths.into_iter().map(names).collect())
+}
+
+/// One text of a list, so that the reader knows its position.
+#[derive(Deserialize)]
+struct Line(#[serde(deserialize_with = "line")] String);
+
 /// Puts the reasons why a record is not valid under the names that the API uses.
 pub(crate) fn wrong_fields(invalid: Invalid) -> Vec<WrongField> {
     invalid.0.into_iter().map(WrongField::from).collect()

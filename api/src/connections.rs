@@ -278,6 +278,7 @@ impl CreateConnectionRequest {
                 settings: Settings {
                     currency,
                     weight_unit: settings.weight_unit.into(),
+                    ..Settings::default()
                 },
             }),
             _ => Err(wrong),

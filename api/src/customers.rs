@@ -96,6 +96,9 @@ pub(crate) struct Customer {
     /// VAT or other tax number.
     #[serde(default, deserialize_with = "present_line")]
     tax_number: Option<String>,
+    /// The language to write to them in, such as `de` or `de_CH`.
+    #[serde(default, deserialize_with = "present_line")]
+    language: Option<String>,
     /// Where invoices go.
     #[serde(default, deserialize_with = "present")]
     billing: Option<Address>,
@@ -120,6 +123,7 @@ impl From<entity::Customer> for Customer {
             phone: customer.phone,
             company: customer.company,
             tax_number: customer.tax_number,
+            language: customer.language,
             billing: customer.billing.map(Address::from),
             shipping: customer.shipping.map(Address::from),
             is_active: customer.is_active,
@@ -144,6 +148,7 @@ impl Shown for Customer {
             phone: self.phone,
             company: self.company,
             tax_number: self.tax_number,
+            language: self.language,
             billing: self.billing.map(entity::Address::from),
             shipping: self.shipping.map(entity::Address::from),
             is_active: self.is_active,
@@ -153,7 +158,7 @@ impl Shown for Customer {
     fn of_content(content: Content) -> Option<Self> {
         match content {
             Content::Customer(customer) => Some(customer.into()),
-            Content::Product(_) => None,
+            Content::Product(_) | Content::Order(_) | Content::Inventory(_) | Content::Payment(_) => None,
         }
     }
 }
@@ -166,6 +171,7 @@ impl Example for Customer {
             phone: Some("+44 20 7946 0000".to_owned()),
             company: None,
             tax_number: None,
+            language: Some("en_GB".to_owned()),
             billing: Some(Address {
                 name: None,
                 street: Some("12 St James's Square".to_owned()),

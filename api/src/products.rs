@@ -1,5 +1,6 @@
 //! Products and their variants, as the API shows and takes them.
 
+use chrono::{DateTime, Utc};
 use lockstep_shared::entity::{self, Content};
 use lockstep_shared::system::EntityType;
 use poem_openapi::param::{Path, Query};
@@ -11,7 +12,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::auth::Authenticated;
-use crate::body::{self, Body, Bulk, FromBody, line, present, present_line};
+use crate::body::{self, Body, Bulk, FromBody, line, lines, paths_of_lines, present, present_line};
 use crate::document::Tag;
 use crate::problem::{Refused, WrongField};
 use crate::records::{self, AllStored, Found, Listed, PutRecordsRequest, Shown, Stored};
@@ -87,6 +88,44 @@ pub(crate) struct Variant {
     /// Weight of one unit in kilograms, as a decimal in a text.
     #[serde(default, deserialize_with = "some_decimal")]
     weight_kg: Option<Decimal>,
+    /// A lower price for a while.
+    #[serde(default, deserialize_with = "present")]
+    sale: Option<Sale>,
+    /// Outer measures of one unit.
+    #[serde(default, deserialize_with = "present")]
+    dimensions: Option<Dimensions>,
+}
+
+/// A lower price than the regular one, in the same currency, and when it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize)]
+#[oai(rename_all = "camelCase", deny_unknown_fields, skip_serializing_if_is_none)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Sale {
+    /// Price of one unit in the sale, below the regular one, as a decimal in a text.
+    #[serde(deserialize_with = "decimal")]
+    price: Decimal,
+    /// From when on it holds, to the second; left out: already.
+    #[serde(default, deserialize_with = "present")]
+    from: Option<DateTime<Utc>>,
+    /// Until when it holds, to the second; left out: for good.
+    #[serde(default, deserialize_with = "present")]
+    until: Option<DateTime<Utc>>,
+}
+
+/// Outer measures in centimetres, each as a decimal in a text.
+#[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize)]
+#[oai(rename_all = "camelCase", deny_unknown_fields, skip_serializing_if_is_none)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Dimensions {
+    /// Length.
+    #[serde(default, deserialize_with = "some_decimal")]
+    length_cm: Option<Decimal>,
+    /// Width.
+    #[serde(default, deserialize_with = "some_decimal")]
+    width_cm: Option<Decimal>,
+    /// Height.
+    #[serde(default, deserialize_with = "some_decimal")]
+    height_cm: Option<Decimal>,
 }
 
 /// Something that is sold, with one or more variants. Names, options, stock-keeping units and barcodes have at most 250
@@ -121,6 +160,21 @@ pub(crate) struct Product {
     /// Short description, as plain text.
     #[serde(default, deserialize_with = "present")]
     summary: Option<String>,
+    /// The categories it stands in, each by the names from the outermost category to itself.
+    #[oai(default)]
+    #[serde(default, deserialize_with = "paths_of_lines")]
+    categories: Vec<Vec<String>>,
+    /// Words it is found by.
+    #[oai(default)]
+    #[serde(default, deserialize_with = "lines")]
+    tags: Vec<String>,
+    /// How it is taxed, by the name of a kind of tax such as `reduced-rate`; left out: as usual.
+    #[serde(default, deserialize_with = "present_line")]
+    tax_class: Option<String>,
+    /// Addresses of its pictures, the main one first.
+    #[oai(default)]
+    #[serde(default)]
+    images: Vec<String>,
     /// 1 to 500 variants; a simple product has one, without attributes.
     #[oai(validator(min_items = 1, max_items = 500))]
     variants: Vec<Variant>,
@@ -157,6 +211,46 @@ impl From<entity::Money> for Money {
     }
 }
 
+impl From<Sale> for entity::Sale {
+    fn from(sale: Sale) -> Self {
+        Self {
+            price: sale.price,
+            from: sale.from,
+            until: sale.until,
+        }
+    }
+}
+
+impl From<entity::Sale> for Sale {
+    fn from(sale: entity::Sale) -> Self {
+        Self {
+            price: sale.price,
+            from: sale.from,
+            until: sale.until,
+        }
+    }
+}
+
+impl From<Dimensions> for entity::Dimensions {
+    fn from(dimensions: Dimensions) -> Self {
+        Self {
+            length_cm: dimensions.length_cm,
+            width_cm: dimensions.width_cm,
+            height_cm: dimensions.height_cm,
+        }
+    }
+}
+
+impl From<entity::Dimensions> for Dimensions {
+    fn from(dimensions: entity::Dimensions) -> Self {
+        Self {
+            length_cm: dimensions.length_cm,
+            width_cm: dimensions.width_cm,
+            height_cm: dimensions.height_cm,
+        }
+    }
+}
+
 impl From<Variant> for entity::Variant {
     fn from(variant: Variant) -> Self {
         let attributes = variant.attributes.into_iter().map(|attribute| entity::Attribute {
@@ -169,6 +263,8 @@ impl From<Variant> for entity::Variant {
             barcode: variant.barcode,
             price: variant.price.map(entity::Money::from),
             weight_kg: variant.weight_kg,
+            sale: variant.sale.map(entity::Sale::from),
+            dimensions: variant.dimensions.map(entity::Dimensions::from),
         }
     }
 }
@@ -185,6 +281,8 @@ impl From<entity::Variant> for Variant {
             barcode: variant.barcode,
             price: variant.price.map(Money::from),
             weight_kg: variant.weight_kg,
+            sale: variant.sale.map(Sale::from),
+            dimensions: variant.dimensions.map(Dimensions::from),
         }
     }
 }
@@ -198,6 +296,10 @@ impl From<entity::Product> for Product {
             tracks_stock: product.tracks_stock,
             description: product.description,
             summary: product.summary,
+            categories: product.categories,
+            tags: product.tags,
+            tax_class: product.tax_class,
+            images: product.images,
             variants: product.variants.into_iter().map(Variant::from).collect(),
         }
     }
@@ -221,6 +323,10 @@ impl Shown for Product {
             tracks_stock: self.tracks_stock,
             description: self.description,
             summary: self.summary,
+            categories: self.categories,
+            tags: self.tags,
+            tax_class: self.tax_class,
+            images: self.images,
             variants: self.variants.into_iter().map(entity::Variant::from).collect(),
         })
     }
@@ -228,7 +334,7 @@ impl Shown for Product {
     fn of_content(content: Content) -> Option<Self> {
         match content {
             Content::Product(product) => Some(product.into()),
-            Content::Customer(_) => None,
+            Content::Customer(_) | Content::Order(_) | Content::Inventory(_) | Content::Payment(_) => None,
         }
     }
 }
@@ -242,6 +348,10 @@ impl Example for Product {
             tracks_stock: true,
             description: Some("<p>Holds coffee, and a little more.</p>".to_owned()),
             summary: Some("Holds coffee".to_owned()),
+            categories: vec![vec!["Kitchen".to_owned(), "Mugs".to_owned()]],
+            tags: vec!["enamel".to_owned()],
+            tax_class: None,
+            images: vec!["https://shop.example.com/mug.jpg".to_owned()],
             variants: vec![Variant {
                 attributes: Vec::new(),
                 sku: Some("MUG-1".to_owned()),
@@ -251,6 +361,12 @@ impl Example for Product {
                     currency: "EUR".to_owned(),
                 }),
                 weight_kg: Some(Decimal::new(35, 2)),
+                sale: None,
+                dimensions: Some(Dimensions {
+                    length_cm: Some(Decimal::from(12)),
+                    width_cm: Some(Decimal::from(8)),
+                    height_cm: Some(Decimal::new(95, 1)),
+                }),
             }],
         }
     }

@@ -33,6 +33,9 @@ use crate::problem::{Kind, Problem, Refused, WrongField, boxed, failed};
 pub(crate) enum EntityType {
     Customers,
     Products,
+    Orders,
+    Inventory,
+    Payments,
 }
 
 /// Where a sync stands. `partial`: some of it failed. `pausing` and `cancelling`: a call that is under way ends first.

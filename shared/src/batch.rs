@@ -297,6 +297,26 @@ pub async fn hold(db: &mut PgConnection, org: OrgId, id: BatchId, token: Token) 
     })
 }
 
+/// Takes a batch's row for the transaction that settles it. The renewal of leases passes it by from here on, so that
+/// neither waits for the other nor has the other repeated. `false`: it has another owner.
+pub async fn take_to_settle(
+    db: &mut PgConnection,
+    org: OrgId,
+    id: BatchId,
+    token: Token,
+) -> Result<bool, sqlx::Error> {
+    let found = sqlx::query_scalar!(
+        "select 1 from sync_batch where org_id = $1 and batch_id = $2 and token = $3 and status = 'running'
+            for no key update",
+        org as _,
+        id as _,
+        token as _,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(found.is_some())
+}
+
 /// Whether a batch is still its owner's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {

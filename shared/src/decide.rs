@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::entity::{Content, Fields, Invalid, fields_of, owned_name};
-use crate::system::System;
+use crate::system::{EntityType, System};
 
 /// Who has the last word on a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +29,8 @@ pub enum Owner {
 }
 
 impl Owner {
-    fn is(self, system: System) -> bool {
+    /// Says whether a system is the owner.
+    pub fn is(self, system: System) -> bool {
         match self {
             Self::Woocommerce => system == System::Woocommerce,
             Self::Odoo => system == System::Odoo,
@@ -171,6 +172,44 @@ impl<'a> Base<'a> {
             ours: content,
             theirs: content,
         }
+    }
+}
+
+/// A [`Base`] as an item keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    pub ours: Content,
+    pub theirs: Content,
+}
+
+impl Agreed {
+    pub fn same(content: Content) -> Self {
+        Self {
+            theirs: content.clone(),
+            ours: content,
+        }
+    }
+
+    /// Reads what is stored: the base, and what the remote made of it where that is not the same.
+    pub fn stored(entity: EntityType, base: Value, held: Option<Value>) -> Result<Self, Invalid> {
+        let ours = Content::parse(entity, base)?;
+        let theirs = match held {
+            Some(held) => Content::parse(entity, held)?,
+            None => ours.clone(),
+        };
+        Ok(Self { ours, theirs })
+    }
+
+    pub const fn as_base(&self) -> Base<'_> {
+        Base {
+            ours: &self.ours,
+            theirs: &self.theirs,
+        }
+    }
+
+    /// Returns what the remote made of it, as it is stored.
+    pub fn held(&self) -> Option<Value> {
+        (self.theirs != self.ours).then(|| self.theirs.to_json())
     }
 }
 

@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::id::{BatchId, ConnectionId, ItemId, OrgId, RecordId, StageId};
-use crate::stage::Stage;
+use crate::stage::{Scope, Stage};
 use crate::system::{EntityType, System};
 
 /// Where an item stands.
@@ -53,6 +53,8 @@ pub struct Loaded {
     pub external_id: Option<String>,
     pub parts: Value,
     pub base: Option<Value>,
+    /// What the remote made of the base, where that is not the same.
+    pub held: Option<Value>,
     pub generation: i64,
     pub retries: i32,
     /// The record's content.
@@ -76,6 +78,9 @@ pub async fn pick_due(
     (batch, position): (BatchId, i64),
     limit: i64,
 ) -> Result<Picked, sqlx::Error> {
+    if stage.scope == Scope::Named {
+        return pick_named(db, org, stage, (batch, position), limit).await;
+    }
     let row = sqlx::query!(
         r#"
         with due as (
@@ -85,6 +90,50 @@ pub async fn pick_due(
                and state in ('pending', 'failed') and batch_id is null and retry_stage_id is null
                and due_sequence > $4 and due_sequence <= $5
              order by due_sequence
+             limit $6
+               for update skip locked
+        ), picked as (
+            update item i set batch_id = $7, retries = 0
+              from due
+             where i.org_id = $1 and i.item_id = due.item_id
+            returning i.due_sequence
+        )
+        select count(*) as "count!", coalesce(max(due_sequence), $4) as "position!" from picked
+        "#,
+        org as _,
+        stage.connection_id as _,
+        stage.entity_type as _,
+        position,
+        stage.high_water.unwrap_or(0),
+        limit,
+        batch as _,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Picked {
+        count: i32::try_from(row.count).unwrap_or(i32::MAX),
+        position: row.position,
+    })
+}
+
+/// Puts the next items that are due into a batch of a stage that carries only what others wait for.
+async fn pick_named(
+    db: &mut PgConnection,
+    org: OrgId,
+    stage: &Stage,
+    (batch, position): (BatchId, i64),
+    limit: i64,
+) -> Result<Picked, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"
+        with due as (
+            select i.item_id
+              from item i
+             where i.org_id = $1 and i.connection_id = $2 and i.entity_type = $3
+               and i.state in ('pending', 'failed') and i.batch_id is null and i.retry_stage_id is null
+               and i.due_sequence > $4 and i.due_sequence <= $5
+               and item_is_awaited(i.org_id, i.connection_id, i.record_id, i.external_id)
+             order by i.due_sequence
              limit $6
                for update skip locked
         ), picked as (
@@ -158,7 +207,7 @@ pub async fn of_batch(db: &mut PgConnection, org: OrgId, batch: BatchId) -> Resu
         Loaded,
         r#"
         select i.item_id as "item_id: ItemId", i.record_id as "record_id: RecordId", i.state as "state: State",
-               i.due_sequence, i.external_id, i.parts, i.base, i.generation, i.retries, r.content
+               i.due_sequence, i.external_id, i.parts, i.base, i.held, i.generation, i.retries, r.content
           from item i
           join record r on r.org_id = i.org_id and r.record_id = i.record_id
          where i.org_id = $1 and i.batch_id = $2
@@ -182,6 +231,8 @@ pub struct Settled {
     pub parts: Value,
     /// The new base, where both sides agreed on something: the content that was carried, not that of now.
     pub base: Option<Value>,
+    /// What the remote made of it, where that is not the same.
+    pub held: Option<Value>,
     pub retries: i32,
     pub retry_at: Option<DateTime<Utc>>,
     pub last_error: Option<String>,
@@ -202,6 +253,7 @@ pub async fn settle(
     let external_ids: Vec<Option<String>> = settled.iter().map(|s| s.external_id.clone()).collect();
     let parts: Vec<Value> = settled.iter().map(|s| s.parts.clone()).collect();
     let bases: Vec<Option<Value>> = settled.iter().map(|s| s.base.clone()).collect();
+    let helds: Vec<Option<Value>> = settled.iter().map(|s| s.held.clone()).collect();
     let retries: Vec<i32> = settled.iter().map(|s| s.retries).collect();
     let retry_ats: Vec<Option<DateTime<Utc>>> = settled.iter().map(|s| s.retry_at).collect();
     let errors: Vec<Option<String>> = settled.iter().map(|s| s.last_error.clone()).collect();
@@ -210,13 +262,14 @@ pub async fn settle(
         "update item i
             set state = case when s.state = 'synced' and i.due_sequence <> s.due_sequence then 'pending' else s.state end,
                 external_id = s.external_id, parts = s.parts, base = coalesce(s.base, i.base),
+                held = case when s.base is null then i.held else s.held end,
                 generation = i.generation + (s.base is not null)::int,
                 retries = s.retries, last_error = s.error, batch_id = s.follow_up,
                 retry_at = s.retry_at, retry_stage_id = case when s.retry_at is not null then $3::uuid end,
                 last_synced_at = case when s.state = 'synced' then lockstep_now() else i.last_synced_at end
            from unnest($4::uuid[], $5::bigint[], $6::text[], $7::text[], $8::jsonb[], $9::jsonb[], $10::int[],
-                       $11::timestamptz[], $12::text[], $13::uuid[])
-                s (item_id, due_sequence, state, external_id, parts, base, retries, retry_at, error, follow_up)
+                       $11::timestamptz[], $12::text[], $13::uuid[], $14::jsonb[])
+                s (item_id, due_sequence, state, external_id, parts, base, retries, retry_at, error, follow_up, held)
           where i.org_id = $1 and i.batch_id = $2 and i.item_id = s.item_id",
         org as _,
         batch as _,
@@ -231,6 +284,7 @@ pub async fn settle(
         &retry_ats as &[Option<DateTime<Utc>>],
         &errors as &[Option<String>],
         &follow_ups as &[Option<Uuid>],
+        &helds as &[Option<Value>],
     )
     .execute(db)
     .await?;
@@ -269,8 +323,8 @@ pub async fn make_due(
            from connection c
           cross join unnest($3::uuid[]) r (record_id)
           where c.org_id = $1 and c.connection_id is distinct from $4
-            -- Customers never cross from one store into another of the same system (R52).
-            and ($2 = 'products' or not exists (
+            -- What people did in one store never crosses into another of the same system (R52).
+            and ($2 in ('products', 'inventory') or not exists (
                 select from connection s
                  where s.org_id = $1 and s.connection_id = $4 and s.system = c.system))
           order by r.record_id, c.connection_id
@@ -300,15 +354,18 @@ pub async fn make_missing(
          select $1, gen_random_uuid(), $2, r.record_id, $3, 'pending'
            from record r
           where r.org_id = $1 and r.entity_type = $3
+            -- `offset 0` keeps it a look-up per record, whatever the planner knows of a young table.
             and not exists (
                 select from item i
-                 where i.org_id = $1 and i.connection_id = $2 and i.record_id = r.record_id)
-            -- Customers never cross from one store into another of the same system (R52).
-            and ($3 = 'products' or not exists (
+                 where i.org_id = $1 and i.connection_id = $2 and i.record_id = r.record_id
+                offset 0)
+            -- What people did in one store never crosses into another of the same system (R52).
+            and ($3 in ('products', 'inventory') or not exists (
                 select from item i
                   join connection other on other.org_id = i.org_id and other.connection_id = i.connection_id
                   join connection own on own.org_id = $1 and own.connection_id = $2 and own.system = other.system
-                 where i.org_id = $1 and i.record_id = r.record_id and i.external_id is not null))
+                 where i.org_id = $1 and i.record_id = r.record_id and i.external_id is not null
+                offset 0))
          on conflict (org_id, connection_id, record_id) do nothing",
         org as _,
         connection as _,
@@ -326,6 +383,7 @@ pub struct Met {
     pub record_id: RecordId,
     pub external_id: Option<String>,
     pub base: Option<Value>,
+    pub held: Option<Value>,
     pub content: Value,
     /// Whether a batch has it in hand: then it is only marked for another look.
     pub is_in_hand: bool,
@@ -345,12 +403,17 @@ pub async fn meet(
     sqlx::query_as!(
         Met,
         r#"
-        select i.item_id as "item_id: ItemId", i.record_id as "record_id: RecordId", i.external_id, i.base, r.content,
+        select i.item_id as "item_id: ItemId", i.record_id as "record_id: RecordId", i.external_id, i.base, i.held, r.content,
                (i.batch_id is not null) as "is_in_hand!", i.state as "state: State"
-          from item i
+          from (
+              select item_id from item
+               where org_id = $1 and connection_id = $2 and entity_type = $3 and external_id = any($4)
+              union
+              select item_id from item
+               where org_id = $1 and connection_id = $2 and entity_type = $3 and record_id = any($5)
+          ) found
+          join item i on i.org_id = $1 and i.item_id = found.item_id
           join record r on r.org_id = i.org_id and r.record_id = i.record_id
-         where i.org_id = $1 and i.connection_id = $2 and i.entity_type = $3
-           and (i.external_id = any($4) or i.record_id = any($5))
          order by r.record_id
            for update of r
         "#,
@@ -373,6 +436,8 @@ pub struct Sighted {
     pub external_id: String,
     pub parts: Value,
     pub base: Option<Value>,
+    /// What the remote holds in the place of the base, where that is not the same.
+    pub held: Option<Value>,
     pub last_error: Option<String>,
 }
 
@@ -393,20 +458,23 @@ pub async fn sight(
     let external_ids: Vec<String> = sighted.iter().map(|s| s.external_id.clone()).collect();
     let parts: Vec<Value> = sighted.iter().map(|s| s.parts.clone()).collect();
     let bases: Vec<Option<Value>> = sighted.iter().map(|s| s.base.clone()).collect();
+    let helds: Vec<Option<Value>> = sighted.iter().map(|s| s.held.clone()).collect();
     let errors: Vec<Option<String>> = sighted.iter().map(|s| s.last_error.clone()).collect();
     sqlx::query!(
-        "insert into item (org_id, item_id, connection_id, record_id, entity_type, state, external_id, parts, base,
+        "insert into item (org_id, item_id, connection_id, record_id, entity_type, state, external_id, parts, base, held,
                            generation, last_error, last_synced_at)
-         select $1, s.item_id, $2, s.record_id, $3, s.state, s.external_id, s.parts, s.base,
+         select $1, s.item_id, $2, s.record_id, $3, s.state, s.external_id, s.parts, s.base, s.held,
                 (s.base is not null)::int, s.error, case when s.state = 'synced' then lockstep_now() end
-           from unnest($4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::jsonb[], $9::jsonb[], $10::text[])
-                s (item_id, record_id, state, external_id, parts, base, error)
+           from unnest($4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::jsonb[], $9::jsonb[], $10::text[],
+                       $11::jsonb[])
+                s (item_id, record_id, state, external_id, parts, base, error, held)
           order by s.record_id
          on conflict (org_id, connection_id, record_id) do update
             set state = case when item.batch_id is null then excluded.state else item.state end,
                 external_id = case when item.batch_id is null then excluded.external_id else item.external_id end,
                 parts = case when item.batch_id is null then excluded.parts else item.parts end,
                 base = case when item.batch_id is null then coalesce(excluded.base, item.base) else item.base end,
+                held = case when item.batch_id is null and excluded.base is not null then excluded.held else item.held end,
                 generation = item.generation + (item.batch_id is null and excluded.base is not null)::int,
                 last_error = case when item.batch_id is null then excluded.last_error else item.last_error end,
                 last_synced_at = case when item.batch_id is null then excluded.last_synced_at else item.last_synced_at end,
@@ -425,10 +493,147 @@ pub async fn sight(
         &parts,
         &bases as &[Option<Value>],
         &errors as &[Option<String>],
+        &helds as &[Option<Value>],
     )
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// What one connection knows of a record that others refer to.
+#[derive(Clone, Debug)]
+pub struct Referred {
+    pub record_id: RecordId,
+    pub entity_type: EntityType,
+    pub content: Value,
+    pub external_id: Option<String>,
+    pub parts: Option<Value>,
+    /// `None` where the connection has no item for it.
+    pub state: Option<State>,
+    pub last_error: Option<String>,
+}
+
+/// Tells what a connection knows of records.
+pub async fn referred(
+    db: &mut PgConnection,
+    org: OrgId,
+    connection: ConnectionId,
+    records: &[RecordId],
+) -> Result<Vec<Referred>, sqlx::Error> {
+    let records: Vec<Uuid> = records.iter().map(|id| id.0).collect();
+    sqlx::query_as!(
+        Referred,
+        r#"
+        select r.record_id as "record_id: RecordId", r.entity_type as "entity_type: EntityType", r.content,
+               i.external_id as "external_id?", i.parts as "parts?", i.state as "state?: State",
+               i.last_error as "last_error?"
+          from record r
+          left join item i on i.org_id = r.org_id and i.record_id = r.record_id and i.connection_id = $2
+         where r.org_id = $1 and r.record_id = any($3)
+        "#,
+        org as _,
+        connection as _,
+        &records,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// A thing that a connection's remote knows by an external id.
+#[derive(Clone, Debug)]
+pub struct Known {
+    pub entity_type: EntityType,
+    pub external_id: String,
+    pub record_id: RecordId,
+    pub parts: Value,
+}
+
+/// Finds the records behind external ids, given as pairs of type and id.
+pub async fn known(
+    db: &mut PgConnection,
+    org: OrgId,
+    connection: ConnectionId,
+    things: &[(EntityType, String)],
+) -> Result<Vec<Known>, sqlx::Error> {
+    if things.is_empty() {
+        return Ok(Vec::new());
+    }
+    let entities: Vec<String> = things
+        .iter()
+        .map(|(entity, _)| entity.name().to_owned())
+        .collect();
+    let ids: Vec<String> = things.iter().map(|(_, id)| id.clone()).collect();
+    sqlx::query_as!(
+        Known,
+        r#"
+        select i.entity_type as "entity_type: EntityType", i.external_id as "external_id!",
+               i.record_id as "record_id: RecordId", i.parts
+          from unnest($3::text[], $4::text[]) thing (entity_type, external_id)
+          join item i on i.org_id = $1 and i.connection_id = $2 and i.entity_type = thing.entity_type
+                     and i.external_id = thing.external_id
+        "#,
+        org as _,
+        connection as _,
+        &entities,
+        &ids,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// What was agreed on about a thing of a remote, as it is stored.
+#[derive(Clone, Debug)]
+pub struct Base {
+    pub external_id: String,
+    pub base: Option<Value>,
+    pub held: Option<Value>,
+}
+
+/// Reads what was agreed on about things of a connection's remote, by their ids there.
+pub async fn bases(
+    db: &mut PgConnection,
+    org: OrgId,
+    (connection, entity): (ConnectionId, EntityType),
+    external_ids: &[String],
+) -> Result<Vec<Base>, sqlx::Error> {
+    sqlx::query_as!(
+        Base,
+        r#"
+        select external_id as "external_id!", base, held
+          from item
+         where org_id = $1 and connection_id = $2 and entity_type = $3 and external_id = any($4)
+        "#,
+        org as _,
+        connection as _,
+        entity as _,
+        external_ids,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Finds, among inventory levels, those of products that are in an order which has not arrived everywhere yet: what
+/// the systems mean by stock differs until it has.
+pub async fn of_unsettled_orders(
+    db: &mut PgConnection,
+    org: OrgId,
+    levels: &[RecordId],
+) -> Result<Vec<RecordId>, sqlx::Error> {
+    let levels: Vec<Uuid> = levels.iter().map(|id| id.0).collect();
+    sqlx::query_scalar!(
+        r#"
+        select distinct level.record_id as "record_id: RecordId"
+          from record_reference level
+          join record_reference line on line.org_id = level.org_id and line.referred_id = level.referred_id
+          join item o on o.org_id = line.org_id and o.record_id = line.record_id
+         where level.org_id = $1 and level.record_id = any($2)
+           and o.entity_type = 'orders' and o.state not in ('synced', 'skipped')
+        "#,
+        org as _,
+        &levels,
+    )
+    .fetch_all(db)
+    .await
 }
 
 /// Says which of a connection's items hold external ids other than their own batch's: to tell whose thing a remote

@@ -16,6 +16,7 @@ pub mod entity;
 pub mod id;
 pub mod item;
 pub mod organisation;
+pub mod preview;
 pub mod queue;
 pub mod record;
 pub mod secret;

@@ -233,8 +233,12 @@ pub async fn by_keys(
         r#"
         select k.kind, k.value, k.record_id as "record_id: RecordId"
           from unnest($3::text[], $4::text[]) wanted (kind, value)
-          join record_key k
-            on k.org_id = $1 and k.entity_type = $2 and k.kind = wanted.kind and k.value = wanted.value
+          -- `offset 0` keeps the look-up by the whole key, one per wanted value, whatever the planner knows of a young table.
+         cross join lateral (
+              select kind, value, record_id
+                from record_key
+               where org_id = $1 and entity_type = $2 and kind = wanted.kind and value = wanted.value
+              offset 0) k
         "#,
         org as _,
         entity.name(),

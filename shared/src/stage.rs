@@ -17,30 +17,72 @@ pub enum Status {
     Failed,
 }
 
+/// What a stage carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+pub enum Scope {
+    /// All that is due.
+    #[default]
+    All,
+    /// Only what is missing and named by what the sync was asked for: the customers and products of its orders.
+    Named,
+}
+
 /// A stage to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Planned {
     pub direction: Direction,
     pub connection: ConnectionId,
     pub entity: EntityType,
+    pub scope: Scope,
 }
 
-/// Puts the stages of a sync in order: all pulls, then all pushes; in each WooCommerce before Odoo; in each of those
-/// what is referred to before what refers to it (R3).
+/// A round of stages: what follows from the first round, stock and money, goes in the second, once the orders that
+/// move them have arrived in both systems.
+const ROUNDS: [&[EntityType]; 2] = [
+    &[EntityType::Customers, EntityType::Products, EntityType::Orders],
+    &[EntityType::Inventory, EntityType::Payments],
+];
+
+/// Returns the types that records of a type refer to, directly or not.
+const fn needed_by(entity: EntityType) -> &'static [EntityType] {
+    match entity {
+        EntityType::Customers | EntityType::Products => &[],
+        EntityType::Orders => &[EntityType::Customers, EntityType::Products],
+        EntityType::Inventory => &[EntityType::Products],
+        EntityType::Payments => &[EntityType::Customers, EntityType::Products, EntityType::Orders],
+    }
+}
+
+/// Puts the stages of a sync in order: in each round all pulls, then all pushes; in each WooCommerce before Odoo; in each
+/// of those what is referred to before what refers to it (R3). Types that the sync was not asked for, but that its
+/// records name, have pushes of just those.
 pub fn plan(connections: &[(ConnectionId, System)], entities: &[EntityType]) -> Vec<Planned> {
     let mut connections = connections.to_vec();
     connections.sort_by_key(|(id, system)| (*system, *id));
     let mut entities = entities.to_vec();
     entities.sort();
     entities.dedup();
+    let is_needed = |entity: &EntityType| entities.iter().any(|asked| needed_by(*asked).contains(entity));
     let mut stages = Vec::new();
-    for direction in [Direction::Pull, Direction::Push] {
-        for (connection, _) in &connections {
-            stages.extend(entities.iter().map(|entity| Planned {
-                direction,
-                connection: *connection,
-                entity: *entity,
-            }));
+    for round in ROUNDS {
+        for direction in [Direction::Pull, Direction::Push] {
+            for (connection, _) in &connections {
+                stages.extend(round.iter().filter_map(|entity| {
+                    let scope = match direction {
+                        _ if entities.contains(entity) => Scope::All,
+                        Direction::Push if is_needed(entity) => Scope::Named,
+                        Direction::Pull | Direction::Push => return None,
+                    };
+                    Some(Planned {
+                        direction,
+                        connection: *connection,
+                        entity: *entity,
+                        scope,
+                    })
+                }));
+            }
         }
     }
     stages
@@ -56,6 +98,7 @@ pub struct Stage {
     pub entity_type: EntityType,
     pub status: Status,
     pub high_water: Option<i64>,
+    pub scope: Scope,
 }
 
 /// Stores the stages of a sync in their order.
@@ -67,8 +110,8 @@ pub async fn insert(
 ) -> Result<(), sqlx::Error> {
     for (ordinal, stage) in (0_i32..).zip(planned) {
         sqlx::query!(
-            "insert into sync_stage (org_id, stage_id, sync_id, ordinal, direction, connection_id, entity_type)
-             values ($1, $2, $3, $4, $5, $6, $7)",
+            "insert into sync_stage (org_id, stage_id, sync_id, ordinal, direction, connection_id, entity_type, scope)
+             values ($1, $2, $3, $4, $5, $6, $7, $8)",
             org as _,
             StageId::random() as _,
             sync as _,
@@ -76,6 +119,7 @@ pub async fn insert(
             stage.direction as _,
             stage.connection as _,
             stage.entity as _,
+            stage.scope as _,
         )
         .execute(&mut *db)
         .await?;
@@ -94,7 +138,7 @@ pub async fn next_waiting(
         r#"
         select stage_id as "stage_id: StageId", sync_id as "sync_id: SyncId", direction as "direction: Direction",
                connection_id as "connection_id: ConnectionId", entity_type as "entity_type: EntityType",
-               status as "status: Status", high_water
+               status as "status: Status", high_water, scope as "scope: Scope"
           from sync_stage
          where org_id = $1 and sync_id = $2 and status = 'waiting'
          order by ordinal
@@ -115,7 +159,7 @@ pub async fn lock(db: &mut PgConnection, org: OrgId, id: StageId) -> Result<Stag
         r#"
         select stage_id as "stage_id: StageId", sync_id as "sync_id: SyncId", direction as "direction: Direction",
                connection_id as "connection_id: ConnectionId", entity_type as "entity_type: EntityType",
-               status as "status: Status", high_water
+               status as "status: Status", high_water, scope as "scope: Scope"
           from sync_stage
          where org_id = $1 and stage_id = $2
            for update
@@ -134,7 +178,7 @@ pub async fn find(db: &mut PgConnection, org: OrgId, id: StageId) -> Result<Stag
         r#"
         select stage_id as "stage_id: StageId", sync_id as "sync_id: SyncId", direction as "direction: Direction",
                connection_id as "connection_id: ConnectionId", entity_type as "entity_type: EntityType",
-               status as "status: Status", high_water
+               status as "status: Status", high_water, scope as "scope: Scope"
           from sync_stage
          where org_id = $1 and stage_id = $2
         "#,
@@ -157,11 +201,12 @@ pub async fn open(db: &mut PgConnection, org: OrgId, stage: &Stage) -> Result<St
                    select count(*) from item i
                     where i.org_id = t.org_id and i.connection_id = t.connection_id and i.entity_type = t.entity_type
                       and i.state in ('pending', 'failed') and i.batch_id is null and i.retry_stage_id is null
+                      and (t.scope = 'all' or item_is_awaited(i.org_id, i.connection_id, i.record_id, i.external_id))
                ) else 0 end
          where org_id = $1 and stage_id = $2 and status = 'waiting'
         returning stage_id as "stage_id: StageId", sync_id as "sync_id: SyncId", direction as "direction: Direction",
                   connection_id as "connection_id: ConnectionId", entity_type as "entity_type: EntityType",
-                  status as "status: Status", high_water
+                  status as "status: Status", high_water, scope as "scope: Scope"
         "#,
         org as _,
         stage.stage_id as _,
@@ -273,6 +318,44 @@ mod tests {
                 (push, false, products),
             ],
             "R3"
+        );
+    }
+
+    #[test]
+    fn stock_and_money_follow_once_the_orders_have_arrived() {
+        let (store, erp) = (ConnectionId(Uuid::from_u128(1)), ConnectionId(Uuid::from_u128(2)));
+        let systems = [(store, System::Woocommerce), (erp, System::Odoo)];
+
+        let stages = plan(&systems, &EntityType::ALL);
+
+        let last_order = stages
+            .iter()
+            .rposition(|stage| stage.entity == EntityType::Orders)
+            .unwrap();
+        let first_level = stages
+            .iter()
+            .position(|stage| stage.entity == EntityType::Inventory)
+            .unwrap();
+        assert_eq!(stages.len(), 20);
+        assert!(last_order < first_level);
+        assert!(stages.iter().all(|stage| stage.scope == Scope::All));
+    }
+
+    #[test]
+    fn a_sync_of_orders_alone_carries_what_its_orders_name() {
+        let erp = ConnectionId(Uuid::from_u128(2));
+
+        let stages = plan(&[(erp, System::Odoo)], &[EntityType::Orders]);
+
+        let order: Vec<_> = stages.iter().map(|s| (s.direction, s.entity, s.scope)).collect();
+        assert_eq!(
+            order,
+            [
+                (Direction::Pull, EntityType::Orders, Scope::All),
+                (Direction::Push, EntityType::Customers, Scope::Named),
+                (Direction::Push, EntityType::Products, Scope::Named),
+                (Direction::Push, EntityType::Orders, Scope::All),
+            ]
         );
     }
 

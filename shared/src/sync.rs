@@ -109,6 +109,8 @@ pub struct Config {
     pub batch_delay_ms: u32,
     /// Times an item is tried again within one sync, 1 to 5.
     pub max_retries: u8,
+    /// Does everything but write to the systems, and keeps what it would have written for people to look at.
+    pub dry_run: bool,
 }
 
 #[derive(Deserialize)]
@@ -117,6 +119,7 @@ struct RawConfig {
     batch_size: u16,
     batch_delay_ms: u32,
     max_retries: u8,
+    dry_run: bool,
 }
 
 impl Default for RawConfig {
@@ -125,11 +128,13 @@ impl Default for RawConfig {
             batch_size,
             batch_delay_ms,
             max_retries,
+            dry_run,
         } = Config::default();
         Self {
             batch_size,
             batch_delay_ms,
             max_retries,
+            dry_run,
         }
     }
 }
@@ -140,6 +145,7 @@ impl Default for Config {
             batch_size: 50,
             batch_delay_ms: 2_000,
             max_retries: 3,
+            dry_run: false,
         }
     }
 }
@@ -171,6 +177,7 @@ impl Config {
             batch_size: u16::try_from(batch_size).expect("at most 200"),
             batch_delay_ms: ranged("batchDelayMs", batch_delay_ms, default.batch_delay_ms, 0, 600_000)?,
             max_retries: u8::try_from(max_retries).expect("at most 5"),
+            dry_run: false,
         })
     }
 }
@@ -179,11 +186,15 @@ impl TryFrom<RawConfig> for Config {
     type Error = ConfigError;
 
     fn try_from(raw: RawConfig) -> Result<Self, ConfigError> {
-        Self::new(
+        let config = Self::new(
             Some(raw.batch_size.into()),
             Some(raw.batch_delay_ms),
             Some(raw.max_retries.into()),
-        )
+        )?;
+        Ok(Self {
+            dry_run: raw.dry_run,
+            ..config
+        })
     }
 }
 

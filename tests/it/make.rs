@@ -17,8 +17,7 @@ pub fn product(sku: &str, price_cents: i64) -> Content {
             sku: Some(sku.to_owned()),
             price: Some(Money::new(Decimal::new(price_cents, 2), Currency::USD)),
             ..Variant::default()
-        }],
-    })
+        }], categories: Vec::new(), images: Vec::new(), tags: Vec::new(), tax_class: None, })
 }
 
 pub fn customer(email: &str) -> Content {
@@ -30,6 +29,5 @@ pub fn customer(email: &str) -> Content {
         tax_number: None,
         billing: None,
         shipping: None,
-        is_active: true,
-    })
+        is_active: true, language: None, })
 }

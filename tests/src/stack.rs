@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use lockstep_local::database::{Roles, Urls};
-use lockstep_local::postgres::Cluster;
+use lockstep_local::postgres::{Cluster, StopMode};
 use lockstep_sandbox::Sandbox;
 use lockstep_sandbox::odoo::ErpOptions;
 use lockstep_sandbox::woocommerce::StoreOptions;
@@ -53,6 +53,21 @@ async fn shared() -> &'static Shared {
             }
         })
         .await
+}
+
+/// Has the cluster of this process count the statements that it runs. Restarts it: to be called before anything else.
+pub async fn count_statements() -> anyhow::Result<()> {
+    let cluster = &shared().await.cluster;
+    let mut admin = PgConnection::connect(&cluster.superuser_url("postgres")).await?;
+    // Fails where the library is missing, with which the server would not start again.
+    sqlx::raw_sql("load 'pg_stat_statements'")
+        .execute(&mut admin)
+        .await?;
+    sqlx::raw_sql("alter system set shared_preload_libraries = 'pg_stat_statements'")
+        .execute(&mut admin)
+        .await?;
+    admin.close().await?;
+    Ok(cluster.restart(StopMode::Fast).await?)
 }
 
 /// A database of its own, empty but for its tables.
@@ -275,7 +290,7 @@ impl Stack {
         let new = NewSync {
             sync_id: SyncId::random(),
             systems: System::ALL.to_vec(),
-            entity_types: EntityType::ALL.to_vec(),
+            entity_types: vec![EntityType::Customers, EntityType::Products],
             connections: vec![self.store, self.erp],
             config,
             requested_by: "test".to_owned(),

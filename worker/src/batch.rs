@@ -14,6 +14,8 @@ use lockstep_shared::batch::{self, Batch, Claim, Claimant, Counts, Leave};
 use lockstep_shared::conflict::{self, ConflictType, NewConflict};
 use lockstep_shared::connection;
 use lockstep_shared::db::{self, Isolation, OrgTx};
+use lockstep_shared::decide::Ownership;
+use lockstep_shared::entity::Content;
 use lockstep_shared::id::{BatchId, OrgId, Token};
 use lockstep_shared::stage::{self, Stage};
 use lockstep_shared::sync::{self, Config as SyncConfig};
@@ -56,6 +58,8 @@ pub struct Hand<'a> {
     pub batch: Batch,
     pub stage: Stage,
     pub sync: SyncConfig,
+    /// The settings of the batch's connection.
+    pub settings: connection::Settings,
     pub lease: Arc<Lease>,
     pub gate: BatchGate,
 }
@@ -114,6 +118,7 @@ pub async fn answer(fleet: &Fleet, org: OrgId, id: BatchId) -> Result<(), BatchE
     let batch = halve_if_poisonous(&mut tx, org, batch).await?;
     let stage = stage::find(&mut tx, org, batch.stage_id).await?;
     let sync = sync::config(&mut tx, org, batch.sync_id).await?;
+    let connection = connection::find(&mut tx, org, batch.connection_id).await?;
     tx.commit().await?;
 
     let lease = fleet.leases.hold(batch.batch_id, token, claimed_at);
@@ -140,6 +145,9 @@ pub async fn answer(fleet: &Fleet, org: OrgId, id: BatchId) -> Result<(), BatchE
         batch,
         stage,
         sync,
+        settings: connection
+            .map(|connection| connection.settings)
+            .unwrap_or_default(),
         lease: lease.clone(),
         gate,
     };
@@ -204,6 +212,21 @@ impl Hand<'_> {
             .remotes
             .connector(&mut tx, self.org, self.batch.connection_id)
             .await
+    }
+
+    /// Begins the transaction that settles the batch, with the batch's row in hand.
+    pub async fn begin_settling(&self) -> Result<OrgTx, BatchError> {
+        let mut tx = self.begin(Isolation::Serializable).await?;
+        if !batch::take_to_settle(&mut tx, self.org, self.batch.batch_id, self.lease.token).await? {
+            return Err(BatchError::Lost);
+        }
+        Ok(tx)
+    }
+
+    /// Says who has the last word on what a record says.
+    pub fn ownership(&self, content: &Content) -> Ownership {
+        let set = self.settings.ownership.get(&content.entity()).cloned();
+        set.unwrap_or_else(|| Ownership::usual(content))
     }
 
     /// Begins a transaction for the batch's organisation.

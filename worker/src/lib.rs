@@ -9,6 +9,7 @@ pub mod config;
 pub mod connector;
 mod gate;
 mod lease;
+mod named;
 mod plan;
 mod pull;
 mod push;

@@ -8,15 +8,18 @@ use lockstep_shared::batch::Counts;
 use lockstep_shared::conflict::{self, ConflictType, NewConflict};
 use lockstep_shared::cursor;
 use lockstep_shared::db::{Isolation, OrgTx};
-use lockstep_shared::decide::{Base, Decision, Ownership, Side, decide};
+use lockstep_shared::decide::{Agreed, Decision, Side, decide};
 use lockstep_shared::entity::{Content, KeyKind, NaturalKey};
 use lockstep_shared::id::{ItemId, RecordId};
 use lockstep_shared::item::{self, Met, Sighted, State};
 use lockstep_shared::record::{self, Put};
+use lockstep_shared::system::EntityType;
 use serde_json::{Value, json};
 
 use crate::batch::{BatchError, End, Hand};
-use crate::connector::{Connector, Cursor, Page, Theirs};
+use crate::connector::{CallError, Connector, Cursor, Page, Theirs};
+use crate::named;
+use crate::push::Stopped;
 
 /// Runs one page of a pull.
 pub async fn run(hand: &Hand<'_>, connector: &dyn Connector) -> Result<(), BatchError> {
@@ -29,14 +32,24 @@ pub async fn run(hand: &Hand<'_>, connector: &dyn Connector) -> Result<(), Batch
     {
         Ok(page) => {
             hand.lease.progress();
-            return hand.persist(|| store(hand, connector, &position, &page)).await;
+            match named::fetch(hand, connector, &page.seen).await {
+                Ok(named) => {
+                    return hand
+                        .persist(|| store(hand, connector, &position, &page, &named))
+                        .await;
+                }
+                Err(Stopped::Batch(error)) => return Err(error),
+                Err(Stopped::Call(error)) => give_up(hand, &error).await?,
+            }
         }
-        Err(error) => {
-            hand.after(&error, |words| End::StageOver { failure: Some(words) })
-                .await?
-        }
+        Err(error) => give_up(hand, &error).await?,
     };
     hand.persist(|| leave(hand, &end)).await
+}
+
+async fn give_up(hand: &Hand<'_>, error: &CallError) -> Result<End, BatchError> {
+    hand.after(error, |words| End::StageOver { failure: Some(words) })
+        .await
 }
 
 async fn read_position(hand: &Hand<'_>) -> Result<cursor::Position, BatchError> {
@@ -51,7 +64,7 @@ async fn read_position(hand: &Hand<'_>) -> Result<cursor::Position, BatchError> 
 }
 
 async fn leave(hand: &Hand<'_>, end: &End) -> Result<(), BatchError> {
-    let mut tx = hand.begin(Isolation::Serializable).await?;
+    let mut tx = hand.begin_settling().await?;
     hand.leave(&mut tx, &Counts::default(), end).await?;
     Ok(tx.commit().await?)
 }
@@ -61,14 +74,21 @@ async fn store(
     connector: &dyn Connector,
     position: &cursor::Position,
     page: &Page,
+    named: &[(EntityType, Vec<Theirs>)],
 ) -> Result<(), BatchError> {
-    let mut tx = hand.begin(Isolation::Serializable).await?;
+    let mut tx = hand.begin_settling().await?;
     let key = (hand.batch.connection_id, hand.batch.entity_type);
     let is_ours = cursor::advance(&mut tx, hand.org, key, position, &page.next.0).await?;
-    let mut outcome = Outcome::default();
+    let mut outcome = Outcome::of(hand.batch.entity_type);
     if is_ours {
         // Met in one order by everyone, so that two pages wait for each other instead of locking crosswise.
-        outcome = judge(hand, &mut tx, connector, &page.seen).await?;
+        for (entity, seen) in named {
+            let seen = named::resolve(hand, &mut tx, seen).await?;
+            let outcome = judge(hand, &mut tx, connector, *entity, &seen).await?;
+            outcome.write(hand, &mut tx).await?;
+        }
+        let seen = named::resolve(hand, &mut tx, &page.seen).await?;
+        outcome = judge(hand, &mut tx, connector, hand.batch.entity_type, &seen).await?;
         outcome.write(hand, &mut tx).await?;
     }
     // Somebody else's page moved the cursor meanwhile: theirs counts, and ours is read again from there.
@@ -82,8 +102,9 @@ async fn store(
 }
 
 /// What a page comes to, before it is written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Outcome {
+    entity: EntityType,
     counts: Counts,
     puts: Vec<Put>,
     sighted: Vec<Sighted>,
@@ -92,8 +113,19 @@ struct Outcome {
 }
 
 impl Outcome {
+    fn of(entity: EntityType) -> Self {
+        Self {
+            entity,
+            counts: Counts::default(),
+            puts: Vec::new(),
+            sighted: Vec::new(),
+            conflicts: Vec::new(),
+            settled: Vec::new(),
+        }
+    }
+
     async fn write(&self, hand: &Hand<'_>, tx: &mut OrgTx) -> Result<(), sqlx::Error> {
-        let (org, connection, entity) = (hand.org, hand.batch.connection_id, hand.batch.entity_type);
+        let (org, connection, entity) = (hand.org, hand.batch.connection_id, self.entity);
         let changed = record::put(tx, org, entity, &self.puts).await?;
         item::sight(tx, org, (connection, entity), &self.sighted).await?;
         item::make_due(tx, org, entity, &changed, Some(connection)).await?;
@@ -112,7 +144,7 @@ impl Outcome {
             sync: Some(hand.batch.sync_id),
             connection: hand.batch.connection_id,
             item,
-            entity: hand.batch.entity_type,
+            entity: self.entity,
             conflict_type,
             data,
         });
@@ -132,16 +164,12 @@ async fn judge(
     hand: &Hand<'_>,
     tx: &mut OrgTx,
     connector: &dyn Connector,
+    entity: EntityType,
     seen: &[Theirs],
 ) -> Result<Outcome, BatchError> {
-    let mut known = know(hand, tx, seen).await?;
-    let mut outcome = Outcome {
-        counts: Counts {
-            seen: count(seen.len()),
-            ..Counts::default()
-        },
-        ..Outcome::default()
-    };
+    let mut known = know(hand, tx, entity, seen).await?;
+    let mut outcome = Outcome::of(entity);
+    outcome.counts.seen = count(seen.len());
     // A thing that moved while the page was read may stand in it twice: the later one counts.
     let latest: BTreeMap<&str, &Theirs> = seen
         .iter()
@@ -157,8 +185,13 @@ fn count(length: usize) -> i64 {
     i64::try_from(length).unwrap_or(i64::MAX)
 }
 
-async fn know(hand: &Hand<'_>, tx: &mut OrgTx, seen: &[Theirs]) -> Result<Known, BatchError> {
-    let (org, entity) = (hand.org, hand.batch.entity_type);
+async fn know(
+    hand: &Hand<'_>,
+    tx: &mut OrgTx,
+    entity: EntityType,
+    seen: &[Theirs],
+) -> Result<Known, BatchError> {
+    let org = hand.org;
     let external_ids: Vec<String> = seen.iter().map(|theirs| theirs.external_id.clone()).collect();
     let keys: BTreeSet<(String, String)> = seen
         .iter()
@@ -198,7 +231,7 @@ async fn know(hand: &Hand<'_>, tx: &mut OrgTx, seen: &[Theirs]) -> Result<Known,
 }
 
 /// Reads content that we stored ourselves.
-pub fn stored(entity: lockstep_shared::system::EntityType, json: Value) -> Result<Content, sqlx::Error> {
+pub fn stored(entity: EntityType, json: Value) -> Result<Content, sqlx::Error> {
     Content::parse(entity, json).map_err(|invalid| sqlx::Error::Decode(invalid.into()))
 }
 
@@ -241,6 +274,7 @@ fn judge_one(
                     record_id,
                     external_id: None,
                     base: None,
+                    held: None,
                     content: known
                         .contents
                         .get(&record_id)
@@ -281,6 +315,7 @@ fn judge_one(
                     external_id: theirs.external_id.clone(),
                     parts: parts(theirs),
                     base: Some(content.to_json()),
+                    held: None,
                     last_error: None,
                 });
             }
@@ -310,7 +345,7 @@ fn find_record(known: &Known, theirs: &Theirs, content: &Content) -> Match {
         return Match::One(record);
     }
     let keys = content.natural_keys();
-    for kind in [KeyKind::Sku, KeyKind::Barcode, KeyKind::Email] {
+    for kind in [KeyKind::Sku, KeyKind::Barcode, KeyKind::Email, KeyKind::Subject] {
         let of_kind = keys.iter().filter(|key| key.kind == kind);
         let hits: BTreeSet<RecordId> = of_kind.flat_map(|key| free_hits(known, key, &is_free)).collect();
         match hits.len() {
@@ -335,32 +370,35 @@ fn judge_known(
     content: &Content,
     outcome: &mut Outcome,
 ) {
-    let entity = hand.batch.entity_type;
+    let entity = outcome.entity;
     let (Ok(ours), Ok(base)) = (
         stored(entity, met.content.clone()),
-        met.base.clone().map(|base| stored(entity, base)).transpose(),
+        met.base
+            .clone()
+            .map(|base| Agreed::stored(entity, base, met.held.clone()))
+            .transpose(),
     ) else {
         // Stored by us in canonical form: only an older form of it can fail here, and a person has to see that.
         let reason = json!({ "reason": "our own record can't be read", "externalId": theirs.external_id });
         return outcome.conflict(hand, Some(met.item_id), ConflictType::ValidationError, reason);
     };
     let projected = connector.project(&ours);
-    let ownership = Ownership::usual(&ours);
+    let ownership = hand.ownership(&ours);
     let side = Side {
         system: connector.system(),
         ownership: &ownership,
     };
     match decide(
-        base.as_ref().map(Base::same),
+        base.as_ref().map(Agreed::as_base),
         Some(&projected),
         Some(content),
         side,
     ) {
         Decision::Unchanged | Decision::Adopt(_) => {
-            let is_news =
-                met.state != State::Synced || met.external_id.is_none() || base.as_ref() != Some(content);
-            if is_news {
-                let new_base = (base.as_ref() != Some(content)).then(|| content.to_json());
+            // Where the sides differ as they agreed to, what they agreed on stays.
+            let plain = (projected == *content).then(|| Agreed::same(content.clone()));
+            let new_base = plain.filter(|plain| base.as_ref() != Some(plain));
+            if met.state != State::Synced || met.external_id.is_none() || new_base.is_some() {
                 outcome
                     .sighted
                     .push(sighted(met, theirs, State::Synced, new_base, None));
@@ -398,9 +436,13 @@ fn judge_known(
             } else {
                 State::Pending
             };
+            let agreed = Agreed {
+                ours: merge.base(&projected, content),
+                theirs: content.clone(),
+            };
             outcome
                 .sighted
-                .push(sighted(met, theirs, state, Some(content.to_json()), None));
+                .push(sighted(met, theirs, state, Some(agreed), None));
             if state == State::Synced {
                 outcome.settled.push(met.item_id);
             }
@@ -428,7 +470,7 @@ fn sighted(
     met: &Met,
     theirs: &Theirs,
     state: State,
-    base: Option<Value>,
+    base: Option<Agreed>,
     last_error: Option<String>,
 ) -> Sighted {
     Sighted {
@@ -437,7 +479,8 @@ fn sighted(
         state,
         external_id: theirs.external_id.clone(),
         parts: parts(theirs),
-        base,
+        held: base.as_ref().and_then(Agreed::held),
+        base: base.map(|base| base.ours.to_json()),
         last_error,
     }
 }

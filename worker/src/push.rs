@@ -5,25 +5,30 @@
 
 mod doubt;
 mod send;
+mod stock;
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use lockstep_shared::batch::Counts;
 use lockstep_shared::conflict::{self, ConflictType, NewConflict};
 use lockstep_shared::db::{Isolation, OrgTx};
-use lockstep_shared::decide::{Base, Decision, Ownership, Side, decide};
+use lockstep_shared::decide::{Agreed, Decision, Side, decide};
 use lockstep_shared::effect::{self, Effect};
 use lockstep_shared::entity::{Content, fields_of};
-use lockstep_shared::id::BatchId;
-use lockstep_shared::item::{self, State};
+use lockstep_shared::id::{BatchId, RecordId};
+use lockstep_shared::item::{self, Referred, State};
+use lockstep_shared::preview;
 use lockstep_shared::record::{self, Put};
 use lockstep_shared::{batch, db};
 use serde_json::json;
 
 use crate::batch::{BatchError, End, Hand};
-use crate::connector::{Action, CallError, Connector, Parts, Sighting, Step, Theirs, Wanted, Write};
-use crate::plan;
+use crate::connector::{
+    Action, CallError, Connector, Link, Links, Parts, Sighting, Step, Theirs, Wanted, Write,
+};
+use crate::{named, plan};
 use work::{Fate, Work};
 
 /// Runs a batch of a push.
@@ -54,7 +59,8 @@ pub async fn abandon(hand: &Hand<'_>, end: End) -> Result<(), BatchError> {
 }
 
 /// Why a batch stopped before its end.
-enum Stopped {
+#[derive(Debug)]
+pub enum Stopped {
     Call(CallError),
     Batch(BatchError),
 }
@@ -79,18 +85,83 @@ async fn load(hand: &Hand<'_>, connector: &dyn Connector) -> Result<Vec<Work>, B
         effects.entry(effect.item_id).or_default().push(effect);
     }
     let now = db::now(&mut tx).await?;
-    Ok(items
+    let entity = hand.batch.entity_type;
+    let named: BTreeSet<RecordId> = items
+        .iter()
+        .filter_map(|loaded| Content::parse(entity, loaded.content.clone()).ok())
+        .flat_map(|content| targets(&content))
+        .collect();
+    let named: Vec<RecordId> = named.into_iter().collect();
+    let referred: BTreeMap<RecordId, Referred> =
+        item::referred(&mut tx, hand.org, hand.batch.connection_id, &named)
+            .await?
+            .into_iter()
+            .map(|referred| (referred.record_id, referred))
+            .collect();
+    let links = Arc::new(links(&referred));
+    let mut works: Vec<Work> = items
         .into_iter()
         .map(|loaded| {
             let effects = effects.remove(&loaded.item_id).unwrap_or_default();
-            Work::new((loaded, hand.batch.entity_type), effects, connector, now)
+            let mut work = Work::new((loaded, entity), effects, (connector, &links), now);
+            work.await_references(&referred);
+            work
         })
-        .collect())
+        .collect();
+    stock::await_orders(hand, &mut tx, &mut works).await?;
+    Ok(works)
+}
+
+fn targets(content: &Content) -> Vec<RecordId> {
+    let targets = content.references().into_iter();
+    targets
+        .filter_map(|(_, reference)| Some(reference.target()?.record))
+        .collect()
+}
+
+fn links(referred: &BTreeMap<RecordId, Referred>) -> Links {
+    Links::new(referred.values().filter_map(|referred| {
+        let link = Link {
+            external_id: referred.external_id.clone()?,
+            parts: serde_json::from_value(referred.parts.clone()?).unwrap_or_default(),
+            content: Content::parse(referred.entity_type, referred.content.clone()).ok()?,
+        };
+        Some((referred.record_id, link))
+    }))
 }
 
 async fn bring_over(hand: &Hand<'_>, connector: &dyn Connector, works: &mut [Work]) -> Result<(), Stopped> {
     doubt::resolve(hand, connector, works).await?;
     let mut writes = look_and_decide(hand, connector, works).await?;
+    if hand.sync.dry_run {
+        plan_only(works, writes);
+        return Ok(());
+    }
+    let watch = stock::watch(hand, connector, works, &mut writes).await?;
+    send_all(hand, connector, works, writes).await?;
+    if let Some(watch) = watch {
+        let corrections = watch.corrections(hand, connector, works).await?;
+        send_all(hand, connector, works, corrections).await?;
+        stock::leave_corrected(works);
+    }
+    Ok(())
+}
+
+/// Has a dry run note what it would send.
+fn plan_only(works: &mut [Work], writes: Vec<Write>) {
+    for write in writes {
+        if let Some(work) = works.iter_mut().find(|work| work.item.item_id == write.item) {
+            work.plan(write);
+        }
+    }
+}
+
+async fn send_all(
+    hand: &Hand<'_>,
+    connector: &dyn Connector,
+    works: &mut [Work],
+    mut writes: Vec<Write>,
+) -> Result<(), Stopped> {
     while !writes.is_empty() {
         writes = send::round(hand, connector, works, writes).await?;
     }
@@ -144,7 +215,7 @@ async fn look_up(
     hand: &Hand<'_>,
     connector: &dyn Connector,
     wanted: Vec<Wanted>,
-) -> Result<Vec<Sighting>, CallError> {
+) -> Result<Vec<Sighting>, Stopped> {
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
@@ -152,14 +223,39 @@ async fn look_up(
         .look_up(&hand.gate, hand.batch.entity_type, &wanted)
         .await?;
     hand.lease.progress();
+    let sightings = hand.persist(|| resolve(hand, &sightings)).await?;
     if sightings.len() != wanted.len() {
         let detail = "a look-up answered for another number of things than were asked for".to_owned();
         return Err(CallError::Refused {
             system: connector.system().name(),
             detail,
-        });
+        }
+        .into());
     }
     Ok(sightings)
+}
+
+/// Puts our records in the place of what the things that were found name.
+async fn resolve(hand: &Hand<'_>, sightings: &[Sighting]) -> Result<Vec<Sighting>, BatchError> {
+    let found: Vec<Theirs> = sightings
+        .iter()
+        .filter_map(|sighting| match sighting {
+            Sighting::One(theirs) => Some(theirs.clone()),
+            Sighting::Missing | Sighting::Many(_) | Sighting::NotAsked => None,
+        })
+        .collect();
+    if found.is_empty() {
+        return Ok(sightings.to_vec());
+    }
+    let mut tx = hand.begin(Isolation::ReadCommitted).await?;
+    let mut resolved = named::resolve(hand, &mut tx, &found).await?.into_iter();
+    Ok(sightings
+        .iter()
+        .map(|sighting| match sighting {
+            Sighting::One(theirs) => Sighting::One(resolved.next().unwrap_or_else(|| theirs.clone())),
+            other => other.clone(),
+        })
+        .collect())
 }
 
 /// Tells which items own the things that were found, so that no two items come to mean one thing.
@@ -227,7 +323,7 @@ fn decide_one(
     work: &mut Work,
     theirs: Option<Theirs>,
 ) -> Option<Write> {
-    let ownership = Ownership::usual(&work.whole);
+    let ownership = hand.ownership(&work.whole);
     let side = Side {
         system: connector.system(),
         ownership: &ownership,
@@ -246,18 +342,23 @@ fn decide_one(
             }
         },
     };
+    work.theirs.clone_from(&content);
     if let Some(external_id) = &external_id {
         work.found(external_id.clone(), parts.clone());
     }
     match decide(
-        work.base.as_ref().map(Base::same),
+        work.base.as_ref().map(Agreed::as_base),
         Some(&work.ours),
         content.as_ref(),
         side,
     ) {
         Decision::Unchanged | Decision::Adopt(_) => {
+            let base = Agreed {
+                ours: work.ours.clone(),
+                theirs: content.unwrap_or_else(|| work.ours.clone()),
+            };
             work.fate = Fate::Synced {
-                base: work.ours.clone(),
+                base,
                 done: work::Done::Unchanged,
             };
             None
@@ -265,13 +366,19 @@ fn decide_one(
         Decision::Create(content) => Some(work.write(Action::Create, content, Step(0))),
         Decision::Update(merge) => {
             work.take(&merge);
+            let held = content.as_ref().map(|theirs| merge.held(theirs));
             if merge.to_write.is_empty() {
+                let base = Agreed {
+                    theirs: held.unwrap_or_else(|| merge.content.clone()),
+                    ours: merge.content,
+                };
                 work.fate = Fate::Synced {
-                    base: merge.content,
+                    base,
                     done: work::Done::Unchanged,
                 };
                 return None;
             }
+            work.expected = held;
             let external_id = external_id.unwrap_or_default();
             let action = Action::Update {
                 external_id,
@@ -288,7 +395,7 @@ fn decide_one(
         }
         Decision::Conflict(disagreement) => {
             let data = json!({
-                "fields": disagreement.fields, "base": work.base.as_ref().map(Content::to_json),
+                "fields": disagreement.fields, "base": work.base.as_ref().map(|base| base.ours.to_json()),
                 "ours": work.ours.to_json(), "theirs": content.as_ref().map(Content::to_json),
                 "proposed": disagreement.proposed.as_ref().map(Content::to_json),
             });
@@ -305,8 +412,11 @@ fn all_paths(content: &Content) -> std::collections::BTreeSet<String> {
 
 /// Settles the batch: items, bases, conflicts, records that took something over, follow-ups, counts and what is next.
 async fn settle(hand: &Hand<'_>, works: &[Work], end: &End) -> Result<(), BatchError> {
-    let mut tx = hand.begin(Isolation::Serializable).await?;
+    let mut tx = hand.begin_settling().await?;
     let org = hand.org;
+    if hand.sync.dry_run {
+        return settle_dry(hand, tx, works, end).await;
+    }
     // The stage is locked first by every transaction that opens or closes a batch.
     let stage = lockstep_shared::stage::lock(&mut tx, org, hand.stage.stage_id).await?;
     let follow_up = open_follow_up(hand, &mut tx, &stage, works).await?;
@@ -342,6 +452,19 @@ async fn settle(hand: &Hand<'_>, works: &[Work], end: &End) -> Result<(), BatchE
     }
     if is_over {
         item::let_go(&mut tx, org, hand.batch.batch_id).await?;
+    }
+    hand.leave(&mut tx, &counts(works), end).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Settles a batch of a dry run: what it found is kept, and its items go back as they were.
+async fn settle_dry(hand: &Hand<'_>, mut tx: OrgTx, works: &[Work], end: &End) -> Result<(), BatchError> {
+    let stage = lockstep_shared::stage::lock(&mut tx, hand.org, hand.stage.stage_id).await?;
+    let previews: Vec<_> = works.iter().filter_map(Work::preview).collect();
+    let key = (hand.batch.sync_id, stage.connection_id, stage.entity_type);
+    preview::store(&mut tx, hand.org, key, &previews).await?;
+    if !matches!(end, End::Later { .. }) {
+        item::let_go(&mut tx, hand.org, hand.batch.batch_id).await?;
     }
     hand.leave(&mut tx, &counts(works), end).await?;
     Ok(tx.commit().await?)

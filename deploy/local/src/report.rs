@@ -266,6 +266,9 @@ impl<'a> Felt<'a> {
         let (itself, parts): (&str, &[&str]) = match entity {
             EntityType::Customers => ("customer", &[]),
             EntityType::Products => ("product", &["variation", "attribute_line", "price_extra"]),
+            EntityType::Orders => ("order", &[]),
+            EntityType::Inventory => ("stock", &[]),
+            EntityType::Payments => ("payment", &[]),
         };
         let mut felt = Self::default();
         for effect in effects {

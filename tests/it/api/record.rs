@@ -14,7 +14,9 @@ fn whole_product() -> Value {
             "sku": sku,
             "barcode": "4006381333931",
             "price": { "amount": "19.9", "currency": "EUR" },
+            "sale": { "price": "14.5", "from": "2026-11-27T00:00:00Z", "until": "2026-11-30T23:59:59Z" },
             "weightKg": "0.35",
+            "dimensions": { "lengthCm": "40", "widthCm": "25.5", "heightCm": "2" },
         })
     };
     json!({
@@ -24,6 +26,10 @@ fn whole_product() -> Value {
         "tracksStock": true,
         "description": "<p>Holds <b>cheese</b>,\nand a little more.</p>",
         "summary": "Holds cheese",
+        "categories": [["Küche"], ["Küche", "Bretter"]],
+        "tags": ["Holz", "Käse"],
+        "taxClass": "reduced-rate",
+        "images": ["https://shop.example.com/board.jpg", "https://shop.example.com/back.jpg"],
         "variants": [variant("Blue", "BOARD-B"), variant("Red", "BOARD-R")],
     })
 }
@@ -41,6 +47,7 @@ fn whole_customer() -> Value {
         "phone": "+44 20 7946 0000",
         "company": "Maple & Sons",
         "taxNumber": "CHE-123.456.788",
+        "language": "de_CH",
         "billing": address("Bahnhofstrasse 1"),
         "shipping": address("Langstrasse 2"),
         "isActive": false,

@@ -1,8 +1,10 @@
 //! Where the time goes: many products through the whole system, beside a bare loop that makes the same bulk calls and a
-//! bare `COPY` of the same rows. No target; run it before and after a change.
+//! bare `COPY` of the same rows. Tells too what an item costs the database, in statements, transactions, rows and log.
+//! No target; run it before and after a change.
 //!
 //! `cargo run --release -p lockstep-tests --bin bench [-- --products 20000]`
 
+use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -13,8 +15,8 @@ use lockstep_sandbox::woocommerce::StoreOptions;
 use lockstep_shared::connection::Settings;
 use lockstep_shared::id::{ItemId, RecordId};
 use lockstep_shared::sync::{Config as SyncConfig, Status};
-use lockstep_shared::system::EntityType;
-use lockstep_tests::stack::{Database, Stack, sealing_key};
+use lockstep_shared::system::{Direction, EntityType};
+use lockstep_tests::stack::{self, Database, Finished, Stack, sealing_key};
 use lockstep_worker::config::Config as WorkerConfig;
 use lockstep_worker::connector::odoo::Odoo;
 use lockstep_worker::connector::woocommerce::WooCommerce;
@@ -114,9 +116,14 @@ fn count_f64(count: usize) -> f64 {
 }
 
 async fn whole_system(options: &Options) -> anyhow::Result<(Duration, Vec<serde_json::Value>)> {
+    let counts_statements = stack::count_statements().await;
     let stack = Stack::new().await;
     stack.forget_partners();
     fill(&stack.sandbox, options.products);
+    let statements = match counts_statements {
+        Ok(()) => Statements::reset(&stack.database).await,
+        Err(reason) => Err(reason),
+    };
     let before = Figures::read(&stack.database).await?;
     let mut child = tokio::process::Command::new(std::env::current_exe()?)
         .arg("worker")
@@ -129,12 +136,19 @@ async fn whole_system(options: &Options) -> anyhow::Result<(Duration, Vec<serde_
     let started = Instant::now();
     let config = SyncConfig::new(Some(options.batch_size), Some(0), None)?;
     let id = stack.start_with(config).await;
-    let sync = stack.finish_within(id, Duration::from_hours(1)).await;
+    let division = Division::watch(&stack.database).await?;
     let took = started.elapsed();
 
-    let after = Figures::read(&stack.database).await?;
     let usage = Usage::of(pid)?;
     child.kill().await?;
+    // A server process hands its figures in when it ends.
+    stack::eventually("the worker's sessions to end", || no_session(&stack.database)).await;
+    let after = Figures::read(&stack.database).await?;
+    let statements = match statements {
+        Ok(()) => Statements::read(&stack.database).await,
+        Err(reason) => Err(reason),
+    };
+    let sync = stack.finish(id).await;
     anyhow::ensure!(
         sync.status() == Status::Done,
         "the sync ended {:?}: {:#?}",
@@ -146,40 +160,220 @@ async fn whole_system(options: &Options) -> anyhow::Result<(Duration, Vec<serde_
         "not every product arrived"
     );
     println!();
-    for stage in &sync.stages {
-        let (Some(opened), Some(closed)) = (stage.opened_at, stage.closed_at) else {
-            continue;
-        };
-        let secs = (closed - opened).as_seconds_f64();
-        println!(
-            "{:<6} {:<12} {:<10} {:>8.2} s  seen {:>6} created {:>6}",
-            stage.direction.name(),
-            stage.system.name(),
-            stage.entity_type.name(),
-            secs,
-            stage.counts.seen,
-            stage.counts.created
-        );
-    }
-    let per_item = |value: f64| value / count_f64(options.products);
+    tell_stages(&sync);
+    println!();
+    division.tell();
     println!();
     println!(
         "worker: {:.2} CPU s, {:.1} MiB at its peak",
         usage.cpu_secs, usage.peak_mib
     );
+    let items = count_f64(options.products);
     println!(
-        "database: {:.2} transactions, {:.0} bytes of log an item",
-        per_item(after.transactions - before.transactions),
-        per_item(after.wal_bytes - before.wal_bytes)
+        "database: {:.2} transactions, {:.2} rows written, {:.0} bytes of log an item",
+        (after.transactions - before.transactions) / items,
+        (after.rows_written - before.rows_written) / items,
+        (after.wal_bytes - before.wal_bytes) / items
     );
-    println!(
-        "database: {:.2} rows written an item",
-        per_item(after.rows_written - before.rows_written)
-    );
+    match statements {
+        Ok(statements) => statements.tell(items),
+        Err(reason) => println!("database: statements could not be counted: {reason}"),
+    }
     let contents = sqlx::query_scalar("select content from record")
         .fetch_all(&stack.database.superuser)
         .await?;
     Ok((took, contents))
+}
+
+/// Tells when each stage was open, counted from the start of the sync. What lies between two is the opening of the next:
+/// it belongs to the settling of the last batch.
+fn tell_stages(sync: &Finished) {
+    let started = sync.view.created_at;
+    for stage in &sync.stages {
+        let (Some(opened), Some(closed)) = (stage.opened_at, stage.closed_at) else {
+            continue;
+        };
+        println!(
+            "{:<6} {:<12} {:<10} from {:>7.2} s to {:>7.2} s  seen {:>6} created {:>6}",
+            stage.direction.name(),
+            stage.system.name(),
+            stage.entity_type.name(),
+            (opened - started).as_seconds_f64(),
+            (closed - started).as_seconds_f64(),
+            stage.counts.seen,
+            stage.counts.created
+        );
+    }
+}
+
+async fn no_session(database: &Database) -> Option<()> {
+    let sessions: i64 = sqlx::query_scalar(
+        "select count(*) from pg_stat_activity where datname = current_database() and usename = 'lockstep_worker'",
+    )
+    .fetch_one(&database.superuser)
+    .await
+    .ok()?;
+    (sessions == 0).then_some(())
+}
+
+/// Longest wait for a sync.
+const PATIENCE: Duration = Duration::from_hours(1);
+
+/// Short beside a sync, long beside what a look costs.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Where a sync's time went, from looking at it again and again.
+#[derive(Default)]
+struct Division {
+    time: BTreeMap<Moment, Duration>,
+}
+
+/// What a sync is about at one moment. Batches follow one another, so that it is one thing at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Moment {
+    Unclaimed,
+    Rung,
+    Settling(Direction),
+    Transaction(Direction),
+    Calling(Direction),
+}
+
+impl Moment {
+    fn words(self) -> String {
+        let name = Direction::name;
+        match self {
+            Self::Unclaimed => "from the start to the first claim".to_owned(),
+            Self::Rung => "between batches: bell to claim".to_owned(),
+            Self::Settling(direction) => format!("{}: settling, serializable", name(direction)),
+            Self::Transaction(direction) => format!("{}: other transactions", name(direction)),
+            Self::Calling(direction) => format!("{}: calls, and work between statements", name(direction)),
+        }
+    }
+}
+
+impl Division {
+    /// Watches until the sync is over. Reads as the superuser and rolls back, so that nothing of it is counted.
+    async fn watch(database: &Database) -> anyhow::Result<Self> {
+        let mut division = Self::default();
+        let mut is_claimed = false;
+        let started = Instant::now();
+        loop {
+            let since = Instant::now();
+            anyhow::ensure!(
+                started.elapsed() < PATIENCE,
+                "the sync did not end within {PATIENCE:?}"
+            );
+            let mut tx = database.superuser.begin().await?;
+            let (is_over, is_push, is_running, is_in_transaction, is_serializable): (
+                bool,
+                bool,
+                bool,
+                bool,
+                bool,
+            ) = sqlx::query_as(
+                "select exists (select from sync_orchestration where completed_at is not null),
+                            exists (select from sync_stage where status = 'open' and direction = 'push'),
+                            exists (select from sync_batch where status = 'running'),
+                            exists (select from pg_stat_activity
+                                     where usename = 'lockstep_worker' and xact_start is not null),
+                            exists (select from pg_stat_activity a join pg_locks l on l.pid = a.pid
+                                     where a.usename = 'lockstep_worker' and a.xact_start is not null
+                                       and l.mode = 'SIReadLock')",
+            )
+            .fetch_one(&mut *tx)
+            .await?;
+            tx.rollback().await?;
+            if is_over {
+                return Ok(division);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+            is_claimed |= is_running;
+            let direction = if is_push { Direction::Push } else { Direction::Pull };
+            let moment = match (is_claimed, is_running) {
+                (false, _) => Moment::Unclaimed,
+                (true, false) => Moment::Rung,
+                (true, true) if is_serializable => Moment::Settling(direction),
+                (true, true) if is_in_transaction => Moment::Transaction(direction),
+                (true, true) => Moment::Calling(direction),
+            };
+            *division.time.entry(moment).or_default() += since.elapsed();
+        }
+    }
+
+    fn tell(&self) {
+        let whole: Duration = self.time.values().sum();
+        let share = |time: Duration| 100.0 * time.as_secs_f64() / whole.as_secs_f64();
+        for (moment, time) in &self.time {
+            println!(
+                "{:<44} {:>8.2} s {:>5.1} %",
+                moment.words(),
+                time.as_secs_f64(),
+                share(*time)
+            );
+        }
+        if let Some((moment, time)) = self.time.iter().max_by_key(|(_, time)| **time) {
+            println!("bound by: {} ({:.0} % of the time)", moment.words(), share(*time));
+        }
+    }
+}
+
+/// The statements of our roles, as pg_stat_statements counts them: those that a program sent, not what they call.
+struct Statements {
+    calls: f64,
+    /// Those of them that only begin, bind or end a transaction.
+    framing: f64,
+    slowest: Vec<(String, i64, f64)>,
+}
+
+impl Statements {
+    async fn reset(database: &Database) -> anyhow::Result<()> {
+        sqlx::raw_sql("create extension pg_stat_statements; select pg_stat_statements_reset()")
+            .execute(&database.superuser)
+            .await?;
+        Ok(())
+    }
+
+    async fn read(database: &Database) -> anyhow::Result<Self> {
+        let forgotten: i64 = sqlx::query_scalar("select dealloc from pg_stat_statements_info")
+            .fetch_one(&database.superuser)
+            .await?;
+        anyhow::ensure!(forgotten == 0, "the server had no room for all of them");
+        let ours = "from pg_stat_statements s
+                    join pg_roles r on r.oid = s.userid and r.rolname in ('lockstep_worker', 'lockstep_api')
+                    join pg_database d on d.oid = s.dbid and d.datname = current_database()
+                   where s.toplevel";
+        let sums = format!(
+            "select coalesce(sum(calls), 0)::float8,
+                    coalesce(sum(calls) filter (where query ~* '^(begin|commit|rollback|set) ?'), 0)::float8 {ours}"
+        );
+        let (calls, framing) = sqlx::query_as(sqlx::AssertSqlSafe(sums))
+            .fetch_one(&database.superuser)
+            .await?;
+        let slowest = format!(
+            "select left(regexp_replace(query, '\\s+', ' ', 'g'), 100), calls, total_exec_time / 1000 {ours}
+              order by total_exec_time desc limit 5"
+        );
+        let slowest = sqlx::query_as(sqlx::AssertSqlSafe(slowest))
+            .fetch_all(&database.superuser)
+            .await?;
+        Ok(Self {
+            calls,
+            framing,
+            slowest,
+        })
+    }
+
+    fn tell(&self, items: f64) {
+        println!(
+            "database: {:.2} statements an item, {:.2} of them only to begin, bind or end a transaction",
+            self.calls / items,
+            self.framing / items
+        );
+        println!("statements that took longest, waiting for locks included:");
+        for (query, calls, secs) in &self.slowest {
+            println!("{secs:>8.2} s {calls:>7} times  {query}");
+        }
+    }
 }
 
 /// What the server counts.
@@ -296,8 +490,7 @@ async fn bare_loop(products: usize) -> anyhow::Result<Duration> {
                 record: RecordId::random(),
                 action: Action::Create,
                 content,
-                step: Step(0),
-            });
+                step: Step(0), links: std::sync::Arc::default(), });
         }
         cursor = page.next;
         if page.is_last {

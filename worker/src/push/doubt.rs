@@ -55,7 +55,7 @@ fn wanted(work: &Work, effect: &Effect) -> Wanted {
         record: work.item.record_id,
         purpose,
         content: carried,
-        links: std::sync::Arc::default(),
+        links: work.links.clone(),
     }
 }
 
@@ -130,11 +130,7 @@ impl Verdict {
                 done,
             } => {
                 work.found(theirs.external_id, theirs.parts);
-                work.fate = if carried == work.ours {
-                    Fate::Synced { base: carried, done }
-                } else {
-                    Fate::Outdated { base: carried, done }
-                };
+                work.arrived(carried, done);
             }
             Self::ArrivedInPart { theirs } => {
                 work.found(theirs.external_id, theirs.parts);

@@ -205,8 +205,8 @@ impl Round<'_> {
                     external_id,
                     parts,
                     next,
-                    held: _,
-                } => self.applied(write, external_id, parts, next),
+                    held,
+                } => self.applied(write, (external_id, parts), next, held),
                 Outcome::Rejected(refusal) => {
                     self.work(write.item).fate = Fate::Failed {
                         refusal,
@@ -236,9 +236,9 @@ impl Round<'_> {
     fn applied(
         &mut self,
         write: Write,
-        external_id: String,
-        parts: crate::connector::Parts,
+        (external_id, parts): (String, crate::connector::Parts),
         next: Option<crate::connector::Step>,
+        held: Option<lockstep_shared::entity::Content>,
     ) {
         let operation = self.operation(&write);
         let work = self.work(write.item);
@@ -253,11 +253,7 @@ impl Round<'_> {
             let write = work.following(write, step);
             self.next.push(write);
         } else {
-            let done = Done::of(operation);
-            work.fate = Fate::Synced {
-                base: write.content,
-                done,
-            };
+            work.applied(write.content, held, Done::of(operation));
         }
     }
 
@@ -340,7 +336,7 @@ impl Round<'_> {
                 record: write.record,
                 purpose,
                 content: write.content.clone(),
-                links: std::sync::Arc::default(),
+                links: write.links.clone(),
             };
             asked.push((self.places[&write.item], wanted, refusal));
         }

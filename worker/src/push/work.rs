@@ -4,17 +4,20 @@ use chrono::{DateTime, Utc};
 use lockstep_shared::backoff;
 use lockstep_shared::batch::Counts;
 use lockstep_shared::conflict::ConflictType;
-use lockstep_shared::decide::Merge;
+use lockstep_shared::decide::{Agreed, Merge};
 use lockstep_shared::effect::{Effect, State as EffectState};
 use lockstep_shared::entity::{Content, Customer};
-use lockstep_shared::id::BatchId;
-use lockstep_shared::item::{Loaded, Settled, State};
+use lockstep_shared::id::{BatchId, RecordId};
+use lockstep_shared::item::{Loaded, Referred, Settled, State};
+use lockstep_shared::preview::{self, Preview};
 use lockstep_shared::system::EntityType;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::all_paths;
-use crate::connector::{Action, Connector, Parts, Purpose, Refusal, Step, Wanted, Write};
+use crate::connector::{Action, Connector, Links, Parts, Purpose, Refusal, Step, Wanted, Write};
 
 /// Longest wait before an item is tried again within a sync (R22).
 const LONGEST_RETRY: Duration = Duration::from_secs(16);
@@ -28,7 +31,15 @@ pub struct Work {
     /// Our record as the remote can hold it.
     pub ours: Content,
     /// What both sides agreed on last.
-    pub base: Option<Content>,
+    pub base: Option<Agreed>,
+    /// What the remote will hold once what was decided is written, where that is not just what is written.
+    pub expected: Option<Content>,
+    /// What the records of the batch refer to.
+    pub links: Arc<Links>,
+    /// What the remote was seen to hold.
+    pub theirs: Option<Content>,
+    /// Whether what was written last is not what we hold, but what sales meanwhile left of it.
+    pub is_corrected: bool,
     pub external_id: Option<String>,
     pub parts: Parts,
     pub fate: Fate,
@@ -58,13 +69,22 @@ pub enum Fate {
         effect: Effect,
     },
     Synced {
-        base: Content,
+        base: Agreed,
         done: Done,
     },
     /// An earlier request had brought over content that we changed since.
     Outdated {
-        base: Content,
+        base: Agreed,
         done: Done,
+    },
+    /// It can't be carried before something else is; looked at again by the next sync.
+    Waiting {
+        reason: String,
+    },
+    /// It would be written, were this not a dry run.
+    Planned {
+        action: preview::Action,
+        content: Content,
     },
     Retry {
         refusal: Refusal,
@@ -125,19 +145,21 @@ impl Work {
     pub fn new(
         (item, entity): (Loaded, EntityType),
         effects: Vec<Effect>,
-        connector: &dyn Connector,
+        (connector, links): (&dyn Connector, &Arc<Links>),
         now: DateTime<Utc>,
     ) -> Self {
         let parsed = Content::parse(entity, item.content.clone());
         let base = item
             .base
             .clone()
-            .and_then(|base| Content::parse(entity, base).ok());
+            .and_then(|base| Agreed::stored(entity, base, item.held.clone()).ok());
         let (whole, fate) = match parsed {
             Ok(whole) => (whole, Fate::Open),
             // Stored by us in canonical form: only an older form of it can fail here.
             Err(invalid) => {
-                let placeholder = base.clone().unwrap_or_else(|| placeholder(&item));
+                let placeholder = base
+                    .as_ref()
+                    .map_or_else(|| placeholder(&item), |base| base.ours.clone());
                 let reason = format!("our own record can't be read: {invalid}");
                 let conflict_type = ConflictType::ValidationError;
                 (
@@ -154,6 +176,10 @@ impl Work {
             ours: connector.project(&whole),
             whole,
             base,
+            expected: None,
+            links: links.clone(),
+            theirs: None,
+            is_corrected: false,
             external_id: item.external_id.clone(),
             parts: serde_json::from_value(item.parts.clone()).unwrap_or_default(),
             fate,
@@ -211,11 +237,76 @@ impl Work {
         let Ok(carried) = Content::parse(self.ours.entity(), effect.content.clone()) else {
             return;
         };
-        let done = Done::of(&effect.operation);
-        self.fate = if carried == self.ours {
-            Fate::Synced { base: carried, done }
+        self.arrived(carried, Done::of(&effect.operation));
+    }
+
+    /// Notes that a write arrived whole: what it carried is agreed on, whatever we hold by now.
+    pub fn arrived(&mut self, carried: Content, done: Done) {
+        let is_current = carried == self.ours;
+        let base = Agreed::same(carried);
+        self.fate = if is_current {
+            Fate::Synced { base, done }
         } else {
-            Fate::Outdated { base: carried, done }
+            Fate::Outdated { base, done }
+        };
+    }
+
+    /// Notes that its last write was carried out, and what the remote made of it where that is told.
+    pub fn applied(&mut self, sent: Content, held: Option<Content>, done: Done) {
+        let theirs = held
+            .or_else(|| self.expected.take())
+            .unwrap_or_else(|| sent.clone());
+        let base = Agreed { ours: sent, theirs };
+        self.fate = Fate::Synced { base, done };
+    }
+
+    /// Says which of the records that it refers to the remote does not have, and puts it off, or fails it where they
+    /// will not come by themselves.
+    pub fn await_references(&mut self, referred: &BTreeMap<RecordId, Referred>) {
+        if !self.is_open() || self.external_id.is_some() {
+            return;
+        }
+        let missing = self
+            .whole
+            .references()
+            .into_iter()
+            .find_map(|(entity, reference)| {
+                let target = reference.target()?;
+                let known = referred.get(&target.record);
+                let has_it = known.is_some_and(|known| known.external_id.is_some());
+                (!has_it).then_some((entity, target.record, known))
+            });
+        let Some((entity, record, known)) = missing else {
+            return;
+        };
+        let is_coming = known
+            .and_then(|known| known.state)
+            .is_some_and(|state| matches!(state, State::Pending | State::InDoubt));
+        if is_coming {
+            let reason = format!("waits for {} `{record}`, which is not there yet", one_of(entity));
+            self.fate = Fate::Waiting { reason };
+            return;
+        }
+        let why = known.and_then(|known| known.last_error.as_deref());
+        let message = format!(
+            "it needs {} `{record}`, which did not get there: {}",
+            one_of(entity),
+            why.unwrap_or("nothing of it was ever to be carried to this connection"),
+        );
+        let refusal = Refusal {
+            code: "reference_missing".to_owned(),
+            message,
+        };
+        self.fate = Fate::Failed {
+            refusal,
+            conflict_type: ConflictType::ValidationError,
+        };
+    }
+
+    /// Puts it off to the next sync.
+    pub fn wait(&mut self, reason: impl Into<String>) {
+        self.fate = Fate::Waiting {
+            reason: reason.into(),
         };
     }
 
@@ -243,7 +334,7 @@ impl Work {
                 // Whatever may differ: all that it has now, and all that it had and was cleared.
                 changed: all_paths(&content)
                     .into_iter()
-                    .chain(self.base.iter().flat_map(all_paths))
+                    .chain(self.base.iter().flat_map(|base| all_paths(&base.ours)))
                     .collect(),
             },
             None => Action::Create,
@@ -282,7 +373,7 @@ impl Work {
             action,
             content,
             step,
-            links: std::sync::Arc::default(),
+            links: self.links.clone(),
         }
     }
 
@@ -297,7 +388,7 @@ impl Work {
             record: self.item.record_id,
             purpose,
             content: self.ours.clone(),
-            links: std::sync::Arc::default(),
+            links: self.links.clone(),
         }
     }
 
@@ -428,6 +519,8 @@ impl Work {
             | Fate::Doubtful { .. }
             | Fate::Synced { .. }
             | Fate::Outdated { .. }
+            | Fate::Waiting { .. }
+            | Fate::Planned { .. }
             | Fate::Retry { .. } => None,
         }
     }
@@ -442,9 +535,58 @@ impl Work {
             Fate::InDoubt { .. } => counts.in_doubt += 1,
             Fate::Failed { .. } => counts.failed += 1,
             Fate::Conflict { .. } => counts.conflicts += 1,
-            Fate::Skipped { .. } => counts.skipped += 1,
+            // Looked at and left for later counts as passed over in this sync.
+            Fate::Skipped { .. } | Fate::Waiting { .. } => counts.skipped += 1,
+            Fate::Planned { action, .. } => match action {
+                preview::Action::Create => counts.created += 1,
+                _ => counts.updated += 1,
+            },
             Fate::Open | Fate::Doubtful { .. } | Fate::Retry { .. } => {}
         }
+    }
+
+    /// Notes what would be written, in the place of writing it.
+    pub fn plan(&mut self, write: Write) {
+        let action = match (self.making, &write.action) {
+            (Making::No, Action::Update { .. }) => preview::Action::Update,
+            (_, Action::Delete { .. }) => preview::Action::Delete,
+            (_, Action::Create | Action::Update { .. }) => preview::Action::Create,
+        };
+        self.fate = Fate::Planned {
+            action,
+            content: write.content,
+        };
+    }
+
+    /// Tells what a dry run found about it; `None` where it was not looked at.
+    pub fn preview(&self) -> Option<Preview> {
+        let (action, changes, reason) = match &self.fate {
+            Fate::Planned { action, content } => {
+                (*action, preview::changes(self.theirs.as_ref(), content), None)
+            }
+            Fate::Synced { .. } | Fate::Outdated { .. } => {
+                (preview::Action::Unchanged, BTreeMap::new(), None)
+            }
+            Fate::Waiting { reason } => (preview::Action::Waits, BTreeMap::new(), Some(reason.clone())),
+            Fate::InDoubt { .. } => {
+                let reason = "a request that carries it had no answer yet".to_owned();
+                (preview::Action::Waits, BTreeMap::new(), Some(reason))
+            }
+            Fate::Failed { refusal, .. } | Fate::Retry { refusal } => {
+                (preview::Action::Refused, BTreeMap::new(), Some(words(refusal)))
+            }
+            Fate::Conflict { reason, .. } | Fate::Skipped { reason, .. } => {
+                (preview::Action::Conflict, BTreeMap::new(), Some(reason.clone()))
+            }
+            Fate::Open | Fate::Doubtful { .. } => return None,
+        };
+        Some(Preview {
+            item: self.item.item_id,
+            record: self.item.record_id,
+            action,
+            changes,
+            reason,
+        })
     }
 
     /// Returns the item's new row. `None` leaves it with the batch as it is: it is still to be done.
@@ -456,12 +598,14 @@ impl Work {
             external_id: self.external_id.clone(),
             parts: serde_json::to_value(&self.parts).expect("parts are strings"),
             base: None,
+            held: None,
             retries: self.item.retries,
             retry_at: None,
             last_error: None,
             follow_up: None,
         };
         match &self.fate {
+            Fate::Planned { .. } => return None,
             Fate::Open | Fate::Doubtful { .. } if !is_over => return None,
             Fate::Open | Fate::Doubtful { .. } => {}
             Fate::InDoubt { .. } => {
@@ -475,9 +619,14 @@ impl Work {
                 // Every write moves the generation on, even one that put back what both had agreed on before: the
                 // same write may be needed again.
                 let is_news = *done != Done::Unchanged || self.base.as_ref() != Some(base);
-                settled.base = is_news.then(|| base.to_json());
+                if is_news {
+                    (settled.base, settled.held) = (Some(base.ours.to_json()), base.held());
+                }
             }
-            Fate::Outdated { base, .. } => settled.base = Some(base.to_json()),
+            Fate::Outdated { base, .. } => {
+                (settled.base, settled.held) = (Some(base.ours.to_json()), base.held());
+            }
+            Fate::Waiting { reason } => settled.last_error = Some(reason.clone()),
             Fate::Retry { refusal } => {
                 let retry = u32::try_from(self.item.retries).unwrap_or_default() + 1;
                 settled.retries = self.item.retries + 1;
@@ -498,6 +647,16 @@ impl Work {
             }
         }
         Some(settled)
+    }
+}
+
+fn one_of(entity: EntityType) -> &'static str {
+    match entity {
+        EntityType::Customers => "customer",
+        EntityType::Products => "product",
+        EntityType::Orders => "order",
+        EntityType::Inventory => "inventory level",
+        EntityType::Payments => "payment",
     }
 }
 

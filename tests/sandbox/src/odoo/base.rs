@@ -5,13 +5,13 @@ use serde_json::{Map, Value, json};
 use super::database::{Database, Row};
 use super::model::{Field, Kind, Model, Place};
 use super::session::{ADMIN, Session, now_micros};
-use super::{domain, schema};
+use super::{company, domain, payment, schema, stock};
 use crate::geography;
 
 /// Builds the database of a new installation.
-pub(super) fn fresh() -> Database {
-    let mut db = Database::default();
-    for model in schema::models() {
+pub(super) fn fresh(version: u32) -> Database {
+    let mut db = Database::of_version(version);
+    for model in schema::models(version) {
         db.add_model(model);
     }
     let mut session = Session::new(&mut db, now_micros());
@@ -45,6 +45,26 @@ pub(super) fn fresh() -> Database {
             json!({"name": "Administrator", "login": "admin"}),
         ),
         ("res.currency", 1, json!({"name": "USD"})),
+        (
+            "account.tax.group",
+            1,
+            json!({"name": "Tax 15%", "country_id": 233}),
+        ),
+        (
+            "ir.sequence",
+            1,
+            json!({"name": "Sales Order", "code": "sale.order", "prefix": "S"}),
+        ),
+        (
+            "ir.sequence",
+            2,
+            json!({"name": "YourCompany Sequence out", "code": "stock.picking.out", "prefix": "WH/OUT/"}),
+        ),
+        (
+            "ir.sequence",
+            3,
+            json!({"name": "YourCompany Sequence in", "code": "stock.picking.in", "prefix": "WH/IN/"}),
+        ),
         ("uom.uom", 1, json!({"name": "Units"})),
         ("res.lang", 1, json!({"name": "English (US)", "code": "en_US"})),
         ("account.tax", 1, json!({"name": "15%", "amount": 15.0})),
@@ -64,8 +84,9 @@ pub(super) fn fresh() -> Database {
         (
             "decimal.precision",
             4,
-            json!({"name": "Product Unit", "digits": 2}),
+            json!({"name": super::sale::unit_precision(version), "digits": 2}),
         ),
+        ("decimal.precision", 5, json!({"name": "Discount", "digits": 2})),
         (
             "ir.config_parameter",
             1,
@@ -79,6 +100,11 @@ pub(super) fn fresh() -> Database {
         ("res.partner", 2, json!({"name": "OdooBot", "active": false})),
         ("res.partner", 3, json!({"name": "Administrator"})),
     ];
+    let rows = rows
+        .into_iter()
+        .chain(stock::rows())
+        .chain(payment::rows())
+        .chain(company::rows());
     for (model, id, vals) in rows {
         put(&mut session, model, id, &vals);
     }
@@ -88,13 +114,14 @@ pub(super) fn fresh() -> Database {
 }
 
 /// Stores a row as it is, without any of the rules.
-fn put(session: &mut Session<'_>, model: &str, id: i64, view: &Value) {
+pub(super) fn put(session: &mut Session<'_>, model: &str, id: i64, view: &Value) {
     let row = row_of(session, model, view);
     session.db.put(model, id, row);
 }
 
 fn row_of(session: &Session<'_>, model: &str, view: &Value) -> Row {
     let mut row = session.blank(model);
+    let view = &super::sale::as_recorded(session.db.version, model, view);
     let table = &session.db.table(model).model;
     for (at, field) in table.fields.iter().enumerate() {
         let Some(value) = view.get(&field.name).filter(|_| Session::is_stored(field)) else {
@@ -133,10 +160,13 @@ pub(super) fn restore(db: &mut Database, data: &Map<String, Value>) -> usize {
             count += 1;
         }
     }
+    super::sale::continue_names(db);
     name_units(db, data);
     order_lines(db, data);
     dress_variants(db, data);
     relate_values(db);
+    stock::complete(db, data);
+    payment::complete(db);
     db.commit();
     count
 }

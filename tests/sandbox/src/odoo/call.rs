@@ -4,6 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::domain::Window;
 use super::exception::Exception;
+use super::noise::Quiet;
+use super::operation;
 use super::read::Links;
 use super::session::Session;
 
@@ -77,6 +79,8 @@ fn signature(
     let known = METHODS.iter().find(|(name, _, _)| *name == method);
     known
         .filter(|_| method != "check_object_reference" || model == "ir.model.data")
+        .or_else(|| super::action::signature(model, method))
+        .or_else(|| operation::signature(model, method))
         .ok_or_else(|| Exception::attribute(format!("The method '{model}.{method}' does not exist")))
 }
 
@@ -98,6 +102,10 @@ impl Session<'_> {
         let context = arguments.get("context").and_then(Value::as_object);
         let active_test = context.and_then(|context| context.get("active_test"));
         self.active_test = active_test.is_none_or(|value| value != &Value::Bool(false) && value != &json!(0));
+        self.context = context.cloned().unwrap_or_default();
+        if let Some(answer) = self.operate(model, method, arguments) {
+            return answer;
+        }
         let none = Value::Null;
         let argument = |name: &str| arguments.get(name).unwrap_or(&none);
         let window = Window {
@@ -107,11 +115,15 @@ impl Session<'_> {
                 .and_then(|limit| usize::try_from(limit).ok()),
             order: argument("order").as_str().map(str::to_owned),
         };
+        self.quiet = context.map(Quiet::of).unwrap_or_default();
         let links = match arguments.get("load") {
             Some(load) if !load.is_string() => Links::Bare,
             _ => Links::Named,
         };
         let ids = ids(argument("ids"));
+        if super::action::signature(model, method).is_some() {
+            return self.act(model, method, &ids, arguments);
+        }
         match method {
             "search" => Ok(json!(self.search(model, argument("domain"), &window)?)),
             "search_read" => {
@@ -179,6 +191,9 @@ impl Session<'_> {
         for vals in list {
             made.push(self.create(model, &vals.as_object().cloned().unwrap_or_default())?);
         }
+        if model == super::stock::QUANT {
+            super::stock::once_each(&mut made);
+        }
         Ok(json!(made))
     }
 
@@ -210,8 +225,14 @@ impl Session<'_> {
             if let super::model::Kind::Selection(options) = field.kind {
                 about.insert("selection".to_owned(), json!(options));
             }
-            if let super::model::Kind::Measure(_) = field.kind {
-                about.insert("digits".to_owned(), json!([16, 2]));
+            match field.kind {
+                super::model::Kind::Measure(precision) => {
+                    about.insert("digits".to_owned(), json!([16, self.digits(precision)]));
+                }
+                super::model::Kind::Digits(digits) => {
+                    about.insert("digits".to_owned(), json!([16, digits]));
+                }
+                _ => {}
             }
             if !attributes.is_empty() {
                 about.retain(|name, _| attributes.contains(name));
@@ -219,86 +240,6 @@ impl Session<'_> {
             answer.insert(field.name.clone(), Value::Object(about));
         }
         Value::Object(answer)
-    }
-
-    /// Sums up; grouping by nothing or by one plain field.
-    fn formatted_read_group(&self, model: &str, arguments: &Arguments) -> Result<Value, Exception> {
-        let domain = arguments.get("domain").cloned().unwrap_or_default();
-        let found = self.search(
-            model,
-            &domain,
-            &Window {
-                order: Some("id".to_owned()),
-                ..Window::default()
-            },
-        )?;
-        let groupby = texts(arguments.get("groupby").unwrap_or(&Value::Null));
-        let aggregates = texts(arguments.get("aggregates").unwrap_or(&Value::Null));
-        let mut groups: Vec<(Value, Vec<i64>)> = Vec::new();
-        match groupby.first() {
-            None => groups.push((Value::Null, found)),
-            Some(field) => {
-                self.field(model, field)?;
-                for id in found {
-                    let rows = self.read(model, &[id], std::slice::from_ref(field), Links::Named)?;
-                    let key = rows[0][field].clone();
-                    match groups.iter_mut().find(|(known, _)| *known == key) {
-                        Some((_, ids)) => ids.push(id),
-                        None => groups.push((key, vec![id])),
-                    }
-                }
-            }
-        }
-        let mut answer = Vec::new();
-        for (key, ids) in groups {
-            let mut row = Map::new();
-            if let Some(field) = groupby.first() {
-                row.insert(field.clone(), key);
-            }
-            for aggregate in &aggregates {
-                row.insert(aggregate.clone(), self.aggregated(model, &ids, aggregate)?);
-            }
-            row.insert("__extra_domain".to_owned(), json!([]));
-            answer.push(Value::Object(row));
-        }
-        Ok(Value::Array(answer))
-    }
-
-    fn aggregated(&self, model: &str, ids: &[i64], aggregate: &str) -> Result<Value, Exception> {
-        if aggregate == "__count" {
-            return Ok(json!(ids.len()));
-        }
-        let (name, function) = aggregate.split_once(':').unwrap_or((aggregate, "sum"));
-        self.field(model, name)?;
-        let numbers = ids.iter().filter_map(|id| self.raw(model, *id, name).as_f64());
-        let extreme = |best: fn(f64, f64) -> f64| {
-            ids.iter()
-                .filter_map(|id| self.raw(model, *id, name).as_f64())
-                .reduce(best)
-        };
-        let number = match function {
-            "max" => extreme(f64::max),
-            "min" => extreme(f64::min),
-            "sum" => Some(numbers.sum()),
-            "array_agg" => return Ok(ids.iter().map(|id| self.raw(model, *id, name)).collect()),
-            _ => {
-                return Err(Exception::value(format!(
-                    "Invalid aggregate method '{function}' for '{aggregate}'."
-                )));
-            }
-        };
-        let is_time = matches!(name, "write_date" | "create_date");
-        let is_whole = matches!(name, "id" | "res_id");
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "microseconds and ids are whole and below 2^53"
-        )]
-        Ok(match number {
-            None => Value::Bool(false),
-            Some(number) if is_time => json!(super::read::stamp(number as i64)),
-            Some(number) if is_whole => json!(number as i64),
-            Some(number) => json!(number),
-        })
     }
 }
 
@@ -331,7 +272,7 @@ fn check_arguments(method: &str, parameters: &[&str], arguments: &Arguments) -> 
     Ok(())
 }
 
-fn ids(value: &Value) -> Vec<i64> {
+pub(super) fn ids(value: &Value) -> Vec<i64> {
     match value {
         Value::Number(number) => number.as_i64().into_iter().collect(),
         Value::Array(list) => list.iter().filter_map(Value::as_i64).collect(),
@@ -339,7 +280,7 @@ fn ids(value: &Value) -> Vec<i64> {
     }
 }
 
-fn texts(value: &Value) -> Vec<String> {
+pub(super) fn texts(value: &Value) -> Vec<String> {
     value
         .as_array()
         .into_iter()

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::model::{Field, Kind, Model, Place};
+use super::noise::Noise;
 
 /// One record. Its times are microseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,10 +29,18 @@ pub(super) struct Table {
 }
 
 /// All tables, and what must be put back if the transaction fails.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Database {
+    /// The major version: what the fields are called, and a few of the rules.
+    pub(super) version: u32,
+    /// What the API caused besides its effects.
+    pub(super) noise: Noise,
     tables: HashMap<String, Table>,
     undo: Vec<(String, i64, Option<Row>)>,
+    /// Whether the module that looks at tax ids is installed.
+    pub(super) has_base_vat: bool,
+    /// When a quant became visible to others; who began before did not see it.
+    pub(super) quants_since: HashMap<i64, i64>,
 }
 
 impl Table {
@@ -105,8 +114,21 @@ fn index_key(value: &Value) -> Option<String> {
 }
 
 impl Database {
+    /// Makes a database without models.
+    pub(super) fn of_version(version: u32) -> Self {
+        Self {
+            version,
+            noise: Noise::default(),
+            has_base_vat: false,
+            quants_since: HashMap::new(),
+            tables: HashMap::new(),
+            undo: Vec::new(),
+        }
+    }
+
     /// Moves every time of every row back.
     pub(super) fn age(&mut self, micros: i64) {
+        self.quants_since.clear();
         for table in self.tables.values_mut() {
             for row in table.rows.values_mut() {
                 row.created -= micros;

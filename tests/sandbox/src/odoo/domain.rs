@@ -226,6 +226,7 @@ impl Session<'_> {
                     .iter()
                     .any(|value| self.equals(field.comodel(), &own, value))
             }
+            (_, "child_of") => self.is_below(field.comodel().unwrap_or(model), &own, value),
             (_, "=") => self.equals(field.comodel(), &own, value),
             (_, "like" | "ilike" | "=like" | "=ilike") => {
                 let texts: Vec<String> = match field.comodel() {
@@ -260,6 +261,20 @@ impl Session<'_> {
             (None, Value::Number(number)) => own.as_f64().is_some_and(|own| Some(own) == number.as_f64()),
             (None, _) => own == value,
         }
+    }
+
+    /// Whether a record is one of others or stands below one of them.
+    fn is_below(&self, model: &str, own: &Value, value: &Value) -> bool {
+        let parent = if model == "stock.location" {
+            "location_id"
+        } else {
+            "parent_id"
+        };
+        let tops = as_ids(value);
+        as_ids(own).into_iter().any(|start| {
+            let above = std::iter::successors(Some(start), |id| self.db.link(model, *id, parent));
+            above.take(100).any(|id| tops.contains(&id))
+        })
     }
 
     pub(super) fn sort(&self, model: &str, ids: &mut [i64], order: Option<&str>) -> Result<(), Exception> {
@@ -319,6 +334,7 @@ const OPERATORS: &[&str] = &[
     "not ilike",
     "=like",
     "=ilike",
+    "child_of",
 ];
 
 #[derive(Debug, PartialEq)]

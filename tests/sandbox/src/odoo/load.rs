@@ -206,11 +206,7 @@ impl Session<'_> {
         vals: &Map<String, Value>,
         lines: &[Line],
     ) -> Result<i64, Exception> {
-        let external = if external.is_empty() || external.contains('.') {
-            external.to_owned()
-        } else {
-            format!("__import__.{external}")
-        };
+        let external = qualified(external);
         let known = if external.is_empty() {
             None
         } else {
@@ -282,6 +278,11 @@ impl Session<'_> {
         let mut lines: Vec<Line> = Vec::new();
         for row in rows {
             let mut of_row: Vec<Line> = Vec::new();
+            // A line is there when any of its cells is filled; then its empty cells clear, as those of a head do.
+            let is_there = |field: &str| {
+                let mut cells = columns.iter().zip(row);
+                cells.any(|(column, value)| column[0] == field && !is_blank(value))
+            };
             for (column, value) in columns.iter().zip(row) {
                 let Some(field) = self.db.table(model).model.field(&column[0]) else {
                     continue;
@@ -289,7 +290,7 @@ impl Session<'_> {
                 let Kind::One2many(to, _) = &field.kind else {
                     continue;
                 };
-                if is_blank(value) && column.get(1).is_none_or(|part| part != "id") {
+                if !is_there(&field.name) {
                     continue;
                 }
                 let at = of_row
@@ -305,10 +306,17 @@ impl Session<'_> {
                     });
                 let name = column.get(1).map_or("name", String::as_str);
                 if name == "id" {
-                    of_row[at].external = as_text(value);
+                    of_row[at].external = qualified(&as_text(value));
                     continue;
                 }
-                let inner = self.field(to, name).map_err(Failure::Exception)?;
+                if name == ".id" {
+                    of_row[at].id = as_text(value).parse().ok();
+                    continue;
+                }
+                let Some(inner) = self.db.table(to).model.field(name) else {
+                    let message = format!("Invalid field name '{name}'");
+                    return Err(Failure::Exception(Exception::value(message)));
+                };
                 match self.cell(inner, column.get(2..).unwrap_or_default(), value) {
                     Ok(value) => {
                         of_row[at].vals.insert(name.to_owned(), value);
@@ -333,9 +341,11 @@ impl Session<'_> {
         for line in lines {
             let known = self
                 .resolve(&line.external)
-                .filter(|(_, model, _)| *model == line.to);
+                .filter(|(_, model, _)| *model == line.to)
+                .map(|(_, _, id)| id)
+                .or(line.id);
             let command = match known {
-                Some((_, _, id)) if self.db.row(&line.to, id).is_some() => json!([1, id, line.vals]),
+                Some(id) if self.db.row(&line.to, id).is_some() => json!([1, id, line.vals]),
                 _ => json!([0, 0, line.vals]),
             };
             match commands.iter_mut().find(|(field, _)| *field == line.field) {
@@ -353,7 +363,8 @@ impl Session<'_> {
         for name in fields {
             let unnamed: Vec<&Line> = lines
                 .iter()
-                .filter(|line| line.field == name && self.resolve(&line.external).is_none())
+                .filter(|line| line.field == name && line.id.is_none())
+                .filter(|line| self.resolve(&line.external).is_none())
                 .collect();
             let Some(field) = self.db.table(model).model.field(name).cloned() else {
                 continue;
@@ -396,12 +407,14 @@ impl Session<'_> {
                     "'{text}' does not seem to be an integer for field '{label}'"
                 )),
             },
-            Kind::Float | Kind::Measure(_) => match text.trim().parse::<f64>() {
-                Ok(number) => Ok(json!(number)),
-                Err(_) => say(format!(
-                    "'{text}' does not seem to be a number for field '{label}'"
-                )),
-            },
+            Kind::Float | Kind::Measure(_) | Kind::Digits(_) | Kind::Monetary => {
+                match text.trim().parse::<f64>() {
+                    Ok(number) => Ok(json!(number)),
+                    Err(_) => say(format!(
+                        "'{text}' does not seem to be a number for field '{label}'"
+                    )),
+                }
+            }
             Kind::Selection(options) => {
                 match options
                     .iter()
@@ -427,6 +440,18 @@ impl Session<'_> {
                     "'{text}' does not seem to be a valid datetime for field '{label}'"
                 )),
             },
+            Kind::Json => match serde_json::from_str::<Value>(&text) {
+                Ok(value) => Ok(value),
+                Err(_) => say(format!(
+                    "'{text}' does not seem to be a valid JSON for field '{label}'"
+                )),
+            },
+            Kind::Date => match super::domain::seconds(&text) {
+                Ok(_) if text.len() == 10 => Ok(json!(text)),
+                _ => say(format!(
+                    "'{text}' does not seem to be a valid date for field '{label}'"
+                )),
+            },
             Kind::Many2one(to) => self.reference(field, to, part, &text).map(|id| json!(id)),
             Kind::Many2many(to) => {
                 let ids: Result<Vec<i64>, CellError> = text
@@ -435,7 +460,7 @@ impl Session<'_> {
                     .collect();
                 Ok(json!([[6, 0, ids?]]))
             }
-            Kind::Char | Kind::Text | Kind::Html | Kind::One2many(..) => Ok(json!(text)),
+            Kind::Char | Kind::Text | Kind::Html | Kind::Image | Kind::One2many(..) => Ok(json!(text)),
         }
     }
 
@@ -487,6 +512,8 @@ struct Line {
     field: String,
     to: String,
     external: String,
+    /// The database id, where the line is named by it.
+    id: Option<i64>,
     vals: Map<String, Value>,
 }
 
@@ -494,6 +521,15 @@ enum CellError {
     /// The text, and the model that was searched.
     Message(String, Option<String>),
     Exception(Exception),
+}
+
+/// An external id without a module belongs to imports.
+fn qualified(external: &str) -> String {
+    if external.is_empty() || external.contains('.') {
+        external.to_owned()
+    } else {
+        format!("__import__.{external}")
+    }
 }
 
 fn is_blank(value: &Value) -> bool {

@@ -1,24 +1,40 @@
 //! A stand-in for Odoo 19 Community: JSON-2 and JSON-RPC over one generic model store.
 //!
-//! Partners, products, attributes and what they refer to follow the rules of `facts/systems.md` part B and
+//! Partners, products, stock, payments and what they refer to follow the rules of `facts/systems.md` part B and
 //! `facts/mapping-odoo.md`; other models can be read when they were recorded.
 
+mod action;
 mod base;
 mod call;
+mod company;
+mod credit_note;
 mod database;
+mod delivery;
 mod domain;
 mod exception;
+mod group;
+mod image;
 mod load;
 mod model;
+mod noise;
+mod operation;
 mod partner;
+mod payment;
+mod pricelist;
 mod product;
+mod quantity;
 mod read;
 mod rpc;
+mod sale;
 mod schema;
 mod session;
 mod snapshot;
+mod stock;
+mod tax;
 #[cfg(test)]
 mod tests;
+mod vat;
+mod web;
 mod write;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -28,6 +44,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use self::database::Database;
+pub use self::noise::Noise;
 use self::read::Links;
 use self::rpc::{Office, User};
 use self::session::{ADMIN, Session, now_micros};
@@ -45,6 +62,8 @@ pub struct ErpOptions {
     pub password: String,
     /// Below 19 there is no JSON-2, below 18 no `/web/version` either.
     pub major_version: u32,
+    /// Whether `base_vat` is installed, which looks at the tax ids of partners.
+    pub has_base_vat: bool,
 }
 
 impl Default for ErpOptions {
@@ -55,6 +74,7 @@ impl Default for ErpOptions {
             api_key: "sandbox-api-key".to_owned(),
             password: "sandbox-password".to_owned(),
             major_version: 19,
+            has_base_vat: false,
         }
     }
 }
@@ -87,8 +107,10 @@ impl Erp {
             password: options.password,
             may_create: true,
         };
+        let mut db = base::fresh(options.major_version);
+        db.has_base_vat = options.has_base_vat;
         let office = Arc::new(Office {
-            db: Arc::new(Mutex::new(base::fresh())),
+            db: Arc::new(Mutex::new(db)),
             users: Mutex::new(vec![admin]),
             database: options.database,
             major_version: options.major_version,
@@ -106,6 +128,11 @@ impl Erp {
 
     pub fn ledger(&self) -> &Ledger {
         &self.office.ledger
+    }
+
+    /// Counts what the API caused besides its effects, since the start or the last restore.
+    pub fn noise(&self) -> Noise {
+        self.lock().noise
     }
 
     pub fn faults(&self) -> &FaultPlan {
@@ -173,6 +200,18 @@ impl Erp {
         self.as_person(|session| session.unlink(model, &[id]).expect("the record can be deleted"));
     }
 
+    /// Sets the stock of a product at a location as a person does who counts it: a move says so.
+    ///
+    /// # Panics
+    /// When the product is not kept in stock.
+    pub fn set_stock(&self, product: i64, location: i64, quantity: f64) {
+        self.as_person(|session| {
+            session
+                .set_stock(product, location, quantity)
+                .expect("the product is kept in stock");
+        });
+    }
+
     /// Lets time pass: whatever there is was made and changed this much longer ago.
     pub fn age(&self, by: Duration) {
         self.lock().age(i64::try_from(by.as_micros()).unwrap_or(i64::MAX));
@@ -212,7 +251,7 @@ impl Erp {
     pub(crate) fn put_recorded(&self, data: &Map<String, Value>) -> usize {
         let mut db = self.lock();
         let count = base::restore(&mut db, data);
-        for model in ["res.partner", "product.product"] {
+        for model in session::ANNOUNCED {
             let ids: Vec<i64> = db.table(model).rows.keys().copied().collect();
             Session::new(&mut db, now_micros()).announce(model, &ids, &self.office.ledger, Origin::People);
         }

@@ -14,12 +14,20 @@ pub(super) enum Kind {
     Float,
     /// Rounded to the digits of this `decimal.precision`.
     Measure(&'static str),
+    /// Rounded to this many digits.
+    Digits(u8),
+    /// An amount in the currency of its record.
+    Monetary,
     Boolean,
     Selection(&'static [(&'static str, &'static str)]),
     Many2one(String),
     Many2many(String),
     One2many(String, &'static str),
     Datetime,
+    Date,
+    /// Base64 of a picture.
+    Image,
+    Json,
 }
 
 /// Where the value of a field lives.
@@ -48,7 +56,7 @@ pub(super) struct Field {
 impl Field {
     pub(super) fn new(name: &str, label: &str, kind: Kind, place: Place) -> Self {
         let default = match kind {
-            Kind::Float | Kind::Measure(_) => Value::from(0.0),
+            Kind::Float | Kind::Measure(_) | Kind::Digits(_) | Kind::Monetary => Value::from(0.0),
             Kind::Integer => Value::from(0),
             Kind::Many2many(_) => Value::Array(Vec::new()),
             _ => Value::Bool(false),
@@ -89,13 +97,17 @@ impl Field {
             Kind::Text => "text",
             Kind::Html => "html",
             Kind::Integer => "integer",
-            Kind::Float | Kind::Measure(_) => "float",
+            Kind::Float | Kind::Measure(_) | Kind::Digits(_) => "float",
+            Kind::Monetary => "monetary",
             Kind::Boolean => "boolean",
             Kind::Selection(_) => "selection",
             Kind::Many2one(_) => "many2one",
             Kind::Many2many(_) => "many2many",
             Kind::One2many(..) => "one2many",
             Kind::Datetime => "datetime",
+            Kind::Date => "date",
+            Kind::Image => "binary",
+            Kind::Json => "json",
         }
     }
 }

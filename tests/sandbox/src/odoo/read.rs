@@ -60,6 +60,7 @@ impl Session<'_> {
                 let target = number.as_i64().unwrap_or_default();
                 json!([target, self.display_name(to, target)])
             }
+            (Kind::Image, _) if self.is_in_context("bin_size") => super::image::size(&value),
             (Kind::Datetime, Value::Number(number)) => json!(stamp(number.as_i64().unwrap_or_default())),
             _ => value,
         }
@@ -108,29 +109,28 @@ impl Session<'_> {
             || self.db.flag(model, id, "active")
     }
 
-    fn computed(&self, model: &str, id: i64, name: &str) -> Value {
+    pub(super) fn computed(&self, model: &str, id: i64, name: &str) -> Value {
         match (model, name) {
             ("product.template", "product_variant_id") => self
                 .shown_variants(id)
                 .first()
                 .map_or(json!(false), |id| json!(id)),
             ("product.template", "product_variant_count") => json!(self.shown_variants(id).len()),
-            ("product.template", "qty_available") => {
-                let variants = self.shown_variants(id);
-                let quantity = |id: &i64| {
-                    self.db
-                        .value("product.product", *id, name)
-                        .as_f64()
-                        .unwrap_or_default()
-                };
-                json!(variants.iter().map(quantity).sum::<f64>())
+            ("product.template" | "product.product", _) if super::quantity::is_quantity(name) => {
+                json!(self.stock_level(model, id, name))
             }
+            ("stock.quant" | "stock.location", _) => self.computed_stock(model, id, name),
+            ("account.payment" | "account.journal" | "account.move", _) => {
+                self.computed_account(model, id, name)
+            }
+            ("product.template", "type") => self.db.value(model, id, "detailed_type"),
             ("product.template", _) => match self.only_variant(id) {
                 Some(variant) => self.db.value("product.product", variant, name),
                 None if matches!(name, "weight" | "volume") => self.agreed_measure(id, name),
                 None if name == "standard_price" => json!(0.0),
                 None => Value::Bool(false),
             },
+            ("product.product", "image_1920") => self.variant_image(id),
             ("product.product", "price_extra") => json!(self.price_extra(id)),
             ("product.product", "lst_price") => {
                 let list = self.raw(model, id, "list_price").as_f64().unwrap_or_default();
@@ -154,12 +154,15 @@ impl Session<'_> {
                 }
             }
             ("res.partner", "commercial_partner_id") => json!(self.commercial_partner(id)),
+            ("sale.order.line", _) => self.line_field(id, name),
+            ("stock.move" | "stock.picking", _) => self.delivery_field(model, id, name),
+            ("account.tax", "price_include") => json!(self.is_included(id)),
             _ => Value::Bool(false),
         }
     }
 
     /// Lists the variants of a template, those that are in use unless all are wanted.
-    fn shown_variants(&self, template: i64) -> Vec<i64> {
+    pub(super) fn shown_variants(&self, template: i64) -> Vec<i64> {
         let variants = self.db.with("product.product", "product_tmpl_id", template);
         variants
             .into_iter()
@@ -215,7 +218,7 @@ impl Session<'_> {
         }
     }
 
-    fn commercial_partner(&self, id: i64) -> i64 {
+    pub(super) fn commercial_partner(&self, id: i64) -> i64 {
         match self.db.link("res.partner", id, "parent_id") {
             Some(parent) if !self.db.flag("res.partner", id, "is_company") => self.commercial_partner(parent),
             _ => id,
@@ -285,8 +288,14 @@ impl Session<'_> {
                 let attribute = self.db.link(model, id, "attribute_id").unwrap_or_default();
                 self.db.text("product.attribute", attribute, "name")
             }
+            "product.pricelist" => self.pricelist_name(id),
+            "sale.order.line" => self.line_name(id),
+            "stock.move" => self.db.text(model, id, "reference"),
             "ir.model.data" => self.db.text(model, id, "complete_name"),
             "ir.config_parameter" => self.db.text(model, id, "key"),
+            "account.payment" | "account.payment.method.line" | "account.move" => {
+                self.account_name(model, id)
+            }
             _ => {
                 let complete = self.db.value(model, id, "complete_name");
                 let name = if complete.is_string() {

@@ -10,7 +10,7 @@ use super::exception::Exception;
 use super::load;
 use super::session::{Session, now_micros};
 use crate::fault::FaultPlan;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Origin};
 use crate::server::{Course, Reply, Request, System};
 
 /// Someone who may log in.
@@ -316,6 +316,7 @@ impl Office {
         let mut session = Session::new(&mut db, start);
         session.user = call.user.id;
         session.may_create = call.user.may_create;
+        session.origin = Origin::Api;
         match session.call(call.model, call.method, &call.arguments) {
             Ok(result) => {
                 session.commit(&self.ledger, Some(call.request));

@@ -1,7 +1,7 @@
-//! The models of the stand-in. Orders, payments and stock come with a recording, read as they are.
+//! The models of the stand-in.
 
 use super::model::Kind::{
-    Boolean, Char, Float, Html, Integer, Many2many, Many2one, Measure, One2many, Selection, Text,
+    Boolean, Char, Float, Html, Image, Integer, Many2many, Many2one, Measure, One2many, Selection, Text,
 };
 use super::model::Place::{Computed, Indexed, Inherited, Stored};
 use super::model::{Field, Kind, Model, Place};
@@ -13,6 +13,12 @@ const PARTNER_TYPES: &[(&str, &str)] = &[
     ("other", "Other"),
 ];
 const PRODUCT_TYPES: &[(&str, &str)] = &[("consu", "Goods"), ("service", "Service"), ("combo", "Combo")];
+/// Up to 17 one field says both what a product is and whether stock is kept (facts: mapping-odoo 6).
+const DETAILED_TYPES: &[(&str, &str)] = &[
+    ("consu", "Consumable"),
+    ("service", "Service"),
+    ("product", "Storable Product"),
+];
 const INVOICING: &[(&str, &str)] = &[
     ("order", "Ordered quantities"),
     ("delivery", "Delivered quantities"),
@@ -29,37 +35,35 @@ const DISPLAYS: &[(&str, &str)] = &[
     ("color", "Color"),
 ];
 
-fn field(name: &str, label: &str, kind: Kind) -> Field {
+pub(super) fn field(name: &str, label: &str, kind: Kind) -> Field {
     Field::new(name, label, kind, Stored)
 }
 
-fn indexed(name: &str, label: &str, kind: Kind) -> Field {
+pub(super) fn indexed(name: &str, label: &str, kind: Kind) -> Field {
     Field::new(name, label, kind, Indexed)
 }
 
-fn computed(name: &str, label: &str, kind: Kind) -> Field {
+pub(super) fn computed(name: &str, label: &str, kind: Kind) -> Field {
     Field::new(name, label, kind, Computed)
 }
 
-fn to(name: &str, label: &str, model: &str) -> Field {
+pub(super) fn to(name: &str, label: &str, model: &str) -> Field {
     indexed(name, label, Many2one(model.to_owned()))
 }
 
-fn many(name: &str, label: &str, model: &str) -> Field {
+pub(super) fn many(name: &str, label: &str, model: &str) -> Field {
     field(name, label, Many2many(model.to_owned()))
 }
 
-fn lines(name: &str, label: &str, model: &str, inverse: &'static str) -> Field {
+pub(super) fn lines(name: &str, label: &str, model: &str, inverse: &'static str) -> Field {
     computed(name, label, One2many(model.to_owned(), inverse))
 }
 
 /// The fields that a product variant has from its template.
-fn template_fields(place: Place) -> Vec<Field> {
-    let fields = vec![
+fn template_fields(place: Place, version: u32) -> Vec<Field> {
+    let mut fields = vec![
         field("name", "Name", Char).required(),
         field("list_price", "Sales Price", Float).or(1.0),
-        field("type", "Product Type", Selection(PRODUCT_TYPES)).or("consu"),
-        field("is_storable", "Track Inventory", Boolean),
         to("categ_id", "Product Category", "product.category"),
         many("taxes_id", "Sales Taxes", "account.tax").or(vec![1]),
         many("supplier_taxes_id", "Purchase Taxes", "account.tax"),
@@ -70,7 +74,7 @@ fn template_fields(place: Place) -> Vec<Field> {
         field("purchase_ok", "Purchase", Boolean).or(true),
         to("uom_id", "Unit", "uom.uom").or(1),
         field("invoice_policy", "Invoicing Policy", Selection(INVOICING)).or("order"),
-        field("image_1920", "Image", Char),
+        field("image_1920", "Image", Image),
         lines(
             "attribute_line_ids",
             "Product Attributes",
@@ -79,6 +83,17 @@ fn template_fields(place: Place) -> Vec<Field> {
         ),
         to("currency_id", "Currency", "res.currency").or(1),
     ];
+    if version < 18 {
+        fields.extend([
+            field("detailed_type", "Product Type", Selection(DETAILED_TYPES)).or("consu"),
+            computed("type", "Type", Selection(DETAILED_TYPES)),
+        ]);
+    } else {
+        fields.extend([
+            field("type", "Product Type", Selection(PRODUCT_TYPES)).or("consu"),
+            field("is_storable", "Track Inventory", Boolean),
+        ]);
+    }
     let moved = |mut one: Field| {
         if place == Inherited {
             one.place = Inherited;
@@ -89,9 +104,24 @@ fn template_fields(place: Place) -> Vec<Field> {
     fields.into_iter().map(moved).collect()
 }
 
-/// Builds every model.
-pub(super) fn models() -> Vec<Model> {
-    let mut template = template_fields(Stored);
+/// Builds every model of a major version.
+pub(super) fn models(version: u32) -> Vec<Model> {
+    let mut models = core_models(version);
+    models.extend(super::sale::models(version));
+    models.extend(super::pricelist::models());
+    models.push(super::tax::model(version));
+    models.push(super::tax::group());
+    models.extend(super::delivery::models(version));
+    models.extend(super::noise::models());
+    models.extend(super::stock::models());
+    models.extend(super::payment::models());
+    models.extend(super::credit_note::models());
+    models.extend(super::company::models(version));
+    models
+}
+
+fn core_models(version: u32) -> Vec<Model> {
+    let mut template = template_fields(Stored, version);
     template.extend([
         field("active", "Active", Boolean).or(true),
         computed("default_code", "Internal Reference", Char),
@@ -111,9 +141,11 @@ pub(super) fn models() -> Vec<Model> {
             Many2one("product.product".to_owned()),
         ),
         computed("product_variant_count", "# Product Variants", Integer),
-        computed("qty_available", "Quantity On Hand", Float),
     ]);
-    let mut variant = template_fields(Inherited);
+    template.extend(super::quantity::template_fields());
+    let mut variant = template_fields(Inherited, version);
+    variant.retain(|field| field.kind != Image);
+    variant.extend(super::image::variant_fields());
     variant.extend([
         to("product_tmpl_id", "Product Template", "product.template").required(),
         field("active", "Active", Boolean).or(true),
@@ -130,11 +162,8 @@ pub(super) fn models() -> Vec<Model> {
         field("combination_indices", "Combination Indices", Char).or(""),
         computed("lst_price", "Sales Price", Float),
         computed("price_extra", "Variant Price Extra", Float),
-        field("qty_available", "Quantity On Hand", Float),
-        field("free_qty", "Free To Use Quantity", Float),
-        field("virtual_available", "Forecasted Quantity", Float),
-        field("outgoing_qty", "Outgoing", Float),
     ]);
+    variant.extend(super::quantity::variant_fields());
     vec![
         Model::new(
             "res.partner",
@@ -265,20 +294,6 @@ pub(super) fn models() -> Vec<Model> {
             ],
         ),
         Model::new(
-            "account.tax",
-            "Tax",
-            "id",
-            vec![
-                field("name", "Tax Name", Char).required(),
-                field("amount", "Amount", Float),
-                field("amount_type", "Tax Computation", Char).or("percent"),
-                field("type_tax_use", "Tax Type", Char).or("sale"),
-                field("price_include", "Included in Price", Boolean),
-                field("active", "Active", Boolean).or(true),
-                to("country_id", "Country", "res.country"),
-            ],
-        ),
-        Model::new(
             "uom.uom",
             "Product Unit of Measure",
             "id",
@@ -314,6 +329,18 @@ pub(super) fn models() -> Vec<Model> {
             vec![
                 indexed("name", "Usage", Char).required(),
                 field("digits", "Digits", Integer),
+            ],
+        ),
+        Model::new(
+            "ir.sequence",
+            "Sequence",
+            "id",
+            vec![
+                field("name", "Name", Char).required(),
+                indexed("code", "Sequence Code", Char),
+                field("prefix", "Prefix", Char),
+                field("padding", "Sequence Size", Integer).or(5),
+                field("number_next", "Next Number", Integer).or(1),
             ],
         ),
         Model::new(

@@ -2,11 +2,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::database::{Database, Row};
 use super::exception::Exception;
 use super::model::{Field, Kind, Place};
+use super::noise::Quiet;
+use super::stock;
 use crate::ledger::{Effect, Ledger, Operation, Origin};
 
 /// A transaction. Its time is its start, whenever it commits (facts: systems B6).
@@ -20,8 +22,25 @@ pub(crate) struct Session<'a> {
     pub(super) active_test: bool,
     /// Set while a variant makes its own template, which then makes no variant.
     pub(super) skips_variants: bool,
+    /// What the context of the call keeps quiet.
+    pub(super) quiet: Quiet,
+    /// Who is at work.
+    pub(super) origin: Origin,
+    /// The order whose lines are being written as a whole; its amounts follow at the end.
+    pub(super) order_at_work: Option<i64>,
+    /// What the caller sent along.
+    pub(super) context: Map<String, Value>,
     felt: Vec<(String, i64, Operation)>,
 }
+
+/// The models whose records may be two copies of one thing.
+pub(super) const ANNOUNCED: [&str; 5] = [
+    "res.partner",
+    "product.product",
+    "account.payment",
+    "account.move",
+    "sale.order",
+];
 
 /// The user that every database starts with.
 pub(super) const ADMIN: i64 = 2;
@@ -35,6 +54,10 @@ impl<'a> Session<'a> {
             may_create: true,
             active_test: true,
             skips_variants: false,
+            quiet: Quiet::default(),
+            origin: Origin::People,
+            order_at_work: None,
+            context: Map::new(),
             felt: Vec::new(),
         }
     }
@@ -58,7 +81,7 @@ impl<'a> Session<'a> {
     }
 
     /// Commits, and writes down what happened; without a request it was people.
-    pub(super) fn commit(self, ledger: &Ledger, request: Option<u64>) {
+    pub(super) fn commit(mut self, ledger: &Ledger, request: Option<u64>) {
         let touched = self.db.touched();
         let origin = if request.is_some() {
             Origin::Api
@@ -72,6 +95,9 @@ impl<'a> Session<'a> {
                     return false;
                 };
                 let after = self.db.row(&one.0, one.1);
+                if one.0 == stock::QUANT {
+                    return self.moved_stock(before.as_ref(), after);
+                }
                 before.as_ref().map(|row| &row.values) != after.map(|row| &row.values)
             });
             let entity = self.entity(model, *id, &touched);
@@ -88,6 +114,10 @@ impl<'a> Session<'a> {
             }));
         }
         ledger.record(effects);
+        if request.is_some() {
+            self.db.count_noise(&touched);
+        }
+        self.note_stock(&touched);
         for (model, id) in touched.keys() {
             self.announce(model, &[*id], ledger, origin);
         }
@@ -99,11 +129,14 @@ impl<'a> Session<'a> {
         let entity = match model {
             "res.partner" => "customer",
             "product.product" => "product",
+            "sale.order" => "sale_order",
+            "account.payment" => "payment",
+            "account.move" => "credit_note",
             _ => return,
         };
         for id in ids {
             let number = u64::try_from(*id).unwrap_or_default();
-            if self.db.row(model, *id).is_some() {
+            if self.db.row(model, *id).is_some() && !self.is_void(model, *id) {
                 ledger.lives(entity, number, self.keys(model, *id), origin);
             } else {
                 ledger.is_gone(entity, number);
@@ -124,7 +157,11 @@ impl<'a> Session<'a> {
                     .into_iter()
                     .map(|variant| ("product.product".to_owned(), variant)),
             );
+        } else if model == stock::QUANT {
+            let quants = self.quants_beside(id);
+            family.extend(quants.into_iter().map(|quant| (model.to_owned(), quant)));
         }
+        family.extend(self.lines_of_order(model, id));
         family
     }
 
@@ -146,9 +183,13 @@ impl<'a> Session<'a> {
             "product.template.attribute.value" => "price_extra",
             "product.category" => "category",
             "ir.model.data" => "external_id",
-            "sale.order" => "order",
+            "sale.order" => "sale_order",
+            "sale.order.line" => "sale_order_line",
+            "account.tax" => "tax",
+            "stock.picking" | "stock.move" => "delivery",
             "account.payment" => "payment",
-            "stock.quant" => "stock",
+            "account.move" if self.is_credit_note(id, touched) => "credit_note",
+            "stock.quant" => "stock_quant",
             _ => "other",
         }
     }
@@ -163,8 +204,10 @@ impl<'a> Session<'a> {
             "product.product" | "product.template.attribute.line" | "product.template.attribute.value" => {
                 value("product_tmpl_id")
             }
+            "stock.quant" => value("product_id"),
             // A contact of a company is somebody; every other child is an address of its parent.
             "res.partner" if value("type").is_some_and(|kind| *kind != "contact") => value("parent_id"),
+            "sale.order.line" => value("order_id"),
             _ => None,
         };
         owner.and_then(Value::as_i64).unwrap_or(id)
@@ -174,6 +217,13 @@ impl<'a> Session<'a> {
         let natural = match model {
             "res.partner" => self.db.text(model, id, "email"),
             "product.product" => self.db.text(model, id, "default_code"),
+            "sale.order" => self.order_reference(id),
+            "account.payment" => self.payment_key(id),
+            "account.move" => self.db.text(model, id, "ref"),
+            stock::QUANT => {
+                let product = self.db.link(model, id, "product_id").unwrap_or_default();
+                return self.key("product.product", product);
+            }
             _ => String::new(),
         };
         self.external_id(model, id)
@@ -187,6 +237,17 @@ impl<'a> Session<'a> {
             .map(|external| format!("marker:{external}"))
             .into_iter()
             .collect();
+        if model == "sale.order" {
+            keys.extend(self.order_keys(id));
+            return keys;
+        }
+        if model == "account.payment" {
+            keys.extend(self.payment_keys(id));
+            return keys;
+        }
+        if model == "account.move" {
+            return keys;
+        }
         let (field, prefix) = if model == "res.partner" {
             ("email", "email")
         } else {
@@ -272,16 +333,19 @@ impl<'a> Session<'a> {
 
     /// Rounds a measure to its digits (facts: mapping-odoo 1).
     pub(super) fn rounded(&self, number: f64, precision: &str) -> f64 {
+        let digits = self.digits(precision);
+        super::sale::to_digits(number, u8::try_from(digits).unwrap_or(2))
+    }
+
+    /// Returns how many digits a measure has.
+    pub(super) fn digits(&self, precision: &str) -> i64 {
         let row = self
             .db
             .with("decimal.precision", "name", precision)
             .into_iter()
             .next();
-        let digits = row
-            .and_then(|row| self.db.link("decimal.precision", row, "digits"))
-            .unwrap_or(2);
-        let factor = 10_f64.powi(i32::try_from(digits).unwrap_or(2));
-        (number * factor).round() / factor
+        row.and_then(|row| self.db.link("decimal.precision", row, "digits"))
+            .unwrap_or(2)
     }
 
     pub(super) fn is_stored(field: &Field) -> bool {

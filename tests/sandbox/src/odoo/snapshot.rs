@@ -40,7 +40,10 @@ struct FieldSnapshot {
 }
 
 pub(super) fn take(db: &Database, ledger: &Ledger) -> Value {
-    let known: BTreeSet<String> = schema::models().into_iter().map(|model| model.name).collect();
+    let known: BTreeSet<String> = schema::models(db.version)
+        .into_iter()
+        .map(|model| model.name)
+        .collect();
     let tables = db.tables().into_iter().map(|(name, table)| {
         let fields = (!known.contains(name)).then(|| {
             let own = table.model.own_fields().iter();
@@ -69,8 +72,8 @@ pub(super) fn take(db: &Database, ledger: &Ledger) -> Value {
 pub(super) fn put_back(db: &mut Database, ledger: &Ledger, value: &Value) -> Result<(), SnapshotError> {
     let no_snapshot = |source| SnapshotError { of: "an ERP", source };
     let snapshot = Snapshot::deserialize(value).map_err(no_snapshot)?;
-    let mut fresh = Database::default();
-    for model in schema::models() {
+    let mut fresh = Database::of_version(db.version);
+    for model in schema::models(db.version) {
         fresh.add_model(model);
     }
     for (name, table) in &snapshot.tables {
@@ -87,9 +90,10 @@ pub(super) fn put_back(db: &mut Database, ledger: &Ledger, value: &Value) -> Res
         fresh.set_next_id(&name, table.next_id);
     }
     fresh.commit();
+    fresh.has_base_vat = db.has_base_vat;
     *db = fresh;
     ledger.begin_anew();
-    for model in ["res.partner", "product.product"] {
+    for model in super::session::ANNOUNCED {
         let ids: Vec<i64> = db.table(model).rows.keys().copied().collect();
         Session::new(db, now_micros()).announce(model, &ids, ledger, Origin::People);
     }

@@ -1,5 +1,12 @@
 //! The traps of the real ERP, through real HTTP.
 
+mod company;
+mod credit_note;
+mod payment;
+mod product;
+mod recorded;
+mod stock;
+
 use std::time::Duration;
 
 use reqwest::Method;
@@ -8,17 +15,17 @@ use serde_json::{Value, json};
 use super::{Erp, ErpOptions};
 use crate::fault::Fault;
 
-struct Office {
-    erp: Erp,
+pub(super) struct Office {
+    pub(super) erp: Erp,
     client: reqwest::Client,
 }
 
 impl Office {
-    async fn open() -> Self {
+    pub(super) async fn open() -> Self {
         Self::with(ErpOptions::default()).await
     }
 
-    async fn with(options: ErpOptions) -> Self {
+    pub(super) async fn with(options: ErpOptions) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(20))
@@ -37,22 +44,22 @@ impl Office {
             .header("authorization", "bearer sandbox-api-key")
     }
 
-    async fn call(&self, path: &str, body: Value) -> (u16, Value) {
+    pub(super) async fn call(&self, path: &str, body: Value) -> (u16, Value) {
         answer(self.request(path).json(&body)).await
     }
 
-    async fn ok(&self, path: &str, body: Value) -> Value {
+    pub(super) async fn ok(&self, path: &str, body: Value) -> Value {
         let (status, answer) = self.call(path, body).await;
         assert_eq!(status, 200, "{answer}");
         answer
     }
 
-    async fn load(&self, model: &str, fields: Value, data: Value) -> Value {
+    pub(super) async fn load(&self, model: &str, fields: Value, data: Value) -> Value {
         self.ok(&format!("{model}/load"), json!({"fields": fields, "data": data}))
             .await
     }
 
-    async fn rpc(&self, service: &str, method: &str, args: Value) -> Value {
+    pub(super) async fn rpc(&self, service: &str, method: &str, args: Value) -> Value {
         let params = json!({"service": service, "method": method, "args": args});
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": "call", "params": params});
         let (status, answer) = answer(
@@ -65,18 +72,18 @@ impl Office {
         answer
     }
 
-    async fn execute(&self, model: &str, method: &str, args: Value) -> Value {
+    pub(super) async fn execute(&self, model: &str, method: &str, args: Value) -> Value {
         let args = json!(["sandbox", 2, "sandbox-password", model, method, args, {}]);
         self.rpc("object", "execute_kw", args).await
     }
 
-    async fn read(&self, model: &str, id: &Value, fields: Value) -> Value {
+    pub(super) async fn read(&self, model: &str, id: &Value, fields: Value) -> Value {
         self.ok(&format!("{model}/read"), json!({"ids": [id], "fields": fields}))
             .await[0]
             .clone()
     }
 
-    async fn count(&self, model: &str, domain: Value) -> u64 {
+    pub(super) async fn count(&self, model: &str, domain: Value) -> u64 {
         self.ok(&format!("{model}/search_count"), json!({"domain": domain}))
             .await
             .as_u64()
@@ -93,7 +100,7 @@ async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
     )
 }
 
-fn message(answer: &Value) -> &str {
+pub(super) fn message(answer: &Value) -> &str {
     answer["messages"][0]["message"].as_str().unwrap_or_default()
 }
 

@@ -7,6 +7,7 @@ use super::domain;
 use super::exception::Exception;
 use super::model::{Field, Kind, Place};
 use super::session::Session;
+use super::{credit_note, stock};
 use crate::ledger::Operation;
 use crate::woocommerce::text::without_handlers;
 
@@ -25,8 +26,12 @@ impl Session<'_> {
         if !self.may_create {
             return Err(self.may_not_create(model));
         }
+        if model == stock::QUANT {
+            return self.create_quant(vals);
+        }
         let id = self.create_quietly(model, vals)?;
         self.feel(model, id, Operation::Created);
+        self.note_creation(model, id);
         Ok(id)
     }
 
@@ -45,7 +50,11 @@ impl Session<'_> {
         model: &str,
         vals: &Map<String, Value>,
     ) -> Result<i64, Exception> {
+        let vals = &self.prepared(model, vals)?;
         let mut sorted = self.sort_values(model, vals)?;
+        if model == "product.template" {
+            stock::untrack_services(&mut sorted.stored);
+        }
         if model == "product.product" {
             self.provide_template(&mut sorted.stored, &sorted.inherited)?;
         }
@@ -55,22 +64,37 @@ impl Session<'_> {
         self.check_required(model, &row)?;
         self.db.put(model, id, row);
         self.after_create(model, id)?;
-        for (field, commands) in sorted.lines {
-            self.write_lines(&field, id, &commands)?;
+        if model == credit_note::LINE {
+            self.settle_new_move_line(id, vals);
         }
+        self.write_all_lines(model, id, sorted.lines)?;
         if model == "product.template" && !self.skips_variants {
             self.sync_variants(id)?;
         }
         self.write_indirect(model, id, sorted.indirect)?;
+        if model == "account.move" {
+            self.total_move(id);
+        }
         self.check_constraints(model, id)?;
         Ok(id)
     }
 
     fn after_create(&mut self, model: &str, id: i64) -> Result<(), Exception> {
         match model {
-            "res.partner" => self.settle_new_partner(id),
+            "res.partner" => {
+                self.settle_new_partner(id);
+                self.settle_vat(id)?;
+            }
             "product.product" => self.settle_new_variant(id)?,
             "ir.model.data" => self.settle_external_id(id)?,
+            "sale.order" => self.settle_new_order(id),
+            "sale.order.line" => self.settle_new_line(id)?,
+            "account.tax" => self.settle_tax(id)?,
+            "account.journal" => self.settle_new_journal(id)?,
+            "account.payment" => self.settle_new_payment(id)?,
+            "account.move" => self.settle_new_move(id),
+            "stock.location" => self.settle_new_location(id),
+            "stock.warehouse" => self.settle_new_warehouse(id)?,
             "product.template.attribute.line" => {
                 if let Some(template) = self.db.link(model, id, "product_tmpl_id") {
                     self.sync_variants(template)?;
@@ -93,6 +117,10 @@ impl Session<'_> {
                 return Err(Exception::missing(model, *id, self.user));
             }
         }
+        self.check_fixed(model, ids, vals)?;
+        if model == stock::QUANT {
+            return self.write_quants(ids, vals);
+        }
         for id in ids {
             self.write_one(model, *id, vals)?;
             self.feel(model, *id, Operation::Updated);
@@ -106,7 +134,11 @@ impl Session<'_> {
         id: i64,
         vals: &Map<String, Value>,
     ) -> Result<(), Exception> {
-        let sorted = self.sort_values(model, vals)?;
+        let vals = &self.rewritten(model, id, vals)?;
+        let mut sorted = self.sort_values(model, vals)?;
+        if model == "product.template" {
+            self.settle_tracking(id, &mut sorted.stored)?;
+        }
         let Some(mut row) = self.db.row(model, id).cloned() else {
             return Ok(());
         };
@@ -120,9 +152,7 @@ impl Session<'_> {
         {
             self.write_one("product.template", template, &sorted.inherited)?;
         }
-        for (field, commands) in sorted.lines {
-            self.write_lines(&field, id, &commands)?;
-        }
+        self.write_all_lines(model, id, sorted.lines)?;
         self.write_indirect(model, id, sorted.indirect)?;
         self.after_write(model, id, vals)?;
         self.check_constraints(model, id)
@@ -130,7 +160,15 @@ impl Session<'_> {
 
     fn after_write(&mut self, model: &str, id: i64, vals: &Map<String, Value>) -> Result<(), Exception> {
         match model {
-            "res.partner" => self.spread_partner(id, vals),
+            "res.partner" => {
+                if vals.contains_key("vat") {
+                    self.settle_vat(id)?;
+                }
+                self.spread_partner(id, vals);
+            }
+            "account.move" => self.total_move(id),
+            "account.payment" => self.settle_payment(id, vals),
+            credit_note::LINE => self.total_move(self.db.link(model, id, "move_id").unwrap_or_default()),
             "product.product" => {
                 if let Some(template) = self.db.link(model, id, "product_tmpl_id") {
                     self.set("product.template", template, &[]);
@@ -156,6 +194,10 @@ impl Session<'_> {
                     self.sync_variants(template)?;
                 }
             }
+            "sale.order" => self.settle_order(id, vals)?,
+            "sale.order.line" => self.settle_line(id, vals)?,
+            "account.tax" => self.settle_tax(id)?,
+            "stock.move" => self.settle_move(id),
             _ => {}
         }
         Ok(())
@@ -168,6 +210,8 @@ impl Session<'_> {
                 return Err(Exception::missing(model, *id, self.user));
             }
         }
+        self.check_unlink(model, ids)?;
+        self.check_kept(model, ids)?;
         for id in ids {
             self.feel(model, *id, Operation::Deleted);
             self.erase(model, *id);
@@ -184,9 +228,12 @@ impl Session<'_> {
             ],
             "product.template.attribute.line" => &[("product.template.attribute.value", "attribute_line_id")],
             "product.attribute" => &[("product.attribute.value", "attribute_id")],
+            "sale.order" => &[("sale.order.line", "order_id")],
+            "product.pricelist" => &[("product.pricelist.item", "pricelist_id")],
             _ => &[],
         };
         let template = self.db.link(model, id, "product_tmpl_id");
+        let order = self.db.link(model, id, "order_id");
         for external in self.db.with("ir.model.data", "target", format!("{model},{id}")) {
             self.db.remove("ir.model.data", external);
         }
@@ -197,6 +244,7 @@ impl Session<'_> {
             }
         }
         match (model, template) {
+            ("sale.order.line", _) => order.into_iter().for_each(|order| self.amount_order(order)),
             ("product.product", Some(template)) => self.drop_empty_template(template),
             ("product.template.attribute.line", Some(template)) => {
                 let _ = self.sync_variants(template);
@@ -262,6 +310,8 @@ impl Session<'_> {
             },
             Kind::Float => json!(number(value)?),
             Kind::Measure(precision) => json!(self.rounded(number(value)?, precision)),
+            Kind::Digits(digits) => json!(super::sale::to_digits(number(value)?, *digits)),
+            Kind::Monetary => json!(super::sale::to_digits(number(value)?, 2)),
             Kind::Boolean => json!(is_true(value)),
             Kind::Selection(options) => match value.as_str() {
                 Some(text) if options.iter().any(|(key, _)| *key == text) => value.clone(),
@@ -276,6 +326,18 @@ impl Session<'_> {
             Kind::Many2one(to) => self.converted_link(field, to, value)?,
             Kind::Many2many(_) => json!(commanded(value, before)),
             Kind::One2many(..) => Value::Bool(false),
+            Kind::Date => match value.as_str() {
+                Some(text) => {
+                    domain::seconds(text)?;
+                    json!(text.get(..10).unwrap_or(text))
+                }
+                None => Value::Bool(false),
+            },
+            Kind::Image => super::image::accepted(value)?,
+            Kind::Json => match value {
+                _ if is_empty => Value::Bool(false),
+                other => other.clone(),
+            },
             Kind::Datetime => match value.as_str() {
                 Some(text) if text.contains('T') => {
                     let message = format!("time data '{text}' does not match format '%Y-%m-%d %H:%M:%S'");
@@ -309,6 +371,23 @@ impl Session<'_> {
         }
     }
 
+    /// Writes the lines of a record; the amounts of an order follow once, at the end.
+    fn write_all_lines(&mut self, model: &str, id: i64, lines: Vec<(Field, Value)>) -> Result<(), Exception> {
+        if model == "sale.order" {
+            self.order_at_work = Some(id);
+        }
+        let has_lines = !lines.is_empty();
+        let mut written = lines.into_iter();
+        let written = written.try_for_each(|(field, commands)| self.write_lines(&field, id, &commands));
+        if model == "sale.order" {
+            self.order_at_work = None;
+            if has_lines {
+                self.amount_order(id);
+            }
+        }
+        written
+    }
+
     /// Carries out the commands of a one2many: create, update, delete.
     fn write_lines(&mut self, field: &Field, id: i64, commands: &Value) -> Result<(), Exception> {
         let Kind::One2many(model, inverse) = &field.kind else {
@@ -327,9 +406,25 @@ impl Session<'_> {
                     vals.insert((*inverse).to_owned(), json!(id));
                     self.create_quietly(model, &vals)?;
                 }
-                Some(1) => self.write_one(model, line, &vals)?,
-                Some(2 | 3) => self.erase(model, line),
+                Some(1) => {
+                    // A line named in the load of another record moves to it.
+                    if self.db.link(model, line, inverse) != Some(id) {
+                        self.set(model, line, &[(inverse, json!(id))]);
+                    }
+                    self.write_one(model, line, &vals)?;
+                }
+                Some(2 | 3) => {
+                    self.check_unlink(model, &[line])?;
+                    self.erase(model, line);
+                }
                 Some(4) => self.set(model, line, &[(inverse, json!(id))]),
+                Some(5) => {
+                    let present = self.db.lines(field, id);
+                    self.check_unlink(model, &present)?;
+                    for line in present {
+                        self.erase(model, line);
+                    }
+                }
                 _ => {}
             }
         }
@@ -350,6 +445,7 @@ impl Session<'_> {
                         self.write_one("product.product", variant, &Map::from_iter([(name, value)]))?;
                     }
                 }
+                ("product.product", "image_1920") => self.write_variant_image(id, &value)?,
                 ("product.product", "lst_price") => {
                     let list = number(&value)? - self.price_extra(id);
                     let vals = Map::from_iter([("list_price".to_owned(), json!(list))]);
@@ -388,10 +484,11 @@ impl Session<'_> {
     }
 
     fn check_constraints(&self, model: &str, id: i64) -> Result<(), Exception> {
-        if model == "product.product" {
-            self.check_barcode(id)
-        } else {
-            Ok(())
+        match model {
+            "product.product" => self.check_barcode(id),
+            "stock.quant" => self.check_quant(id),
+            "account.payment" => self.check_payment(id),
+            _ => Ok(()),
         }
     }
 
@@ -452,7 +549,7 @@ fn commanded(value: &Value, before: &Value) -> Vec<i64> {
     ids
 }
 
-fn number(value: &Value) -> Result<f64, Exception> {
+pub(super) fn number(value: &Value) -> Result<f64, Exception> {
     match value {
         Value::Number(number) => Ok(number.as_f64().unwrap_or_default()),
         Value::String(text) => text
