@@ -25,7 +25,7 @@ use super::setup::Columns;
 use super::state::{self, State};
 use super::tax::Taxes;
 
-pub(super) const MODEL: &str = "sale.order";
+pub(in super::super) const MODEL: &str = "sale.order";
 pub(super) const LINE: &str = "sale.order.line";
 
 const DATETIME: &str = "%Y-%m-%d %H:%M:%S";
