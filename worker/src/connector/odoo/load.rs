@@ -3,7 +3,7 @@
 //! Source: facts/systems.md B4, facts/mapping-odoo.md §0.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::http::cut;
 use super::super::{CallError, Outcome, Parts, Reach, Refusal, Step};
@@ -22,6 +22,7 @@ const BATCH_REFUSED: &str = "batch_refused";
 #[serde(rename_all = "snake_case")]
 pub(super) enum Planned {
     Load(Load),
+    Act(super::act::Act),
     /// There is nothing to send: the thing is as it should be, or the plan found out that it can't be.
     Settled(Vec<Settled>),
 }
@@ -158,21 +159,16 @@ impl Message {
 }
 
 impl Load {
-    /// Makes the call, with the context of every write of ours: no mail, no chatter, no followers, and three times as
-    /// fast for it (facts/mapping-odoo.md §0, §7).
-    pub(super) fn call(&self) -> Call {
+    /// Makes the call, with the context of every write of ours.
+    pub(super) fn call(&self, silence: &Map<String, Value>) -> Call {
+        let mut context = silence.clone();
+        // A `.id` column has to find archived records too.
+        context.insert("active_test".to_owned(), json!(false));
         let data: Vec<&Vec<String>> = self.rows.iter().map(|row| &row.cells).collect();
         Call::new(self.model.clone(), "load")
             .arg("fields", json!(self.fields))
             .arg("data", json!(data))
-            .context(json!({
-                "tracking_disable": true,
-                "mail_create_nolog": true,
-                "mail_notrack": true,
-                "mail_create_nosubscribe": true,
-                // A `.id` column has to find archived records too.
-                "active_test": false,
-            }))
+            .context(Value::Object(context))
     }
 
     /// Reads the answer: one outcome per write.
@@ -286,6 +282,11 @@ fn transient(code: &str, message: &str) -> Outcome {
 }
 
 impl Finish {
+    /// Says whether something of the answer's ids is this write's own.
+    pub(super) fn needs_ids(&self) -> bool {
+        matches!(self.external_id, Source::Record(_)) || !self.made.is_empty()
+    }
+
     /// `ids` has one id for every record that a finish names.
     fn outcome(&self, ids: &[i64]) -> Outcome {
         let id = |record: usize| ids.get(record).map(ToString::to_string).unwrap_or_default();
@@ -475,7 +476,9 @@ mod tests {
 
     #[test]
     fn a_call_carries_fields_and_cells() {
-        let body = format!("{:?}", load(1).call());
+        let silence = Map::from_iter([("tracking_disable".to_owned(), json!(true))]);
+
+        let body = format!("{:?}", load(1).call(&silence));
 
         assert!(body.contains("tracking_disable"), "{body}");
     }

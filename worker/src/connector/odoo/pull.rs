@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lockstep_shared::entity::{Attribute, PartKey};
+use lockstep_shared::entity::{Attribute, Content, PartKey};
 use lockstep_shared::system::EntityType;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ use super::product::{
 };
 use super::rpc::Call;
 use super::wire::{falsy, rows};
+use super::{inventory, order, payment};
 
 pub(super) const PARTNER: &str = "res.partner";
 pub(super) const TEMPLATE: &str = "product.template";
@@ -62,9 +63,21 @@ impl Feed {
                 terms: Vec::new(),
                 fields: &TEMPLATE_FIELDS,
             },
-            EntityType::Orders | EntityType::Inventory | EntityType::Payments => {
-                unreachable!("asked for in a module of its own")
-            }
+            EntityType::Orders => Self {
+                model: order::MODEL,
+                terms: Vec::new(),
+                fields: &order::FEED_FIELDS,
+            },
+            EntityType::Payments => Self {
+                model: payment::MODEL,
+                terms: payment::terms(),
+                fields: &payment::FEED_FIELDS,
+            },
+            EntityType::Inventory => Self {
+                model: inventory::MODEL,
+                terms: inventory::terms(),
+                fields: &inventory::FEED_FIELDS,
+            },
         }
     }
 
@@ -145,15 +158,21 @@ impl Odoo {
         found: Vec<Value>,
     ) -> Result<Vec<Theirs>, Failure> {
         match entity {
-            EntityType::Products => self.products(gate, rows(Value::Array(found))?).await,
+            EntityType::Products => {
+                let products = self.products(gate, rows(Value::Array(found))?).await?;
+                Ok(products
+                    .into_iter()
+                    .filter(|theirs| !is_service_of_ours(theirs))
+                    .collect())
+            }
             EntityType::Customers => {
                 let found = rows(Value::Array(found))?;
                 let partners = self.with_parents(gate, found).await?;
                 self.customers(gate, partners).await
             }
-            EntityType::Orders | EntityType::Inventory | EntityType::Payments => {
-                unreachable!("asked for in a module of its own")
-            }
+            EntityType::Orders => self.orders(gate, &ids(&found)).await,
+            EntityType::Payments => self.payments(gate, &ids(&found)).await,
+            EntityType::Inventory => self.moved_levels(gate, found).await,
         }
     }
 
@@ -306,6 +325,23 @@ impl Odoo {
     }
 }
 
+/// What stands on an order's lines for what is no product is no product of the shop's.
+fn is_service_of_ours(theirs: &Theirs) -> bool {
+    let Ok(Content::Product(product)) = &theirs.content else {
+        return false;
+    };
+    let mut codes = product
+        .variants
+        .iter()
+        .filter_map(|variant| variant.sku.as_deref());
+    codes.any(|code| order::Service::parse(code).is_some())
+}
+
+fn ids(found: &[Value]) -> BTreeSet<i64> {
+    let ids = found.iter().filter_map(|row| row.get("id")?.as_i64());
+    ids.collect()
+}
+
 fn stamps(found: &[Value]) -> Result<Vec<Stamp>, Failure> {
     found
         .iter()
@@ -319,7 +355,6 @@ mod tests {
     use std::path::Path;
 
     use lockstep_shared::connection::Settings;
-    use lockstep_shared::entity::Content;
 
     use super::super::place::Places;
     use super::*;
