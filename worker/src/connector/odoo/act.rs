@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::super::http::cut;
 use super::super::{CallError, Outcome, Parts, Reach, Refusal, Step};
 use super::error::{Failure, Kind, unwell};
-use super::load::{ISOLATE, Source};
+use super::load::{Held, ISOLATE, Source};
 use super::rpc::Call;
 use lockstep_shared::entity::PartKey;
 
@@ -93,6 +93,7 @@ pub(super) struct End {
     /// The part that the record becomes that a `create` makes for it.
     pub(super) made: Option<PartKey>,
     pub(super) next: Option<Step>,
+    pub(super) held: Option<Held>,
 }
 
 /// What one write puts into a call.
@@ -182,7 +183,7 @@ impl Act {
                 },
                 parts: end.parts.clone().into_iter().chain(made).collect(),
                 next: end.next,
-                held: None,
+                held: end.held.as_ref().and_then(Held::content),
             }
         });
         Ok(outcomes.collect())
@@ -257,6 +258,7 @@ mod tests {
                 parts: Parts::new(),
                 made: None,
                 next: None,
+                held: None,
             },
         });
         Act::of(method.clone(), drafts.collect())

@@ -2,6 +2,8 @@
 //!
 //! Source: facts/systems.md B4, facts/mapping-odoo.md §0.
 
+use lockstep_shared::entity::Content;
+use lockstep_shared::system::EntityType;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -30,7 +32,12 @@ pub(super) enum Planned {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Settled {
-    Done { external_id: String, parts: Parts },
+    Done {
+        external_id: String,
+        parts: Parts,
+        /// What the remote made of it, in canonical form.
+        held: Option<Held>,
+    },
     Refused(Refusal),
 }
 
@@ -62,6 +69,28 @@ pub(super) struct Finish {
     /// Parts that this request makes, by the record each becomes.
     pub(super) made: Vec<(lockstep_shared::entity::PartKey, usize)>,
     pub(super) next: Option<Step>,
+    /// What the remote makes of it, where that is known before.
+    pub(super) held: Option<Held>,
+}
+
+/// A record as the remote holds it, in its JSON form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Held {
+    entity: EntityType,
+    content: Value,
+}
+
+impl Held {
+    pub(super) fn new(content: &Content) -> Self {
+        Self {
+            entity: content.entity(),
+            content: content.to_json(),
+        }
+    }
+
+    pub(super) fn content(&self) -> Option<Content> {
+        Content::parse(self.entity, self.content.clone()).ok()
+    }
 }
 
 /// Where a thing's external id comes from.
@@ -299,7 +328,7 @@ impl Finish {
             },
             parts: self.parts.clone().into_iter().chain(made).collect(),
             next: self.next,
-            held: None,
+            held: self.held.as_ref().and_then(Held::content),
         }
     }
 }
@@ -307,11 +336,15 @@ impl Finish {
 impl Settled {
     pub(super) fn outcome(&self) -> Outcome {
         match self {
-            Self::Done { external_id, parts } => Outcome::Applied {
+            Self::Done {
+                external_id,
+                parts,
+                held,
+            } => Outcome::Applied {
                 external_id: external_id.clone(),
                 parts: parts.clone(),
                 next: None,
-                held: None,
+                held: held.as_ref().and_then(Held::content),
             },
             Self::Refused(refusal) => Outcome::Rejected(refusal.clone()),
         }
@@ -340,6 +373,7 @@ mod tests {
                     parts: Parts::new(),
                     made: Vec::new(),
                     next: None,
+                    held: None,
                 })
                 .collect(),
         }

@@ -73,6 +73,11 @@ pub struct Odoo {
     places: OnceCell<Places>,
     columns: OnceCell<order::Columns>,
     setup: Mutex<Option<Arc<order::Setup>>>,
+    /// What the column is called in which a payment says what it is for.
+    memo: OnceCell<&'static str>,
+    journal: OnceCell<Option<payment::Journal>>,
+    /// Where stock is kept.
+    location: OnceCell<Option<i64>>,
     /// Whether this Odoo reads one kind of record at a time only.
     is_flat: AtomicBool,
     grace: Duration,
@@ -116,6 +121,9 @@ impl Odoo {
             places: OnceCell::new(),
             columns: OnceCell::new(),
             setup: Mutex::default(),
+            memo: OnceCell::new(),
+            journal: OnceCell::new(),
+            location: OnceCell::new(),
             is_flat: AtomicBool::new(false),
             grace: GRACE,
         }
@@ -293,7 +301,11 @@ fn done(write: &Write, parts: Parts) -> Found {
         Action::Create => String::new(),
         Action::Update { external_id, .. } | Action::Delete { external_id } => external_id.clone(),
     };
-    Found::Settled(Settled::Done { external_id, parts })
+    Found::Settled(Settled::Done {
+        external_id,
+        parts,
+        held: None,
+    })
 }
 
 fn refused(refusal: Refusal) -> Found {

@@ -42,10 +42,10 @@ impl From<Dated> for Stamp {
 }
 
 /// What a pull reads: whose changes, and which of them.
-struct Feed {
-    model: &'static str,
-    terms: Vec<Value>,
-    fields: &'static [&'static str],
+pub(super) struct Feed {
+    pub(super) model: &'static str,
+    pub(super) terms: Vec<Value>,
+    pub(super) fields: &'static [&'static str],
 }
 
 impl Feed {
@@ -73,11 +73,7 @@ impl Feed {
                 terms: payment::terms(),
                 fields: &payment::FEED_FIELDS,
             },
-            EntityType::Inventory => Self {
-                model: inventory::MODEL,
-                terms: inventory::terms(),
-                fields: &inventory::FEED_FIELDS,
-            },
+            EntityType::Inventory => inventory::counted(),
         }
     }
 
@@ -116,17 +112,35 @@ impl Odoo {
         cursor: &Cursor,
         limit: usize,
     ) -> Result<Page, Failure> {
-        let feed = Feed::of(entity);
+        if entity == EntityType::Inventory {
+            return self.level_page(gate, cursor, limit).await;
+        }
+        let position = Position::read(cursor);
+        let (found, next, is_last) = self.turn(gate, &Feed::of(entity), position, limit).await?;
+        Ok(Page {
+            seen: self.seen(gate, entity, found).await?,
+            next: next.into_cursor(),
+            is_last,
+        })
+    }
+
+    /// Reads the rows of the next page; tells where the one after it starts, and whether it is of the next pull.
+    pub(super) async fn turn(
+        &self,
+        gate: &dyn Gate,
+        feed: &Feed,
+        mut position: Position,
+        limit: usize,
+    ) -> Result<(Vec<Value>, Position, bool), Failure> {
         let limit = limit.max(1);
-        let mut position = Position::read(cursor);
         if position.needs_newest() {
-            position = position.with_newest(self.newest(gate, &feed).await?);
+            position = position.with_newest(self.newest(gate, feed).await?);
         }
         loop {
             let found: Vec<Value> = rows(self.rpc.read(gate, &feed.page(&position, limit)).await?)?;
             match position.step(&stamps(&found)?, limit) {
                 Step::AskNewest => {
-                    position = position.with_newest(self.newest(gate, &feed).await?);
+                    position = position.with_newest(self.newest(gate, feed).await?);
                 }
                 // The whole page is one second that goes on: read that one by ids.
                 Step::Page {
@@ -135,18 +149,13 @@ impl Odoo {
                     is_last: false,
                 } if !found.is_empty() => position = next,
                 Step::Page { taken, next, is_last } => {
-                    let found = found.into_iter().take(taken).collect();
-                    return Ok(Page {
-                        seen: self.seen(gate, entity, found).await?,
-                        next: next.into_cursor(),
-                        is_last,
-                    });
+                    return Ok((found.into_iter().take(taken).collect(), next, is_last));
                 }
             }
         }
     }
 
-    async fn newest(&self, gate: &dyn Gate, feed: &Feed) -> Result<Option<Second>, Failure> {
+    pub(super) async fn newest(&self, gate: &dyn Gate, feed: &Feed) -> Result<Option<Second>, Failure> {
         let found: Vec<Dated> = rows(self.rpc.read(gate, &feed.newest()).await?)?;
         Ok(found.into_iter().find_map(|row| row.write_date))
     }
@@ -172,7 +181,8 @@ impl Odoo {
             }
             EntityType::Orders => self.orders(gate, &ids(&found)).await,
             EntityType::Payments => self.payments(gate, &ids(&found)).await,
-            EntityType::Inventory => self.moved_levels(gate, found).await,
+            // Read by pages of its own: it has two feeds.
+            EntityType::Inventory => Ok(Vec::new()),
         }
     }
 

@@ -50,6 +50,7 @@ pub(super) struct Draft {
     pub(super) parts: Parts,
     pub(super) made: Vec<(lockstep_shared::entity::PartKey, usize)>,
     pub(super) next: Option<Step>,
+    pub(super) held: Option<super::load::Held>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +81,7 @@ impl Draft {
             parts: Parts::new(),
             made: Vec::new(),
             next: None,
+            held: None,
         }
     }
 }
@@ -170,6 +172,7 @@ fn load(group: Vec<(Write, Draft)>) -> Request {
                 .map(|(key, record)| (key, records + record))
                 .collect(),
             next: draft.next,
+            held: draft.held,
         });
         load.rows.extend(draft.rows.into_iter().map(|row| Row {
             cells: row.cells,
@@ -328,6 +331,7 @@ mod tests {
         let settled = Settled::Done {
             external_id: "7".to_owned(),
             parts: Parts::new(),
+            held: None,
         };
         let found = vec![(write(), named("a")), (write(), Found::Settled(settled))];
 
@@ -359,6 +363,7 @@ mod tests {
                 parts: Parts::new(),
                 made: Vec::new(),
                 next: Some(Step(1)),
+                held: None,
             })
         };
         let found = vec![

@@ -25,7 +25,7 @@ use super::wire::rows;
 pub(super) use line::Service;
 pub(super) use read::{MODEL, project};
 use read::{OrderRow, Reader};
-pub(super) use setup::{Columns, Setup};
+pub(super) use setup::{Columns, Priced, Setup};
 
 /// What of an order is looked at to see that it changed. An edit of a line's text does not count as a change of the order
 /// (facts/systems.md B6), so it is seen when something else of the order changes.

@@ -74,6 +74,10 @@ impl Wish {
         self.customer.is_none() || is_other(&self.billing) || is_other(&self.shipping)
     }
 
+    pub(super) const fn own(&self) -> Option<&Contact> {
+        self.own.as_ref()
+    }
+
     fn guest(&self) -> Contact {
         self.billing.clone().unwrap_or_default()
     }

@@ -13,7 +13,7 @@ use super::super::super::{Action, Gate, Parts, Refusal, Step, Write};
 use super::super::Odoo;
 use super::super::act::{ActDraft, End, Method};
 use super::super::error::Failure;
-use super::super::load::{Settled, Source};
+use super::super::load::{Held, Settled, Source};
 use super::super::name;
 use super::super::place::Places;
 use super::super::rpc::Call;
@@ -148,7 +148,7 @@ impl Odoo {
     }
 
     /// Finds the only variant of simple products: the one without attributes.
-    async fn only_variants(
+    pub(in super::super) async fn only_variants(
         &self,
         gate: &dyn Gate,
         templates: &BTreeSet<i64>,
@@ -293,9 +293,7 @@ impl<'a> Task<'a> {
     fn next(&self) -> Result<Found, Refusal> {
         match &self.write.action {
             Action::Create => self.create(),
-            Action::Update {
-                external_id, parts, ..
-            } => self.update(external_id, parts),
+            Action::Update { external_id, .. } => self.update(external_id),
             Action::Delete { external_id } => self.cancel(external_id),
         }
     }
@@ -384,6 +382,7 @@ impl<'a> Task<'a> {
                 parts: self.parts(),
                 made: None,
                 next: Some(self.after_setup()?),
+                held: None,
             },
         })))
     }
@@ -392,11 +391,46 @@ impl<'a> Task<'a> {
         known_id(self.write).map_or(Source::Later, |id| Source::Known(id.to_owned()))
     }
 
+    /// The ids of the order's lines. Of an order that was just made they are known by where its lines are shown: their
+    /// external ids would take another call.
     fn parts(&self) -> Parts {
-        match &self.write.action {
+        let known = match &self.write.action {
             Action::Update { parts, .. } => parts.clone(),
             Action::Create | Action::Delete { .. } => Parts::new(),
+        };
+        let Some(row) = self.row().filter(|_| known.is_empty() && !self.is_preparing()) else {
+            return known;
+        };
+        let lines = self
+            .order
+            .lines
+            .iter()
+            .enumerate()
+            .filter_map(|(position, line)| {
+                let shown = write::sequence(position);
+                let found = row.order_line.iter().find(|found| found.sequence == shown)?;
+                Some((line.key.clone(), found.id.to_string()))
+            });
+        lines.collect()
+    }
+
+    /// What the order is read back as, where that is more or less than was written: nobody's own address is that of the
+    /// customer, and what Odoo has not is no product.
+    fn held(&self) -> Option<Held> {
+        let mut held = self.order.clone();
+        if held.billing.is_none() {
+            let wish = Wish::new(self.order, &self.write.links, self.known.places).ok()?;
+            held.billing = wish.own().cloned();
         }
+        let links = &self.write.links;
+        for line in &mut held.lines {
+            line.product = line
+                .product
+                .take()
+                .filter(|product| links.find(product).is_some());
+        }
+        let held = Content::Order(held).canonical().ok()?;
+        (held != self.write.content).then(|| Held::new(&held))
     }
 
     fn after_setup(&self) -> Result<Step, Refusal> {
@@ -417,11 +451,13 @@ impl<'a> Task<'a> {
     }
 
     /// Finds the first thing that is left to do about an order that is there.
-    fn update(&self, id: &str, parts: &Parts) -> Result<Found, Refusal> {
+    fn update(&self, id: &str) -> Result<Found, Refusal> {
         let at = self.write.step;
         if at == step::DATE {
             let cells = vec![("date_order", read::datetime(self.order.placed_at))];
-            return Ok(Found::Call(write::change_head(id, cells, parts.clone(), None)));
+            let mut draft = write::change_head(id, cells, self.parts(), None);
+            draft.held = self.held();
+            return Ok(Found::Call(draft));
         }
         let row = self.there()?;
         let (want, have) = self.states(row);
@@ -445,7 +481,8 @@ impl<'a> Task<'a> {
         }
         Ok(Found::Settled(Settled::Done {
             external_id: id.to_owned(),
-            parts: parts.clone(),
+            parts: self.parts(),
+            held: self.held(),
         }))
     }
 
@@ -471,6 +508,7 @@ impl<'a> Task<'a> {
                 external_id: Source::Known(id.to_owned()),
                 parts: self.parts(),
                 made: None,
+                held: next.is_none().then(|| self.held()).flatten(),
                 next,
             },
         })
@@ -564,6 +602,7 @@ impl<'a> Task<'a> {
                     parts,
                     made: None,
                     next: Some(step::NEW_LINES),
+                    held: None,
                 },
             })));
         }

@@ -68,6 +68,7 @@ pub(super) struct LineRow {
     pub(super) id: i64,
     #[serde(deserialize_with = "falsy")]
     pub(super) name: Option<String>,
+    pub(super) sequence: i64,
     #[serde(deserialize_with = "falsy")]
     display_type: Option<String>,
     #[serde(deserialize_with = "falsy")]
@@ -89,12 +90,30 @@ pub(super) struct ProductRow {
     product_tmpl_id: i64,
     #[serde(deserialize_with = "falsy")]
     default_code: Option<String>,
+    #[serde(rename = "product_template_attribute_value_ids")]
+    values: Vec<i64>,
+}
+
+impl ProductRow {
+    /// The only variant of a simple product goes by its template alone: it is no part of its own.
+    fn reference(&self) -> Reference {
+        let part = (!self.values.is_empty()).then(|| self.id.to_string());
+        Reference::remote(self.product_tmpl_id.to_string(), part)
+    }
 }
 
 pub(super) fn shape(columns: &Columns) -> Shape {
-    let product = Shape::new("product.product", &["product_tmpl_id", "default_code"]);
+    let product = Shape::new(
+        "product.product",
+        &[
+            "product_tmpl_id",
+            "default_code",
+            "product_template_attribute_value_ids",
+        ],
+    );
     let mut fields = vec![
         "name",
+        "sequence",
         "display_type",
         "product_uom_qty",
         "price_unit",
@@ -346,9 +365,7 @@ impl Reader<'_> {
         let read = OrderLine {
             key: self.key(row, record),
             kind: service.map_or(LineKind::Item, Service::kind),
-            product: product.map(|product| {
-                Reference::remote(product.product_tmpl_id.to_string(), Some(product.id.to_string()))
-            }),
+            product: product.map(ProductRow::reference),
             name: row.name.clone(),
             quantity: row.quantity(),
             subtotal: row.gross(),

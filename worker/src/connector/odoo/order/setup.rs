@@ -93,7 +93,7 @@ struct CompanyRow {
 
 /// What became of a currency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Priced {
+pub(in super::super) enum Priced {
     /// Its id, and that of our price list in it: an order's currency is that of its price list
     /// (facts/mapping-odoo.md §3).
     By {
@@ -109,7 +109,7 @@ pub(super) enum Priced {
 }
 
 impl Setup {
-    pub(super) fn priced(&self, currency: Currency) -> Priced {
+    pub(in super::super) fn priced(&self, currency: Currency) -> Priced {
         match self.currencies.get(currency.code()) {
             Some(row) if !row.active => Priced::Inactive,
             Some(row) => self.pricelists.get(currency.code()).map_or(
@@ -130,7 +130,7 @@ pub(super) fn pricelist_name(currency: &str) -> String {
 
 impl Odoo {
     /// Returns what was read before, or reads it.
-    pub(super) async fn setup(&self, gate: &dyn Gate) -> Result<Arc<Setup>, Failure> {
+    pub(in super::super) async fn setup(&self, gate: &dyn Gate) -> Result<Arc<Setup>, Failure> {
         let mut kept = self.setup.lock().await;
         if let Some(setup) = &*kept {
             return Ok(Arc::clone(setup));

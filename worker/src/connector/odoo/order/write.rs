@@ -294,11 +294,11 @@ pub(super) fn create(
     head.push(("user_id/.id", String::new()));
     let rows: Vec<Cells> = lines
         .iter()
-        .zip(1..)
-        .map(|(line, position): (_, u32)| {
+        .enumerate()
+        .map(|(position, line)| {
             let mut cells = vec![("id", line.external_id.clone())];
             cells.extend(line.all_cells(columns, currency));
-            cells.push(("sequence", (position * SEQUENCE_STEP).to_string()));
+            cells.push(("sequence", sequence(position).to_string()));
             cells
         })
         .collect();
@@ -333,11 +333,14 @@ pub(super) fn create(
         parts: Parts::new(),
         made: Vec::new(),
         next: Some(next),
+        held: None,
     }
 }
 
-/// Lines are shown in this distance, so that people can put others between them.
-const SEQUENCE_STEP: u32 = 10;
+/// Where a line of a new order is shown: with room for others between them.
+pub(super) fn sequence(position: usize) -> i64 {
+    (i64::try_from(position).unwrap_or_default() + 1) * 10
+}
 
 /// A `load` of one row for an order that is there.
 pub(super) fn change_head(id: &str, cells: Cells, parts: Parts, next: Option<Step>) -> Draft {
@@ -421,5 +424,6 @@ fn draft(model: &'static str, id: &str, rows: Vec<Cells>, parts: Parts, next: Op
         parts,
         made: Vec::new(),
         next,
+        held: None,
     }
 }
