@@ -34,7 +34,10 @@ fn erp_totals(stack: &Stack) -> BTreeMap<String, (Decimal, Decimal)> {
         .iter()
         .map(|order| {
             let number = order["client_order_ref"].as_str().unwrap_or_default().to_owned();
-            (number, (amount(&order["amount_total"]), amount(&order["amount_tax"])))
+            (
+                number,
+                (amount(&order["amount_total"]), amount(&order["amount_tax"])),
+            )
         })
         .collect()
 }

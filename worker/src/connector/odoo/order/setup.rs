@@ -85,12 +85,6 @@ struct CodeRow {
     default_code: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-struct CompanyRow {
-    #[serde(default, deserialize_with = "falsy")]
-    account_sale_tax_id: Option<Link>,
-}
-
 /// What became of a currency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Priced {
@@ -203,16 +197,6 @@ impl Odoo {
                 .map(|row| (row.name.clone(), row))
                 .collect(),
         })
-    }
-
-    /// Finds the tax that is copied for a rate that is missing: the company's own, with its account.
-    pub(super) async fn tax_to_copy(&self, gate: &dyn Gate, setup: &Setup) -> Result<Option<i64>, Failure> {
-        let call = Call::search_read("res.company", json!([]), &["account_sale_tax_id"])
-            .option("limit", json!(1))
-            .option("order", json!("id"));
-        let companies: Vec<CompanyRow> = rows(self.rpc.read(gate, &call).await?)?;
-        let own = companies.into_iter().find_map(|row| row.account_sale_tax_id);
-        Ok(own.map(|link| link.0).or_else(|| setup.taxes.any()))
     }
 }
 
