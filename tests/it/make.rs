@@ -17,7 +17,12 @@ pub fn product(sku: &str, price_cents: i64) -> Content {
             sku: Some(sku.to_owned()),
             price: Some(Money::new(Decimal::new(price_cents, 2), Currency::USD)),
             ..Variant::default()
-        }], categories: Vec::new(), images: Vec::new(), tags: Vec::new(), tax_class: None, })
+        }],
+        categories: Vec::new(),
+        images: Vec::new(),
+        tags: Vec::new(),
+        tax_class: None,
+    })
 }
 
 pub fn customer(email: &str) -> Content {
@@ -29,5 +34,7 @@ pub fn customer(email: &str) -> Content {
         tax_number: None,
         billing: None,
         shipping: None,
-        is_active: true, language: None, })
+        is_active: true,
+        language: None,
+    })
 }

@@ -490,7 +490,9 @@ async fn bare_loop(products: usize) -> anyhow::Result<Duration> {
                 record: RecordId::random(),
                 action: Action::Create,
                 content,
-                step: Step(0), links: std::sync::Arc::default(), });
+                step: Step(0),
+                links: std::sync::Arc::default(),
+            });
         }
         cursor = page.next;
         if page.is_last {
