@@ -52,9 +52,13 @@ impl WooCommerce {
                 Purpose::BeforeCreate => Sighting::NotAsked,
                 Purpose::InDoubt { .. } => {
                     let found = marked.get(&one.record).map(Vec::as_slice);
-                    sighting(found.unwrap_or_default(), |order| match is_thing(order) {
-                        true => theirs(order, settings),
-                        false => unplaced(order),
+                    let is_done = |order: &Order| is_thing(order) && order.silence().is_none();
+                    sighting(found.unwrap_or_default(), |order| {
+                        if is_done(order) {
+                            theirs(order, settings)
+                        } else {
+                            unfinished(order)
+                        }
                     })
                 }
             })
@@ -118,9 +122,10 @@ fn sighting(found: &[Order], theirs: impl Fn(&Order) -> Theirs) -> Sighting {
     }
 }
 
-/// A draft was made and not placed: not what was sent, whatever stands in it.
-fn unplaced(order: &Order) -> Theirs {
-    let message = "must be that of a placed order: this one is a draft still";
+/// A draft was made and not placed, or what was taken from an order was not given back: not what was sent, whatever
+/// stands in it.
+fn unfinished(order: &Order) -> Theirs {
+    let message = "must be that of a placed order: this one was left halfway";
     Theirs {
         external_id: order.id.to_string(),
         content: Err(Invalid(vec![FieldError::new("status", message)])),
@@ -142,7 +147,7 @@ mod tests {
     }
 
     fn seen(orders: &[Order]) -> String {
-        match sighting(orders, unplaced) {
+        match sighting(orders, unfinished) {
             Sighting::One(theirs) => theirs.external_id,
             Sighting::Many(ids) => ids.join(" "),
             Sighting::Missing => "none".to_owned(),

@@ -141,3 +141,6 @@ fn is_thing(order: &Order) -> bool {
             .silence()
             .is_some_and(|silence| silence.status != wire::DRAFT)
 }
+
+#[cfg(test)]
+mod tests;

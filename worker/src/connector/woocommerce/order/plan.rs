@@ -6,14 +6,14 @@ use std::time::Instant;
 use lockstep_shared::connection::Settings;
 use lockstep_shared::entity::{Content, Order, OrderStatus};
 use lockstep_shared::id::RecordId;
-use lockstep_shared::system::System;
+use lockstep_shared::system::{EntityType, System};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::super::error::{self, Kind};
 use super::super::product::{Body, Fields};
 use super::super::{BATCH_LIMIT, SYSTEM, WooCommerce, reference};
-use super::transition::{Home, Transition, lines_move_stock};
+use super::transition::{Home, Transition, lines_move_stock, restored};
 use super::wire::{self, Silence};
 use super::{REQUEST_LIMIT, read, status, total, write};
 use crate::connector::{Action, CallError, Gate, Outcome, Parts, Refusal, Request, Step, Write};
@@ -33,8 +33,12 @@ struct Call {
 enum Slot {
     /// Not sent: it can't be done.
     Refused(Refusal),
-    /// Not sent: there is nothing to do, or nothing that can be done unnoticed.
-    Done { external_id: String },
+    /// Not sent: there is nothing to do, or nothing that can be done. What the store holds, where that is not what was
+    /// to be written.
+    Done {
+        external_id: String,
+        held: Option<Value>,
+    },
     /// The next of `create`.
     Drafted { next: Step },
     /// The next few of `update`, all about one order.
@@ -190,6 +194,7 @@ fn job(write: &Write, present: &Present, settings: &Settings) -> Job {
             Some(current) => cancel(current, settings),
             None => Job::Nothing(Slot::Done {
                 external_id: external_id.clone(),
+                held: None,
             }),
         },
         Action::Create | Action::Update { .. } => place(write, order, id, settings),
@@ -229,8 +234,8 @@ fn place(write: &Write, order: &Order, id: u64, settings: &Settings) -> Job {
         id,
         home: Home::Elsewhere,
         now: &now,
-        target: order.status,
-        name: status::name(order.status, settings),
+        target: status::of_ours(order.status),
+        name: status::name(status::of_ours(order.status), settings),
     };
     let changes = transition.changes(settings);
     let slot = Slot::Placed {
@@ -249,20 +254,45 @@ fn home(current: &wire::Order) -> Home {
     }
 }
 
-fn cancel(current: &wire::Order, settings: &Settings) -> Job {
-    let external_id = current.id.to_string();
-    let name = status::name(OrderStatus::Cancelled, settings);
-    if current.status == name || current.status == "trash" {
-        return Job::Nothing(Slot::Done { external_id });
-    }
+/// Brings an order into a state by the recipe for it. What was taken from the order by a write that was cut short is
+/// given back first.
+fn moved(
+    current: &wire::Order,
+    now: &Silence,
+    (target, name): (OrderStatus, &str),
+    settings: &Settings,
+) -> Vec<Body> {
     let transition = Transition {
         id: current.id,
         home: home(current),
-        now: &Silence::of(current),
-        target: OrderStatus::Cancelled,
+        now,
+        target,
         name,
     };
-    let changes = transition.changes(settings);
+    transition.changes(settings)
+}
+
+fn mended(current: &wire::Order) -> Option<Body> {
+    Some(restored(current.id, &current.silence()?))
+}
+
+fn cancel(current: &wire::Order, settings: &Settings) -> Job {
+    let external_id = current.id.to_string();
+    let name = status::name(OrderStatus::Cancelled, settings);
+    let mut changes: Vec<Body> = mended(current).into_iter().collect();
+    if current.status != name && current.status != "trash" {
+        let now = Silence {
+            status: current.status.clone(),
+            ..Silence::of(current)
+        };
+        changes.extend(moved(current, &now, (OrderStatus::Cancelled, name), settings));
+    }
+    if changes.is_empty() {
+        return Job::Nothing(Slot::Done {
+            external_id,
+            held: None,
+        });
+    }
     let entries = changes.len();
     Job::Update(changes, Slot::Cancelled { external_id, entries })
 }
@@ -277,54 +307,53 @@ fn update(
     settings: &Settings,
 ) -> Job {
     let home = home(current);
-    let mut now = Silence::of(current);
-    let is_hidden = current.is_draft();
+    let before = Silence::of(current);
+    let mut changes: Vec<Body> = mended(current).into_iter().collect();
     let mut body = write::details(order, &write.links, fields);
-    if home == Home::Elsewhere && touches_lines(fields) {
+    let has_lines = home == Home::Elsewhere && touches_lines(fields);
+    if has_lines {
         body.append(&mut write::line_changes(current, order, &write.links));
     }
-    let has_lines = ["line_items", "shipping_lines", "fee_lines"]
-        .iter()
-        .any(|list| body.contains_key(*list));
-    let mut changes = Vec::new();
     let must_hide = has_lines && lines_move_stock(&current.status, settings);
     if must_hide {
         changes.push(Body::from_iter([("status".to_owned(), json!(wire::DRAFT))]));
     }
+    let mut now = Silence {
+        status: current.status.clone(),
+        ..before.clone()
+    };
+    if must_hide {
+        wire::DRAFT.clone_into(&mut now.status);
+    }
+    if let Some(billing) = body.get("billing") {
+        billing["email"]
+            .as_str()
+            .unwrap_or_default()
+            .clone_into(&mut now.email);
+    }
+    if let Some(customer) = body.get("customer_id").and_then(Value::as_u64) {
+        now.customer = customer;
+    }
     if !body.is_empty() {
-        // What an address was taken away for a moment is given back with the rest.
-        if let Some(billing) = order.billing.as_ref().filter(|_| fields.has("billing")) {
-            now.email = billing.email.clone().unwrap_or_default();
-        }
-        if let Some(customer) = body.get("customer_id").and_then(Value::as_u64) {
-            now.customer = customer;
-        }
         changes.push(body);
     }
-    let target = if fields.has("status") || (is_hidden && now.status == wire::DRAFT) {
-        Some((order.status, status::name(order.status, settings).to_owned()))
-    } else if must_hide || is_hidden {
-        Some((order.status, now.status.clone()))
+    let is_placed_by_this = fields.has("status") || before.status == wire::DRAFT;
+    let name = if is_placed_by_this {
+        status::name(order.status, settings)
     } else {
-        None
+        &before.status
     };
-    let is_there = !must_hide && !is_hidden && current.silence().is_none();
-    if let Some((target, name)) = target.filter(|(_, name)| !is_there || *name != current.status) {
-        if must_hide || is_hidden {
-            wire::DRAFT.clone_into(&mut now.status);
-        }
-        let transition = Transition {
-            id: current.id,
-            home,
-            now: &now,
-            target,
-            name: &name,
-        };
-        changes.extend(transition.changes(settings));
+    if name != now.status {
+        changes.extend(moved(current, &now, (order.status, name), settings));
     }
     let external_id = current.id.to_string();
     if changes.is_empty() {
-        return Job::Nothing(Slot::Done { external_id });
+        let theirs = read::theirs(current, settings).content.ok();
+        let held = theirs.and_then(|theirs| reference::held(write, theirs));
+        return Job::Nothing(Slot::Done {
+            external_id,
+            held: held.map(|held| held.to_json()),
+        });
     }
     for change in &mut changes {
         change.insert("id".to_owned(), json!(current.id));
@@ -466,7 +495,14 @@ fn outcome(write: &Write, slot: &Slot, items: &[&Value], settings: &Settings) ->
     let failed = items.iter().find_map(|item| error::of_item(item));
     Some(match (slot, failed) {
         (Slot::Refused(refusal), _) => Outcome::Rejected(refusal.clone()),
-        (Slot::Done { external_id }, _) => applied(external_id, None),
+        (Slot::Done { external_id, held }, _) => Outcome::Applied {
+            external_id: external_id.clone(),
+            parts: Parts::new(),
+            next: None,
+            held: held
+                .clone()
+                .and_then(|held| Content::parse(EntityType::Orders, held).ok()),
+        },
         (Slot::Cancelled { external_id, .. }, None) => applied(external_id, None),
         (Slot::Cancelled { external_id, .. }, Some(error)) if error.is_missing() => {
             applied(external_id, None)

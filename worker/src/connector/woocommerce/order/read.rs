@@ -40,9 +40,11 @@ pub(super) fn read(order: &wire::Order, settings: &Settings) -> Result<Order, In
         DateTime::UNIX_EPOCH
     });
     let silence = order.silence();
-    let name = silence
-        .as_ref()
-        .map_or(order.status.as_str(), |silence| silence.status.as_str());
+    // Of an order that was being placed, the state before was none.
+    let before = silence.as_ref().map(|silence| silence.status.as_str());
+    let name = before
+        .filter(|before| *before != wire::DRAFT)
+        .unwrap_or(&order.status);
     let paid = if order.date_paid_gmt.is_some() {
         Paid::Yes
     } else {

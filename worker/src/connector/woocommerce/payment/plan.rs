@@ -223,12 +223,15 @@ fn receive(write: &Write, payment: &Payment, order: &Order) -> Job {
         return Job::refused("partial_payment", &message);
     }
     let mut body = Body::from_iter([("id".to_owned(), json!(order.id))]);
-    let method = payment.method.as_deref().unwrap_or_default();
-    body.insert("payment_method".to_owned(), json!(method));
-    body.insert("payment_method_title".to_owned(), json!(method));
+    // What is not known of the payment stays what it is: the way in which the buyer meant to pay.
+    if let Some(method) = &payment.method {
+        body.insert("payment_method".to_owned(), json!(method));
+        body.insert("payment_method_title".to_owned(), json!(method));
+    }
     let number = order.own_number().filter(|_| order.marker().is_some());
-    let id = payment.transaction_id.as_deref().or(number);
-    body.insert("transaction_id".to_owned(), json!(id.unwrap_or_default()));
+    if let Some(id) = payment.transaction_id.as_deref().or(number) {
+        body.insert("transaction_id".to_owned(), json!(id));
+    }
     // A setter that never comes back as meta; without a zone it would be the site's own (facts/mapping-woocommerce.md §3).
     let paid_at = payment.made_at.format("%Y-%m-%dT%H:%M:%SZ").to_string();
     put_meta(&mut body, "_date_paid", json!(paid_at));
