@@ -55,6 +55,8 @@ async fn a_full_sync_brings_both_systems_in_step_and_a_second_one_writes_nothing
         seed: 1,
         products: 60,
         customers: 40,
+        orders: 0,
+        refunds: 0,
     };
     let seeded = seed(&stack.sandbox.store, &stack.sandbox.erp, &plan);
     stack.work();

@@ -15,6 +15,10 @@ pub struct SeedPlan {
     pub seed: u64,
     pub products: usize,
     pub customers: usize,
+    /// In the shop only, by its customers and by guests.
+    pub orders: usize,
+    /// Of orders that were paid; no more than one each.
+    pub refunds: usize,
 }
 
 /// How many things ended up where.
@@ -33,6 +37,8 @@ pub struct Seeded {
     /// Variations of the shop and variants of the ERP, counted where they are.
     pub store_variations: usize,
     pub erp_variants: usize,
+    pub orders: usize,
+    pub refunds: usize,
 }
 
 /// Where a thing exists.
@@ -71,6 +77,8 @@ struct Product {
     price_cents: u32,
     weight_cents: u32,
     description: String,
+    /// What the shop has of it, of each variation where it varies.
+    stock: u32,
     options: Vec<Choice>,
 }
 
@@ -201,6 +209,7 @@ pub fn seed(store: &Store, erp: &Erp, plan: &SeedPlan) -> Seeded {
         None
     };
     let mut batch = Vec::new();
+    let mut sale = Sale::new(plan);
     for number in 0..plan.products {
         let product = Product::invent(&mut random, number, plan.seed);
         let home = Home::of(number);
@@ -208,7 +217,8 @@ pub fn seed(store: &Store, erp: &Erp, plan: &SeedPlan) -> Seeded {
         let Some(attributes) = &attributes else { continue };
         if home != Home::Erp {
             seeded.store_variations += product.options.len();
-            store.insert_product(product.for_store(attributes));
+            let id = store.insert_product(product.for_store(attributes));
+            sale.goods.push((id, !product.options.is_empty()));
         }
         if home != Home::Store {
             seeded.erp_variants += product.options.len();
@@ -233,7 +243,9 @@ pub fn seed(store: &Store, erp: &Erp, plan: &SeedPlan) -> Seeded {
             } else {
                 customer.email.clone()
             };
-            store.insert_customer(customer.for_store(&email));
+            let body = customer.for_store(&email);
+            let id = store.insert_customer(body.clone());
+            sale.customers.push((id, body));
         }
         if home != Home::Store {
             partners.push(customer);
@@ -248,7 +260,170 @@ pub fn seed(store: &Store, erp: &Erp, plan: &SeedPlan) -> Seeded {
             }
         });
     }
+    seeded.orders = sale.take_orders(store);
+    seeded.refunds = sale.give_refunds(store);
     seeded
+}
+
+/// What the shop sells, to whom, and what came of it.
+#[derive(Debug)]
+struct Sale {
+    plan: SeedPlan,
+    random: StdRng,
+    /// Products, each with whether it is sold by its variations.
+    goods: Vec<(u64, bool)>,
+    /// Accounts with what is known of their owners.
+    customers: Vec<(u64, Value)>,
+    paid: Vec<u64>,
+}
+
+const STATUSES: &[&str] = &[
+    "processing",
+    "completed",
+    "pending",
+    "processing",
+    "completed",
+    "on-hold",
+    "processing",
+    "cancelled",
+    "completed",
+    "processing",
+];
+
+impl Sale {
+    /// Draws from numbers of its own, so that orders do not change what products and customers are like.
+    fn new(plan: &SeedPlan) -> Self {
+        Self {
+            plan: *plan,
+            random: StdRng::seed_from_u64(plan.seed ^ 0x006f_7264_6572_7300),
+            goods: Vec::new(),
+            customers: Vec::new(),
+            paid: Vec::new(),
+        }
+    }
+
+    /// Makes the orders and returns how many; there are none in a shop that sells nothing.
+    fn take_orders(&mut self, store: &Store) -> usize {
+        let sold: Vec<u64> = self
+            .goods
+            .iter()
+            .flat_map(|(id, varies)| pieces(store, *id, *varies))
+            .collect();
+        if sold.is_empty() || self.plan.orders == 0 {
+            return 0;
+        }
+        store.insert_tax(json!({"country": "US", "state": "NY", "rate": "8.8750", "name": "NY Tax"}));
+        store.insert_tax(json!({"country": "DE", "rate": "19.0000", "name": "MwSt."}));
+        store.insert_coupon(json!({"code": "ten", "discount_type": "percent", "amount": "10.00"}));
+        store.insert_coupon(json!({"code": "fiveoff", "discount_type": "fixed_cart", "amount": "5.00"}));
+        for number in 0..self.plan.orders {
+            let status = STATUSES[number % STATUSES.len()];
+            let order = self.order(number, status, &sold);
+            let id = store.insert_order(order);
+            match status {
+                "processing" | "completed" => self.paid.push(id),
+                "cancelled" => store.update_order(id, json!({"status": "cancelled"})),
+                _ => {}
+            }
+        }
+        self.plan.orders
+    }
+
+    fn order(&mut self, number: usize, status: &str, sold: &[u64]) -> Value {
+        let mut body = self.buyer(number);
+        let count = self.random.random_range(1..=5);
+        let lines: Vec<Value> = (0..count)
+            .filter_map(|_| {
+                let id = *sold.choose(&mut self.random)?;
+                Some(json!({"product_id": id, "quantity": self.random.random_range(1..=3)}))
+            })
+            .collect();
+        body["line_items"] = lines.into();
+        if self.random.random_bool(0.6) {
+            body["shipping_lines"] =
+                json!([{"method_id": "flat_rate", "method_title": "Flat rate", "total": "7.95"}]);
+        }
+        if self.random.random_bool(0.1) {
+            body["fee_lines"] = json!([{"name": "Gift wrap", "total": "3.50"}]);
+        }
+        if self.random.random_bool(0.2) {
+            let code = if self.random.random_bool(0.7) {
+                "ten"
+            } else {
+                "fiveoff"
+            };
+            body["coupon_lines"] = json!([{"code": code}]);
+        }
+        body["status"] = status.into();
+        body["created_via"] = "checkout".into();
+        match status {
+            "pending" => body["payment_method"] = "stripe".into(),
+            "on-hold" => {
+                body["payment_method"] = "bacs".into();
+                body["payment_method_title"] = "Direct bank transfer".into();
+            }
+            _ => {
+                // Cancelled ones were paid first: their goods are taken and come back.
+                let first = if status == "cancelled" {
+                    "processing"
+                } else {
+                    status
+                };
+                body["status"] = first.into();
+                body["set_paid"] = true.into();
+                body["payment_method"] = "stripe".into();
+                body["payment_method_title"] = "Credit card".into();
+                body["transaction_id"] = format!("ch_{number:06}").into();
+            }
+        }
+        body
+    }
+
+    /// One in ten buys as a guest, and so does everybody in a shop without accounts.
+    fn buyer(&mut self, number: usize) -> Value {
+        let account = if number % 10 == 7 {
+            None
+        } else {
+            self.customers.choose(&mut self.random)
+        };
+        if let Some((id, owner)) = account {
+            return json!({"customer_id": id, "billing": owner["billing"], "shipping": owner["shipping"]});
+        }
+        let guest = Customer::invent(&mut self.random, number);
+        let owner = guest.for_store(&format!("guest{number}@example.com"));
+        json!({"customer_id": 0, "billing": owner["billing"], "shipping": owner["shipping"]})
+    }
+
+    /// Refunds paid orders by amount, by line and in full, in turn.
+    fn give_refunds(&mut self, store: &Store) -> usize {
+        let count = self.plan.refunds.min(self.paid.len());
+        let step = self.paid.len().checked_div(count).unwrap_or(1);
+        for (number, id) in self.paid.iter().step_by(step).take(count).enumerate() {
+            let order = store.order(*id).expect("it was made just now");
+            let refund = match number % 3 {
+                0 => json!({"amount": "1.00", "reason": "goodwill"}),
+                1 => {
+                    let line = &order["line_items"][0];
+                    let each = line["price"].as_f64().unwrap_or_default();
+                    let line = json!({"id": line["id"], "quantity": 1, "refund_total": format!("{each:.2}")});
+                    json!({"reason": "damaged", "line_items": [line]})
+                }
+                _ => json!({"amount": order["total"], "reason": "returned", "api_restock": false}),
+            };
+            store.insert_refund(*id, refund);
+        }
+        count
+    }
+}
+
+/// Lists what of a product can be put on an order.
+fn pieces(store: &Store, id: u64, varies: bool) -> Vec<u64> {
+    if !varies {
+        return vec![id];
+    }
+    let product = store.product(id).unwrap_or_default();
+    let variations = product["variations"].as_array().into_iter().flatten();
+    variations.filter_map(Value::as_u64).collect()
 }
 
 /// The global attributes and their ids on both sides.
@@ -328,7 +503,8 @@ impl Product {
             word(random, MATERIALS),
             word(random, THINGS),
         );
-        let is_variable = matches!(number % 16, 5 | 8) || number % 50 == 19;
+        // One in five, and of every kind of home.
+        let is_variable = number % 5 == number / 10 % 5;
         let has_sku = number % 25 != 3 && number % 25 != 12;
         let options = if is_variable { choices(random) } else { Vec::new() };
         let price_cents = random.random_range(199..30_000);
@@ -341,7 +517,9 @@ impl Product {
         } else {
             String::new()
         };
+        let stock = 20 + u32::try_from(number * 37 % 480).unwrap_or_default();
         Self {
+            stock,
             name: format!("{maker} {thing}, {material} {number}"),
             sku: if has_sku {
                 format!("{}-{number:06}", thing[..1].to_uppercase())
@@ -372,6 +550,8 @@ impl Product {
         let Some(first) = self.options.first() else {
             body["regular_price"] = Self::price(self.price_cents).into();
             body["sku"] = self.sku.as_str().into();
+            body["manage_stock"] = true.into();
+            body["stock_quantity"] = self.stock.into();
             body["global_unique_id"] = self.barcode.as_str().into();
             return body;
         };
@@ -383,6 +563,7 @@ impl Product {
         let variation = |choice: &Choice| {
             json!({
                 "regular_price": Self::price(self.price_cents + choice.extra_cents), "sku": self.variant_sku(choice),
+                "manage_stock": true, "stock_quantity": self.stock + choice.extra_cents / 50,
                 "attributes": [{"id": attribute, "option": choice.value}],
             })
         };
@@ -543,6 +724,8 @@ mod tests {
             seed: 7,
             products: 200,
             customers: 100,
+            orders: 80,
+            refunds: 12,
         };
 
         let seeded = seed(&one.store, &one.erp, &plan);
@@ -576,10 +759,69 @@ mod tests {
         assert_eq!(one.store.products().len(), 120);
         assert_eq!(one.erp.records("product.template").len(), 100);
         assert!(seeded.store_variations > 10 && seeded.erp_variants > 10);
+        let variable = one
+            .store
+            .products()
+            .iter()
+            .filter(|product| product["type"] == "variable")
+            .count();
+        assert_eq!(variable, 24, "one in five");
         assert_eq!(
             one.store.ledger().effects().len() + one.erp.ledger().effects().len(),
             0
         );
         assert_eq!(one.store.ledger().duplicates(), []);
+    }
+
+    #[tokio::test]
+    async fn orders_are_made_of_everything_that_orders_are_made_of() {
+        let (one, two) = (Sandbox::start().await.unwrap(), Sandbox::start().await.unwrap());
+        let plan = SeedPlan {
+            seed: 7,
+            products: 60,
+            customers: 40,
+            orders: 100,
+            refunds: 15,
+        };
+
+        let seeded = seed(&one.store, &one.erp, &plan);
+        seed(&two.store, &two.erp, &plan);
+
+        let orders = one.store.orders();
+        let count = |holds: &dyn Fn(&Value) -> bool| orders.iter().filter(|order| holds(order)).count();
+        let has = |field: &'static str| {
+            count(&|order| order[field].as_array().is_some_and(|rows| !rows.is_empty()))
+        };
+        assert_eq!((seeded.orders, orders.len(), seeded.refunds), (100, 100, 15));
+        assert_eq!(one.store.refunds().len(), 15);
+        assert_eq!(count(&|order| order["customer_id"] == 0), 10);
+        for (status, number) in [
+            ("pending", 10),
+            ("on-hold", 10),
+            ("cancelled", 10),
+            ("refunded", 5),
+        ] {
+            assert_eq!(count(&|order| order["status"] == status), number, "{status}");
+        }
+        assert!(
+            has("coupon_lines") > 5
+                && has("shipping_lines") > 30
+                && has("fee_lines") > 3
+                && has("tax_lines") > 10
+        );
+        assert!(count(&|order| order["line_items"][0]["variation_id"] != 0) > 5);
+        assert_eq!(
+            count(&|order| order["transaction_id"] != "" && order["date_paid"].is_string()),
+            80
+        );
+        let told = |orders: Vec<Value>| -> Vec<(Value, Value)> {
+            orders
+                .into_iter()
+                .map(|order| (order["total"].clone(), order["billing"].clone()))
+                .collect()
+        };
+        assert_eq!(told(orders.clone()), told(two.store.orders()));
+        assert_eq!(one.store.ledger().effects().len(), 0);
+        assert_eq!(one.store.noise(), crate::woocommerce::Noise::default());
     }
 }

@@ -9,6 +9,7 @@ use super::product::Context;
 use super::refusal::Refusal;
 use super::resource::{Deletion, Resource, batch_error};
 use super::shop::{Actor, Shop};
+use super::stock;
 use crate::server::{Course, Reply};
 
 const LIMIT: usize = 100;
@@ -49,6 +50,13 @@ pub(super) async fn run(
             if pause > Duration::ZERO {
                 tokio::time::sleep(pause).await;
             }
+            let id = item.get("id").and_then(Value::as_u64).unwrap_or_default();
+            let item = match item.as_object().filter(|_| name == "update") {
+                Some(body) => stock::with_delta_read(shop, resource, id, body)
+                    .await
+                    .map_or(item, Value::Object),
+                None => item,
+            };
             let result = {
                 let mut shop = shop.lock().expect("no holder of the shop panics");
                 shop.actor = Actor::Api(request);
@@ -104,7 +112,11 @@ fn one(shop: &mut Shop, resource: Resource, part: &str, item: &Value) -> Option<
         {
             return None;
         }
-        (id, resource.update(shop, number, body, now).map(|()| number))
+        let updated = resource.update(shop, number, body, now);
+        if updated.as_ref().is_err_and(|refusal| refusal.status == 500) {
+            return None;
+        }
+        (id, updated.map(|()| number))
     };
     let shown = result.and_then(|number| resource.render(shop, number, Context::Edit));
     Some(shown.unwrap_or_else(|refusal| batch_error(&id, &refusal)))

@@ -116,7 +116,9 @@ impl Shop {
         customer.apply(body, &mut self.next_meta);
         let id = customer.id;
         self.put_customer(customer);
-        self.mails += 1;
+        if self.settings.sends("customer_new_account") {
+            self.mails += 1;
+        }
         Ok(id)
     }
 
@@ -202,6 +204,7 @@ impl Shop {
             ids.remove(&id);
         }
         self.by_username.remove(&customer.username.to_lowercase());
+        self.orphan_orders(id);
         self.ledger.is_gone("customer", id);
         self.felt("customer", Operation::Deleted, id, customer.key(), true);
         Some(customer)

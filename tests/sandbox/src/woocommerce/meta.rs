@@ -1,4 +1,4 @@
-//! Meta data of products and customers (facts: systems A7, mapping-woocommerce 2).
+//! Meta data of products, customers and orders (facts: systems A7, mapping-woocommerce 2).
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ pub(super) struct Meta {
 pub(super) enum Owner {
     Product,
     Customer,
+    Order,
 }
 
 /// Applies `meta_data`: an id or a known key updates in place, null deletes, numbers become strings.

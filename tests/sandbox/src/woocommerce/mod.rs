@@ -1,22 +1,29 @@
-//! A stand-in for WooCommerce 11 (REST wc/v3): products, variations, attributes, terms, categories and customers.
+//! A stand-in for WooCommerce 11 (REST wc/v3): products with their variations, attributes and categories, customers,
+//! orders, refunds, stock, taxes and settings.
 //!
-//! Orders, refunds, taxes and coupons can be read when they were recorded. Every statement about the real server is in
+//! Coupons and tags can only be read. Every statement about the real server is in
 //! `facts/systems.md` part A and `facts/mapping-woocommerce.md`.
 
+mod amount;
 mod attribute;
 mod auth;
 mod batch;
 mod customer;
 mod list;
 mod meta;
+mod order;
 mod product;
+mod refund;
 mod refusal;
 mod resource;
 mod restore;
 mod route;
 mod schema;
+mod setting;
 mod shop;
 mod snapshot;
+mod stock;
+mod tax;
 mod term;
 #[cfg(test)]
 mod tests;
@@ -58,6 +65,14 @@ impl Default for StoreOptions {
             is_https: false,
         }
     }
+}
+
+/// The mails that were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Noise {
+    /// As [`Store::mails`] counts them.
+    pub customer_mails: usize,
+    pub admin_mails: usize,
 }
 
 /// A running shop; it stops when dropped.
@@ -252,10 +267,164 @@ impl Store {
             .expect("the attribute can be made")
     }
 
-    /// Lets time pass: whatever there is was made and changed this much longer ago.
+    /// Counts the mails that the shop sent to anyone.
+    pub fn noise(&self) -> Noise {
+        let shop = self.lock();
+        Noise {
+            customer_mails: shop.mails,
+            admin_mails: shop.admin_mails,
+        }
+    }
+
+    /// Lists every order as the API answers it, drafts and trash too.
+    pub fn orders(&self) -> Vec<Value> {
+        let shop = self.lock();
+        shop.book
+            .orders
+            .values()
+            .map(|order| shop.render_order(order))
+            .collect()
+    }
+
+    /// Shows one order.
+    pub fn order(&self, id: u64) -> Option<Value> {
+        let shop = self.lock();
+        shop.book.orders.get(&id).map(|order| shop.render_order(order))
+    }
+
+    /// Lists every refund, each with the id of its order as `parent_id`.
+    pub fn refunds(&self) -> Vec<Value> {
+        let shop = self.lock();
+        let refunds = shop.book.refunds.values();
+        refunds.map(|refund| shop.render_refund_of(refund)).collect()
+    }
+
+    /// Makes an order as the shop's people would, without a mail; it takes stock as its status says.
+    ///
+    /// # Panics
+    /// When the API would refuse the order.
+    pub fn insert_order(&self, order: Value) -> u64 {
+        let body = object(order);
+        self.quietly(|shop| shop.create_order(&body, now()).expect("the order can be made"))
+    }
+
+    /// Changes an order as the shop's people would, without a mail.
+    ///
+    /// # Panics
+    /// When the API would refuse the change.
+    pub fn update_order(&self, id: u64, changes: Value) {
+        let body = object(changes);
+        self.quietly(|shop| {
+            let done = shop.update_order(id, &body, now());
+            done.expect("the order can be changed");
+        });
+    }
+
+    /// Puts an order into the trash as the shop's people would.
+    pub fn trash_order(&self, id: u64) {
+        let _ = self.lock_for_people().trash_order(id, now());
+    }
+
+    /// Deletes an order for good, as the shop's people would.
+    pub fn delete_order(&self, id: u64) {
+        self.lock_for_people().remove_order(id);
+    }
+
+    /// Makes a refund as the shop's people would, without a mail; nothing is paid through a gateway.
+    ///
+    /// # Panics
+    /// When the API would refuse the refund.
+    pub fn insert_refund(&self, order: u64, refund: Value) -> u64 {
+        let mut body = object(refund);
+        body.insert("api_refund".to_owned(), Value::Bool(false));
+        self.quietly(|shop| {
+            let made = shop.create_refund(order, &body, now());
+            made.expect("the refund can be made")
+        })
+    }
+
+    /// Lets a guest buy and pay for some pieces of a product or variation at the storefront; returns the order.
+    ///
+    /// # Panics
+    /// When there is no such product.
+    pub fn sell(&self, id: u64, quantity: u32) -> u64 {
+        self.quietly(|shop| {
+            assert!(shop.product(id).is_some(), "there is a product {id}");
+            let number = shop.next_post;
+            let body = serde_json::json!({
+                "created_via": "checkout", "payment_method": "stripe", "payment_method_title": "Credit card",
+                "transaction_id": format!("ch_{number}"), "set_paid": true,
+                "billing": {
+                    "first_name": "Guest", "last_name": number.to_string(), "country": "US", "state": "NY",
+                    "city": "Buffalo", "postcode": "14201", "address_1": "1 Main St",
+                    "email": format!("guest{number}@example.com"),
+                },
+                "line_items": [{"product_id": id, "quantity": quantity}],
+            });
+            let made = shop.create_order(&object(body), now());
+            made.expect("whoever pays may buy")
+        })
+    }
+
+    /// Sets the stock of a product or variation the way the shop's own pages do.
+    pub fn set_stock(&self, id: u64, quantity: i64) {
+        self.lock_for_people().set_stock(id, quantity, now());
+    }
+
+    /// Writes a stock number straight into the database: no time of change moves.
+    pub fn set_stock_raw(&self, id: u64, quantity: i64) {
+        self.lock_for_people().set_stock_raw(id, quantity);
+    }
+
+    /// Changes a setting, such as `general` and `woocommerce_currency`.
+    ///
+    /// # Panics
+    /// When the API would refuse the value.
+    pub fn set_setting(&self, group: &str, id: &str, value: &str) {
+        let mut shop = self.lock_for_people();
+        let body = object(serde_json::json!({"value": value}));
+        let done = shop.update_setting(group, id, &body);
+        done.expect("the setting can be changed");
+    }
+
+    /// Makes a tax rate as the shop's people would.
+    pub fn insert_tax(&self, rate: Value) -> u64 {
+        self.lock_for_people().create_rate(&object(rate))
+    }
+
+    /// Makes a coupon as the shop's people would: at least a `code`, a `discount_type` and an `amount`.
+    pub fn insert_coupon(&self, coupon: Value) -> u64 {
+        let mut shop = self.lock_for_people();
+        let id = shop.next_post;
+        shop.next_post += 1;
+        let mut view = serde_json::json!({
+            "id": id, "amount": "0.00", "status": "publish", "discount_type": "fixed_cart", "free_shipping": false,
+            "date_modified_gmt": text::iso(now()),
+        });
+        for (name, value) in object(coupon) {
+            view[name] = value;
+        }
+        let coupons = shop.recorded.entry("coupons".to_owned()).or_default();
+        coupons.insert(id, view);
+        id
+    }
+
+    /// Lets time pass: whatever there is was made and changed this much longer ago, and the drafts of the checkout that
+    /// are older than a day are gone.
     pub fn age(&self, by: Duration) {
         let secs = i64::try_from(by.as_secs()).unwrap_or(i64::MAX);
-        self.lock().age(secs);
+        let mut shop = self.lock_for_people();
+        shop.age(secs);
+        shop.sweep_drafts(now());
+    }
+
+    /// Does something as the shop's people, whose mails are no noise.
+    fn quietly<T>(&self, work: impl FnOnce(&mut Shop) -> T) -> T {
+        let mut shop = self.lock_for_people();
+        let mails = (shop.mails, shop.admin_mails);
+        let done = work(&mut shop);
+        (shop.mails, shop.admin_mails) = mails;
+        done
     }
 
     /// Writes down everything that the shop holds, so that a later run can go on with it. Not part of it: the keys, the

@@ -194,7 +194,7 @@ impl Product {
             self.tax_status = status;
         }
         if let Some(class) = text("tax_class") {
-            let is_known = matches!(class.as_str(), "reduced-rate" | "zero-rate" | "parent");
+            let is_known = class == "parent" || shop.taxes.has_class(&class);
             self.tax_class = if is_known { class } else { String::new() };
         }
         if let Some(flag) = body.get("virtual").and_then(schema::as_boolean) {
@@ -294,13 +294,7 @@ impl Product {
         let delta = body.get("inventory_delta").and_then(whole_number);
         let before = self.stock_quantity.unwrap_or_default();
         let after = quantity.unwrap_or(before + delta.unwrap_or_default());
-        self.stock_quantity = Some(after);
-        let status = match (after > 0, self.backorders.as_str()) {
-            (true, _) => "instock",
-            (false, "no") => "outofstock",
-            (false, _) => "onbackorder",
-        };
-        status.clone_into(&mut self.stock_status);
+        self.set_quantity(after);
     }
 
     /// Only attributes that the parent varies by are kept; unknown options are kept, in lower case (facts: mapping 1).
@@ -426,7 +420,7 @@ pub(super) fn as_text(value: &Value) -> String {
     clippy::cast_possible_truncation,
     reason = "PHP's intval cuts a fraction off too"
 )]
-fn whole_number(value: &Value) -> Option<i64> {
+pub(super) fn whole_number(value: &Value) -> Option<i64> {
     match value {
         Value::Number(number) => number
             .as_i64()
@@ -566,7 +560,7 @@ impl Shop {
             .collect()
     }
 
-    fn chosen_names(&self, variation: &Product) -> String {
+    pub(super) fn chosen_names(&self, variation: &Product) -> String {
         variation
             .chosen
             .iter()
@@ -576,7 +570,7 @@ impl Shop {
     }
 
     /// A variable product asks the lowest price of its published variations, a group that of its members.
-    fn asked_price(&self, product: &Product) -> String {
+    pub(super) fn asked_price(&self, product: &Product) -> String {
         let Some(parts) = self.parts(product) else {
             return product.price().to_owned();
         };

@@ -5,10 +5,13 @@ use serde_json::{Map, Value, json};
 use super::attribute::{self, Taxonomy};
 use super::customer;
 use super::list::{self, Listing, Query};
+use super::order;
 use super::product::{Context, Product};
+use super::refund;
 use super::refusal::Refusal;
 use super::schema::{self, Kind};
 use super::shop::{Actor, Shop};
+use super::tax;
 use crate::ledger::Operation;
 use crate::server::Reply;
 
@@ -20,6 +23,9 @@ pub(super) enum Resource {
     Customers,
     Attributes,
     Terms(Taxonomy),
+    Orders,
+    Refunds { order: u64 },
+    Taxes,
 }
 
 /// Whether a delete goes through the trash.
@@ -35,6 +41,9 @@ impl Resource {
             Self::Products | Self::Variations { .. } => schema::PRODUCT,
             Self::Customers => schema::CUSTOMER,
             Self::Attributes | Self::Terms(_) => schema::TERM,
+            Self::Refunds { .. } => refund::SCHEMA,
+            Self::Taxes => tax::SCHEMA,
+            Self::Orders => &[],
         }
     }
 
@@ -45,6 +54,9 @@ impl Resource {
             Self::Customers => Listing::Customers,
             Self::Attributes => Listing::Other,
             Self::Terms(_) => Listing::Terms,
+            Self::Orders => Listing::Orders,
+            Self::Refunds { .. } => Listing::Refunds,
+            Self::Taxes => Listing::Taxes,
         }
     }
 
@@ -53,7 +65,9 @@ impl Resource {
         let required = match self {
             Self::Customers => "email",
             Self::Attributes | Self::Terms(_) => "name",
-            Self::Products | Self::Variations { .. } => return self.check_update(body),
+            Self::Products | Self::Variations { .. } | Self::Orders | Self::Refunds { .. } | Self::Taxes => {
+                return self.check_update(body);
+            }
         };
         if !body.contains_key(required) {
             return Err(Refusal::missing(&[required]));
@@ -62,7 +76,10 @@ impl Resource {
     }
 
     pub(super) fn check_update(self, body: &Map<String, Value>) -> Result<(), Refusal> {
-        schema::check(self.schema(), body)
+        match self {
+            Self::Orders => order::check(body),
+            _ => schema::check(self.schema(), body),
+        }
     }
 
     pub(super) fn list(self, shop: &Shop, path: &str, query: &Query) -> Result<Reply, Refusal> {
@@ -83,6 +100,9 @@ impl Resource {
                     .map(|term| term.id)
                     .collect()
             }
+            Self::Orders => order::orders(shop, query),
+            Self::Refunds { order } => order::refunds(shop, query, Some(order)),
+            Self::Taxes => list::taxes(shop, query),
         };
         // Attributes are not paged: the list has them all.
         if self == Self::Attributes {
@@ -90,9 +110,14 @@ impl Resource {
             let rows: Vec<Value> = rows.map(|row| list::thinned(row, query)).collect();
             return Ok(Reply::json(200, &Value::Array(rows)));
         }
-        Ok(list::paged(shop, path, query, page, &ids, |id| {
+        let answer = list::paged(shop, path, query, page, &ids, |id| {
             self.render(shop, id, context).ok()
-        }))
+        });
+        Ok(if self == Self::Orders && page.is_beyond(ids.len()) {
+            list::without_total(answer)
+        } else {
+            answer
+        })
     }
 
     /// Shows one record; an unknown id is a 404.
@@ -114,6 +139,15 @@ impl Resource {
                 Ok(shop.render_attribute(attribute))
             }
             Self::Terms(taxonomy) => shop.render_term(taxonomy, id),
+            Self::Orders => {
+                let order = shop.book.orders.get(&id).ok_or_else(|| order::unknown(404))?;
+                Ok(shop.render_order(order))
+            }
+            Self::Refunds { order } => Ok(shop.render_refund(shop.refund(order, id)?)),
+            Self::Taxes => {
+                let rate = shop.taxes.rates.get(&id).ok_or_else(|| tax::unknown(404))?;
+                Ok(shop.render_rate(rate))
+            }
         }
     }
 
@@ -133,6 +167,9 @@ impl Resource {
                 Ok(_) => shop.create_term(taxonomy, body),
                 Err(refusal) => Err(refusal),
             },
+            Self::Orders => shop.create_order(body, now),
+            Self::Refunds { order } => shop.create_refund(order, body, now),
+            Self::Taxes => Ok(shop.create_rate(body)),
         }
     }
 
@@ -160,6 +197,9 @@ impl Resource {
             Self::Customers => shop.update_customer(id, body, now),
             Self::Attributes => shop.update_attribute(id, body),
             Self::Terms(taxonomy) => shop.update_term(taxonomy, id, body),
+            Self::Orders => shop.update_order(id, body, now),
+            Self::Refunds { .. } => Err(Refusal::no_route()),
+            Self::Taxes => shop.update_rate(id, body),
         }
     }
 
@@ -190,6 +230,24 @@ impl Resource {
                 Ok(view)
             }
             Self::Attributes | Self::Terms(_) if deletion == Deletion::Trash => Err(no_trash("Resource")),
+            Self::Taxes if deletion == Deletion::Trash => Err(no_trash("Taxes")),
+            Self::Taxes => {
+                shop.delete_rate(id);
+                Ok(view)
+            }
+            Self::Orders => {
+                if deletion == Deletion::Forced {
+                    shop.remove_order(id);
+                } else {
+                    shop.trash_order(id, now)?;
+                }
+                Ok(view)
+            }
+            // There is no trash for refunds, and none is asked for (facts: systems A8).
+            Self::Refunds { .. } => {
+                shop.remove_refund(id);
+                Ok(view)
+            }
             Self::Attributes => shop.delete_attribute(id),
             Self::Terms(taxonomy) => shop.delete_term(taxonomy, id),
         }
@@ -197,7 +255,7 @@ impl Resource {
 }
 
 fn no_trash(what: &str) -> Refusal {
-    let verb = if what == "Customers" { "do" } else { "does" };
+    let verb = if what.ends_with('s') { "do" } else { "does" };
     let message = format!("{what} {verb} not support trashing.");
     Refusal::new(501, "woocommerce_rest_trash_not_supported", &message)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::attribute::GlobalAttribute;
 use super::customer::Customer;
@@ -43,22 +43,27 @@ pub(super) fn restore(shop: &mut Shop, data: &Value) -> usize {
         shop.put_customer(customer);
         count += 1;
     }
-    for name in ["orders", "taxes", "coupons", "tags"] {
+    for view in rows("taxes") {
+        shop.taxes.put_recorded(&view);
+        count += 1;
+    }
+    for view in rows("orders") {
+        shop.put_recorded_order(&view);
+        count += 1;
+    }
+    for (order, list) in data["refunds"].as_object().into_iter().flatten() {
+        for refund in as_rows(list) {
+            shop.put_recorded_refund(order.parse().unwrap_or_default(), &refund);
+            count += 1;
+        }
+    }
+    for name in ["coupons", "tags"] {
         let kept: BTreeMap<u64, Value> = rows(name).into_iter().filter_map(keyed).collect();
         let last = kept.keys().next_back().map_or(0, |last| last + 1);
         shop.next_post = shop.next_post.max(last);
         count += kept.len();
         shop.recorded.insert(name.to_owned(), kept);
     }
-    let mut refunds = BTreeMap::new();
-    for (order, list) in data["refunds"].as_object().into_iter().flatten() {
-        for mut refund in as_rows(list) {
-            refund["parent_id"] = json!(order.parse::<u64>().unwrap_or_default());
-            refunds.extend(keyed(refund));
-        }
-    }
-    count += refunds.len();
-    shop.recorded.insert("refunds".to_owned(), refunds);
     count
 }
 

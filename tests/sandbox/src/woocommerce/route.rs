@@ -10,7 +10,7 @@ use super::list::{self, Listing, Query};
 use super::refusal::Refusal;
 use super::resource::{Deletion, Resource};
 use super::shop::{Actor, Shop};
-use super::{batch, now};
+use super::{batch, now, order, stock};
 use crate::fault::FaultPlan;
 use crate::geography;
 use crate::server::{Course, Reply, Request, System};
@@ -33,6 +33,7 @@ enum Target {
     Item(Resource, u64),
     Batch(Resource),
     AllVariations,
+    AllRefunds,
 }
 
 impl System for Site {
@@ -86,6 +87,9 @@ impl Site {
         if reads && let Some(answer) = self.fixed(&segments, &query, caller) {
             return answer;
         }
+        if !reads && let Some(answer) = self.write_named(&segments, request, caller, course).await {
+            return answer;
+        }
         let target = target(&segments).ok_or_else(Refusal::no_route)?;
         if reads {
             self.read(target, request, &query, caller)
@@ -119,6 +123,18 @@ impl Site {
                 };
                 Ok(list::paged(&shop, &request.path, query, page, &ids, render))
             }
+            Target::AllRefunds => {
+                let page = list::check(query, Listing::Refunds)?;
+                allowed(caller, cannot_list)?;
+                let ids = order::refunds(&shop, query, None);
+                let render = |id| {
+                    shop.book
+                        .refunds
+                        .get(&id)
+                        .map(|refund| shop.render_refund_of(refund))
+                };
+                Ok(list::paged(&shop, &request.path, query, page, &ids, render))
+            }
             Target::Item(resource, id) => {
                 let view = resource.render(&shop, id, list::context(query));
                 allowed(caller, || cannot("view", "Sorry, you cannot view this resource."))?;
@@ -149,6 +165,8 @@ impl Site {
                 })?;
                 Ok(batch::run(&self.shop, resource, &body, request.index, course).await)
             }
+            // A refund is made or deleted, never changed (facts: systems A8).
+            Target::Item(Resource::Refunds { .. }, _) if is_change => Err(Refusal::no_route()),
             Target::Collection(resource) if method == "POST" => {
                 let body = body(request)?;
                 resource.check_create(&body)?;
@@ -169,6 +187,8 @@ impl Site {
                     cannot("edit", "Sorry, you are not allowed to edit this resource.")
                 })?;
                 self.take_time(course).await?;
+                let absolute = stock::with_delta_read(&self.shop, resource, id, &body).await;
+                let body = absolute.unwrap_or(body);
                 let mut shop = self.locked_for(request);
                 resource.update(&mut shop, id, &body, now())?;
                 let view = resource.render(&shop, id, super::product::Context::Edit)?;
@@ -195,6 +215,44 @@ impl Site {
             }
             _ => Err(Refusal::no_route()),
         }
+    }
+
+    /// Writes what has a name in place of a number: settings and tax classes.
+    async fn write_named(
+        &self,
+        segments: &[&str],
+        request: &Request,
+        caller: Caller,
+        course: Course,
+    ) -> Option<Result<Reply, Refusal>> {
+        let is_change = matches!(request.method.as_str(), "PUT" | "PATCH" | "POST");
+        let is_known = match segments {
+            ["settings", _, _] => is_change,
+            ["taxes", "classes"] => request.method == "POST",
+            ["taxes", "classes", _] => request.method == "DELETE",
+            _ => false,
+        };
+        if !is_known {
+            return None;
+        }
+        let written = async {
+            let body = body(request)?;
+            allowed(caller, || {
+                cannot("edit", "Sorry, you are not allowed to edit this resource.")
+            })?;
+            self.take_time(course).await?;
+            let mut shop = self.locked_for(request);
+            match segments {
+                ["settings", group, id] => shop
+                    .update_setting(group, id, &body)
+                    .map(|view| Reply::json(200, &view)),
+                ["taxes", "classes"] if !body.contains_key("name") => Err(Refusal::missing(&["name"])),
+                ["taxes", "classes"] => shop.create_class(&body).map(|view| Reply::json(201, &view)),
+                ["taxes", "classes", slug] => shop.delete_class(slug).map(|view| Reply::json(200, &view)),
+                _ => Err(Refusal::no_route()),
+            }
+        };
+        Some(written.await)
     }
 
     /// Lets a slow call be slow; a process that dies in a single call dies before its effect.
@@ -230,12 +288,15 @@ impl Site {
                     "There are no locations matching these parameters.",
                 )),
             },
-            [name @ ("orders" | "refunds" | "taxes" | "coupons")]
-            | ["products", name @ ("tags" | "brands")] => recorded_list(&shop, name, query),
-            [name @ ("orders" | "taxes" | "coupons"), id] if id.parse::<u64>().is_ok() => {
+            ["settings", group] => shop.render_group(group).map(|rows| Reply::json(200, &rows)),
+            ["settings", group, id] => shop.render_setting(group, id).map(|row| Reply::json(200, &row)),
+            ["taxes", "classes"] => Ok(Reply::json(200, &shop.render_classes())),
+            [name @ "coupons"] | ["products", name @ ("tags" | "brands")] => {
+                recorded_list(&shop, name, query)
+            }
+            [name @ "coupons", id] if id.parse::<u64>().is_ok() => {
                 recorded_item(&shop, name, id.parse().unwrap_or_default())
             }
-            ["orders", id, "refunds"] => recorded_refunds(&shop, id),
             _ => return None,
         };
         Some(allowed(caller, cannot_list).and(answer))
@@ -287,6 +348,12 @@ fn target(segments: &[&str]) -> Option<Target> {
         }
         ["products", rest @ ..] => within(Resource::Products, rest),
         ["customers", rest @ ..] => within(Resource::Customers, rest),
+        ["refunds"] => Some(Target::AllRefunds),
+        ["orders", order, "refunds", rest @ ..] if *rest != ["batch"] => {
+            within(Resource::Refunds { order: id(order)? }, rest)
+        }
+        ["orders", rest @ ..] => within(Resource::Orders, rest),
+        ["taxes", rest @ ..] => within(Resource::Taxes, rest),
         _ => None,
     }
 }
@@ -319,16 +386,6 @@ fn recorded_item(shop: &Shop, name: &str, id: u64) -> Result<Reply, Refusal> {
         .ok_or_else(|| Refusal::new(404, &code, "Invalid ID."))
 }
 
-fn recorded_refunds(shop: &Shop, order: &str) -> Result<Reply, Refusal> {
-    let order = order.parse::<u64>().map_err(|_| Refusal::no_route())?;
-    let rows = shop.recorded.get("refunds").into_iter().flatten();
-    let of_order: Vec<Value> = rows
-        .map(|(_, row)| row.clone())
-        .filter(|row| row["parent_id"].as_u64() == Some(order))
-        .collect();
-    Ok(Reply::json(200, &Value::Array(of_order)))
-}
-
 fn country(country: &geography::Country) -> Value {
     let states: Vec<Value> = geography::shop_states(country.code)
         .map(|state| json!({"code": state.code, "name": state.name}))
@@ -352,8 +409,9 @@ fn system_status(shop: &Shop) -> Value {
             "default_timezone": "UTC",
         },
         "settings": {
-            "api_enabled": false, "currency": "USD", "currency_symbol": "&#36;", "currency_position": "left",
-            "thousand_separator": ",", "decimal_separator": ".", "number_of_decimals": 2, "HPOS_enabled": true,
+            "api_enabled": false, "currency": shop.settings.get("general/woocommerce_currency"),
+            "currency_symbol": "&#36;", "currency_position": "left", "thousand_separator": ",",
+            "decimal_separator": ".", "number_of_decimals": shop.settings.decimals(), "HPOS_enabled": true,
         },
     })
 }

@@ -115,7 +115,7 @@ pub(super) fn check(schema: &[(&str, Kind)], body: &Map<String, Value>) -> Resul
     }
 }
 
-fn problem(name: &str, kind: Kind, value: &Value) -> Option<Problem> {
+pub(super) fn problem(name: &str, kind: Kind, value: &Value) -> Option<Problem> {
     match kind {
         Kind::Text | Kind::OneOf(_) if !value.is_string() => Some(Problem::wrong_type(name, name, "string")),
         Kind::Integer if !is_integer(value) => {

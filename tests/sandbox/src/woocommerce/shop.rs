@@ -7,8 +7,12 @@ use serde_json::{Map, Value, json};
 
 use super::attribute::GlobalAttribute;
 use super::customer::Customer;
+use super::order::Book;
 use super::product::Product;
+use super::refund::Refund;
 use super::refusal::Refusal;
+use super::setting::Settings;
+use super::tax::Taxes;
 use super::term::Terms;
 use super::text;
 use crate::ledger::{Effect, Ledger, Operation, Origin};
@@ -49,6 +53,15 @@ impl From<&Product> for Touched {
     }
 }
 
+impl From<&Refund> for Touched {
+    fn from(refund: &Refund) -> Self {
+        Self {
+            id: refund.id,
+            thing: refund.order,
+        }
+    }
+}
+
 /// Everything the shop holds.
 #[derive(Debug)]
 pub(super) struct Shop {
@@ -56,7 +69,10 @@ pub(super) struct Shop {
     pub(super) offset_secs: i64,
     pub(super) actor: Actor,
     pub(super) ledger: Ledger,
+    /// Mails to customers.
     pub(super) mails: usize,
+    /// Mails to the shop's people.
+    pub(super) admin_mails: usize,
     pub(super) next_post: u64,
     pub(super) next_meta: u64,
     pub(super) next_user: u64,
@@ -75,7 +91,10 @@ pub(super) struct Shop {
     pub(super) terms: BTreeMap<u64, Terms>,
     pub(super) categories: Terms,
     pub(super) uncategorized: u64,
-    /// Recorded resources that can only be read: orders, taxes and so on.
+    pub(super) book: Book,
+    pub(super) taxes: Taxes,
+    pub(super) settings: Settings,
+    /// Resources that can only be read: coupons and tags.
     pub(super) recorded: BTreeMap<String, BTreeMap<u64, Value>>,
 }
 
@@ -93,6 +112,7 @@ impl Shop {
             actor: Actor::People,
             ledger,
             mails: 0,
+            admin_mails: 0,
             next_post: 10,
             next_meta: 1,
             next_user: 2,
@@ -109,11 +129,14 @@ impl Shop {
             terms: BTreeMap::new(),
             categories,
             uncategorized,
+            book: Book::default(),
+            taxes: Taxes::default(),
+            settings: Settings::default(),
             recorded: BTreeMap::new(),
         }
     }
 
-    /// Moves the times of products and accounts back.
+    /// Moves the times of products, accounts and orders back.
     pub(super) fn age(&mut self, secs: i64) {
         for product in self.products.values_mut() {
             product.created -= secs;
@@ -123,6 +146,7 @@ impl Shop {
             customer.created -= secs;
             customer.modified -= secs;
         }
+        self.book.age(secs);
         let older = |(kind, at, id): &(bool, i64, u64)| (*kind, at - secs, *id);
         self.by_modified = self.by_modified.iter().map(older).collect();
         self.by_created = self.by_created.iter().map(older).collect();
@@ -210,6 +234,18 @@ impl Shop {
         self.by_created
             .insert((is_variation, product.created, product.id));
         let entity = entity(&product);
+        // A write of nothing but the number in stock is told apart from one of the product.
+        let is_stock_alone = before.as_ref().is_some_and(|before| {
+            let restocked = Product {
+                modified: product.modified,
+                slug: product.slug.clone(),
+                manages_stock: product.manages_stock,
+                stock_quantity: product.stock_quantity,
+                stock_status: product.stock_status.clone(),
+                ..before.clone()
+            };
+            before.stock_quantity != product.stock_quantity && restocked == product
+        });
         let operation = if before.is_some() {
             Operation::Updated
         } else {
@@ -225,7 +261,8 @@ impl Shop {
         });
         self.ledger
             .lives(entity, product.id, product.keys(), self.origin());
-        self.felt(entity, operation, &product, product.key(), is_different);
+        let felt = if is_stock_alone { "stock" } else { entity };
+        self.felt(felt, operation, &product, product.key(), is_different);
         self.next_post = self.next_post.max(product.id + 1);
         self.products.insert(product.id, product);
     }

@@ -7,8 +7,11 @@ use serde_json::Value;
 
 use super::attribute::GlobalAttribute;
 use super::customer::Customer;
+use super::order::Order;
 use super::product::Product;
+use super::refund::Refund;
 use super::shop::Shop;
+use super::tax::Taxes;
 use super::term::Terms;
 use crate::snapshot::SnapshotError;
 
@@ -27,6 +30,19 @@ struct Snapshot {
     categories: Terms,
     uncategorized: u64,
     recorded: BTreeMap<String, BTreeMap<u64, Value>>,
+    #[serde(default)]
+    admin_mails: usize,
+    #[serde(default)]
+    orders: Vec<Order>,
+    #[serde(default)]
+    refunds: Vec<Refund>,
+    /// The next part of an order, its meta data, and the meta data of an order itself.
+    #[serde(default)]
+    next_in_orders: (u64, u64, u64),
+    #[serde(default)]
+    taxes: Taxes,
+    #[serde(default)]
+    settings: BTreeMap<String, String>,
     made_through_api: BTreeSet<(String, u64)>,
 }
 
@@ -43,6 +59,12 @@ pub(super) fn take(shop: &Shop) -> Value {
         categories: shop.categories.clone(),
         uncategorized: shop.uncategorized,
         recorded: shop.recorded.clone(),
+        admin_mails: shop.admin_mails,
+        orders: shop.book.orders.values().cloned().collect(),
+        refunds: shop.book.refunds.values().cloned().collect(),
+        next_in_orders: (shop.book.next_item, shop.book.next_item_meta, shop.book.next_meta),
+        taxes: shop.taxes.clone(),
+        settings: shop.settings.changed.clone(),
         made_through_api: shop.ledger.made_through_api(),
     };
     serde_json::to_value(snapshot).expect("every key is a text or a number")
@@ -61,6 +83,19 @@ pub(super) fn put_back(shop: &mut Shop, value: &Value) -> Result<(), SnapshotErr
     for customer in snapshot.customers {
         fresh.put_customer(customer);
     }
+    for order in snapshot.orders {
+        fresh.put_order(order);
+    }
+    for refund in snapshot.refunds {
+        fresh.put_refund(refund);
+    }
+    let (item, item_meta, meta) = snapshot.next_in_orders;
+    fresh.book.next_item = item.max(1);
+    fresh.book.next_item_meta = item_meta.max(1);
+    fresh.book.next_meta = meta.max(1);
+    fresh.taxes = snapshot.taxes;
+    fresh.settings.changed = snapshot.settings;
+    fresh.admin_mails = snapshot.admin_mails;
     fresh.mails = snapshot.mails;
     fresh.next_post = snapshot.next_post;
     fresh.next_meta = snapshot.next_meta;

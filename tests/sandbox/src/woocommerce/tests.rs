@@ -10,27 +10,27 @@ use super::{Permission, Store, StoreOptions};
 use crate::fault::Fault;
 use crate::ledger::Operation;
 
-struct Shop {
-    store: Store,
+pub(super) struct Shop {
+    pub(super) store: Store,
     client: reqwest::Client,
 }
 
-struct Answer {
-    status: u16,
+pub(super) struct Answer {
+    pub(super) status: u16,
     headers: reqwest::header::HeaderMap,
-    body: Value,
+    pub(super) body: Value,
 }
 
 impl Answer {
-    fn code(&self) -> &str {
+    pub(super) fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or_default()
     }
 
-    fn header(&self, name: &str) -> &str {
+    pub(super) fn header(&self, name: &str) -> &str {
         self.headers[name].to_str().unwrap()
     }
 
-    fn ids(&self) -> Vec<u64> {
+    pub(super) fn ids(&self) -> Vec<u64> {
         self.body
             .as_array()
             .unwrap()
@@ -41,7 +41,7 @@ impl Answer {
 }
 
 impl Shop {
-    async fn open() -> Self {
+    pub(super) async fn open() -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let store = Store::start(StoreOptions {
             is_https: true,
@@ -58,37 +58,48 @@ impl Shop {
         Self { store, client }
     }
 
-    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+    pub(super) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let url = format!("{}/wp-json/wc/v3{path}", self.store.base_url());
         self.client
             .request(method, url)
             .basic_auth("ck_sandbox", Some("cs_sandbox"))
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(super) async fn get(&self, path: &str) -> Answer {
         answer(self.request(Method::GET, path)).await
     }
 
-    async fn post(&self, path: &str, body: Value) -> Answer {
+    pub(super) async fn post(&self, path: &str, body: Value) -> Answer {
         answer(self.request(Method::POST, path).json(&body)).await
     }
 
-    async fn put(&self, path: &str, body: Value) -> Answer {
+    pub(super) async fn put(&self, path: &str, body: Value) -> Answer {
         answer(self.request(Method::PUT, path).json(&body)).await
     }
 
-    async fn delete(&self, path: &str) -> Answer {
+    pub(super) async fn delete(&self, path: &str) -> Answer {
         answer(self.request(Method::DELETE, path)).await
     }
 
-    async fn product(&self, body: Value) -> u64 {
+    pub(super) async fn order(&self, body: Value) -> Value {
+        let made = self.post("/orders", body).await;
+        assert_eq!(made.status, 201, "{}", made.body);
+        made.body
+    }
+
+    /// Returns the stock of a product or variation as the API tells it.
+    pub(super) async fn stock(&self, id: u64) -> Value {
+        self.get(&format!("/products/{id}")).await.body["stock_quantity"].clone()
+    }
+
+    pub(super) async fn product(&self, body: Value) -> u64 {
         let made = self.post("/products", body).await;
         assert_eq!(made.status, 201, "{}", made.body);
         made.body["id"].as_u64().unwrap()
     }
 }
 
-async fn answer(request: reqwest::RequestBuilder) -> Answer {
+pub(super) async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = serde_json::from_str(&response.text().await.unwrap()).unwrap_or_default();
@@ -99,7 +110,7 @@ async fn answer(request: reqwest::RequestBuilder) -> Answer {
     }
 }
 
-async fn eventually(mut holds: impl FnMut() -> bool) {
+pub(super) async fn eventually(mut holds: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + Duration::from_secs(5);
     while !holds() {
         assert!(std::time::Instant::now() < deadline, "the condition never held");

@@ -111,7 +111,9 @@ impl ItemError {
     pub(super) fn is_missing(&self) -> bool {
         matches!(
             self.refusal.code.as_str(),
-            "woocommerce_rest_product_invalid_id" | "wc_user_invalid_id"
+            "woocommerce_rest_product_invalid_id"
+                | "woocommerce_rest_shop_order_invalid_id"
+                | "wc_user_invalid_id"
         )
     }
 

@@ -13,7 +13,7 @@ use super::{WooCommerce, customer, error, parsed, wire};
 use crate::connector::{CallError, Gate, Purpose, Sighting, Theirs, Wanted};
 
 /// How far before the request's own time a thing in doubt is looked for: clocks differ.
-const CLOCK_SLACK: TimeDelta = TimeDelta::seconds(60);
+pub(super) const CLOCK_SLACK: TimeDelta = TimeDelta::seconds(60);
 
 /// Returns the parameters by which a product is read as it is stored: `context=view` would put paragraphs into its
 /// description (facts/mapping-woocommerce.md §1, «Text»). Of its meta only our marker is of use.

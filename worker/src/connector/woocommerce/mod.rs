@@ -8,9 +8,13 @@ mod customer;
 mod error;
 #[cfg(test)]
 mod fake;
+mod inventory;
 mod lookup;
+mod order;
+mod payment;
 mod product;
 mod pull;
+mod reference;
 mod text;
 mod wire;
 mod write;
@@ -286,7 +290,7 @@ impl WooCommerce {
     async fn pull_products(&self, gate: &dyn Gate, cursor: &Cursor, limit: usize) -> Result<Page, CallError> {
         let mut mark: Mark = position(cursor)?;
         if mark.is_new() {
-            let newest = self.newest_change(gate).await?;
+            let newest = self.newest_change(gate, "products").await?;
             mark = mark.begun(newest);
         }
         loop {
@@ -309,7 +313,11 @@ impl WooCommerce {
     }
 
     /// Asks when anything was modified last, in UTC.
-    async fn newest_change(&self, gate: &dyn Gate) -> Result<Option<chrono::NaiveDateTime>, CallError> {
+    async fn newest_change(
+        &self,
+        gate: &dyn Gate,
+        path: &str,
+    ) -> Result<Option<chrono::NaiveDateTime>, CallError> {
         let params = vec![
             ("orderby", "modified".to_owned()),
             ("order", "desc".to_owned()),
@@ -317,7 +325,7 @@ impl WooCommerce {
             ("per_page", "1".to_owned()),
             ("_fields", "id,date_modified_gmt".to_owned()),
         ];
-        let newest: Vec<wire::Product> = parsed(self.list(gate, "products", params).await?);
+        let newest: Vec<wire::Product> = parsed(self.list(gate, path, params).await?);
         Ok(newest.first().and_then(|product| product.date_modified_gmt))
     }
 
@@ -379,7 +387,9 @@ impl Connector for WooCommerce {
         match content {
             Content::Customer(customer) => Content::Customer(customer::project(customer)),
             Content::Product(product) => Content::Product(product::project(product, &self.settings)),
-            Content::Order(_) | Content::Inventory(_) | Content::Payment(_) => content.clone(),
+            Content::Order(order) => Content::Order(order::project(order, &self.settings)),
+            Content::Inventory(level) => Content::Inventory(inventory::project(level)),
+            Content::Payment(payment) => Content::Payment(payment::project(payment)),
         }
     }
 
@@ -387,14 +397,17 @@ impl Connector for WooCommerce {
         match content {
             Content::Customer(customer) => customer::refuses(customer),
             Content::Product(product) => product::refuses(product, &self.settings),
-            Content::Order(_) | Content::Inventory(_) | Content::Payment(_) => None,
+            Content::Order(order) => order::refuses(order),
+            Content::Inventory(_) => None,
+            Content::Payment(payment) => payment::refuses(payment),
         }
     }
 
     fn request_limit(&self, entity: EntityType) -> usize {
         match entity {
-            EntityType::Customers | EntityType::Products => BATCH_LIMIT,
-            EntityType::Orders | EntityType::Inventory | EntityType::Payments => BATCH_LIMIT,
+            EntityType::Customers | EntityType::Products | EntityType::Inventory => BATCH_LIMIT,
+            EntityType::Orders => order::REQUEST_LIMIT,
+            EntityType::Payments => payment::REQUEST_LIMIT,
         }
     }
 
@@ -420,9 +433,9 @@ impl Connector for WooCommerce {
         match entity {
             EntityType::Customers => self.pull_customers(gate, cursor, limit).await,
             EntityType::Products => self.pull_products(gate, cursor, limit).await,
-            EntityType::Orders | EntityType::Inventory | EntityType::Payments => {
-                Err(error::refused("not carried yet"))
-            }
+            EntityType::Orders => self.pull_orders(gate, cursor, limit).await,
+            EntityType::Inventory => self.pull_inventory(gate, cursor, limit).await,
+            EntityType::Payments => self.pull_payments(gate, cursor, limit).await,
         }
     }
 
@@ -435,19 +448,31 @@ impl Connector for WooCommerce {
         match entity {
             EntityType::Customers => self.look_up_customers(gate, wanted).await,
             EntityType::Products => self.look_up_products(gate, wanted).await,
-            EntityType::Orders | EntityType::Inventory | EntityType::Payments => {
-                Err(error::refused("not carried yet"))
-            }
+            EntityType::Orders => self.look_up_orders(gate, wanted).await,
+            EntityType::Inventory => self.look_up_inventory(gate, wanted).await,
+            EntityType::Payments => self.look_up_payments(gate, wanted).await,
         }
     }
 
     async fn read(
         &self,
-        _gate: &dyn Gate,
-        _entity: EntityType,
-        _external_ids: &[String],
+        gate: &dyn Gate,
+        entity: EntityType,
+        external_ids: &[String],
     ) -> Result<Vec<Theirs>, CallError> {
-        Err(error::refused("not carried yet"))
+        match entity {
+            EntityType::Customers => {
+                let accounts = self.customers_by_id(gate, external_ids).await?;
+                Ok(accounts.values().map(customer::theirs).collect())
+            }
+            EntityType::Products => {
+                let products = self.products_by_id(gate, external_ids).await?;
+                self.products_theirs(gate, products.into_values().collect()).await
+            }
+            EntityType::Orders => self.read_orders(gate, external_ids).await,
+            EntityType::Inventory => self.read_inventory(gate, external_ids).await,
+            EntityType::Payments => self.read_payments(gate, external_ids).await,
+        }
     }
 
     async fn plan(
@@ -459,14 +484,22 @@ impl Connector for WooCommerce {
         match entity {
             EntityType::Customers => self.plan_customers(gate, writes).await,
             EntityType::Products => self.plan_products(gate, writes).await,
-            EntityType::Orders | EntityType::Inventory | EntityType::Payments => {
-                Err(error::refused("not carried yet"))
-            }
+            EntityType::Orders => self.plan_orders(gate, writes).await,
+            EntityType::Inventory => self.plan_inventory(gate, writes).await,
+            EntityType::Payments => self.plan_payments(gate, writes).await,
         }
     }
 
     async fn send(&self, request: &Request, deadline: Instant) -> Result<Vec<Outcome>, CallError> {
-        self.send_call(request, deadline).await
+        // All writes of a request are of one type.
+        match request.writes.first().map(|write| &write.content) {
+            Some(Content::Customer(_) | Content::Product(_)) | None => {
+                self.send_call(request, deadline).await
+            }
+            Some(Content::Order(_)) => self.send_orders(request, deadline).await,
+            Some(Content::Inventory(_)) => self.send_inventory(request, deadline).await,
+            Some(Content::Payment(_)) => self.send_payments(request, deadline).await,
+        }
     }
 }
 

@@ -188,6 +188,9 @@ pub(super) struct Address {
     pub(super) state: String,
     #[serde(deserialize_with = "text")]
     pub(super) phone: String,
+    /// Only billing addresses have one.
+    #[serde(deserialize_with = "text")]
+    pub(super) email: String,
 }
 
 /// Returns the first value of a meta key that is not empty.
@@ -198,11 +201,11 @@ pub(super) fn meta<'a>(meta_data: &'a [Meta], key: &str) -> Option<&'a str> {
         .map(|meta| meta.value.as_str())
 }
 
-fn marker(meta_data: &[Meta], key: &str) -> Option<RecordId> {
+pub(super) fn marker(meta_data: &[Meta], key: &str) -> Option<RecordId> {
     meta(meta_data, key)?.parse().ok()
 }
 
-fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
         Value::String(text) => text,
         Value::Number(number) => number.to_string(),
@@ -210,7 +213,7 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
     })
 }
 
-fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
         Value::Number(number) => number.as_u64(),
         Value::String(text) => text.trim().parse().ok(),
@@ -219,7 +222,7 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     .unwrap_or_default())
 }
 
-fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+pub(super) fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
         Value::Bool(flag) => flag,
         Value::String(text) => matches!(text.as_str(), "parent" | "yes" | "true" | "1"),
@@ -228,7 +231,7 @@ fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     })
 }
 
-fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NaiveDateTime>, D::Error> {
+pub(super) fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NaiveDateTime>, D::Error> {
     let value = Value::deserialize(deserializer)?;
     Ok(value
         .as_str()
@@ -236,7 +239,9 @@ fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NaiveDateTi
 }
 
 /// PHP has one type for lists and maps, so a list may come as either.
-fn list<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Vec<T>, D::Error> {
+pub(super) fn list<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
     let items: Vec<Value> = match Value::deserialize(deserializer)? {
         Value::Array(items) => items,
         Value::Object(items) => items.into_iter().map(|(_, item)| item).collect(),

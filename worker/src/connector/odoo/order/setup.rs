@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::super::Gate;
 use super::super::Odoo;
-use super::super::error::{Failure, Kind};
+use super::super::error::Failure;
 use super::super::rpc::Call;
 use super::super::wire::{Link, falsy, rows};
 use super::line::Service;
@@ -83,12 +83,6 @@ struct CodeRow {
     id: i64,
     #[serde(deserialize_with = "falsy")]
     default_code: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct CompanyRow {
-    #[serde(default, deserialize_with = "falsy")]
-    account_sale_tax_id: Option<Link>,
 }
 
 /// What became of a currency.
@@ -203,21 +197,6 @@ impl Odoo {
                 .map(|row| (row.name.clone(), row))
                 .collect(),
         })
-    }
-
-    /// Finds the tax that is copied for a rate that is missing: the company's own, with its account.
-    pub(super) async fn tax_to_copy(&self, gate: &dyn Gate, setup: &Setup) -> Result<Option<i64>, Failure> {
-        let call = Call::search_read("res.company", json!([]), &["account_sale_tax_id"])
-            .option("limit", json!(1))
-            .option("order", json!("id"));
-        // The field is Odoo's own, from its source and not from a capture: without it any sales tax will do.
-        let companies: Vec<CompanyRow> = match self.rpc.read(gate, &call).await {
-            Ok(answer) => rows(answer)?,
-            Err(Failure::Fault(fault)) if matches!(fault.kind(), Kind::Call | Kind::Access) => Vec::new(),
-            Err(failure) => return Err(failure),
-        };
-        let own = companies.into_iter().find_map(|row| row.account_sale_tax_id);
-        Ok(own.map(|link| link.0).or_else(|| setup.taxes.any()))
     }
 }
 

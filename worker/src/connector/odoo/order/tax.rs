@@ -99,7 +99,7 @@ impl Taxes {
         ours.or(found.first()).map(|row| row.id)
     }
 
-    /// Finds a tax to copy where the company names none.
+    /// Finds the tax that is copied for a rate that is missing: the oldest, which is the company's own with its account.
     pub(super) fn any(&self) -> Option<i64> {
         self.0.values().find(|row| row.is_usable()).map(|row| row.id)
     }
