@@ -650,7 +650,9 @@ impl<'a> Task<'a> {
         }
         let wanted: BTreeSet<&PartKey> = self.order.lines.iter().map(|line| &line.key).collect();
         for (key, line) in &there {
-            let is_gone = !wanted.contains(key) && self.changes(&format!("lines/{key}"));
+            // A line of ours that the record does not have any more; one that people added goes when it was taken away.
+            let is_ours = reader.is_ours(line, self.write.record);
+            let is_gone = !wanted.contains(key) && (is_ours || self.changes(&format!("lines/{key}")));
             if is_gone && !line.quantity().is_zero() {
                 changes.gone.push(line.id);
             }

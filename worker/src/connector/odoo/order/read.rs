@@ -343,12 +343,18 @@ impl Reader<'_> {
         (read.and_then(Content::canonical), parts)
     }
 
-    /// The key of a line, where it is one of what was bought.
+    /// The key of a line: what we gave it, or its id.
     pub(super) fn key(&self, line: &LineRow, record: Option<RecordId>) -> PartKey {
-        let ours = record
-            .zip(self.names.get(&line.id))
-            .and_then(|(record, external_id)| name::line_key(record, external_id));
+        let ours = record.and_then(|record| self.own_key(line, record));
         ours.unwrap_or_else(|| PartKey::named(line.id.to_string()))
+    }
+
+    pub(super) fn is_ours(&self, line: &LineRow, record: RecordId) -> bool {
+        self.own_key(line, record).is_some()
+    }
+
+    fn own_key(&self, line: &LineRow, record: RecordId) -> Option<PartKey> {
+        name::line_key(record, self.names.get(&line.id)?)
     }
 
     pub(super) fn line(
