@@ -16,6 +16,9 @@ pub fn usd(amount: &str) -> Value {
     json!({"amount": amount, "currency": "USD"})
 }
 
+/// The types that the rules for each entity type are about.
+pub const CARRIED: [EntityType; 2] = [EntityType::Customers, EntityType::Products];
+
 /// A plain thing that a number tells apart.
 pub fn plain(entity: EntityType, number: usize) -> Content {
     match entity {
@@ -27,6 +30,7 @@ pub fn plain(entity: EntityType, number: usize) -> Content {
             "name": format!("Thing {number}"), "summary": "Soft",
             "variants": [{"sku": format!("THING-{number}"), "price": usd("12.50"), "weight_kg": "0.5"}]
         })),
+        _ => unreachable!("their rules are elsewhere"),
     }
 }
 
@@ -37,6 +41,7 @@ pub fn keyless(entity: EntityType, number: usize) -> Content {
         EntityType::Products => product_of(json!({
             "name": format!("Nothing {number}"), "variants": [{"price": usd("1")}]
         })),
+        _ => unreachable!("their rules are elsewhere"),
     }
 }
 
@@ -48,6 +53,7 @@ pub fn composed(entity: EntityType, number: usize) -> Content {
             "billing": {"street": "Home", "country": "DE"}, "shipping": {"name": "Bob", "street": "Away", "country": "US"}
         })),
         EntityType::Products => shirt(number, &[("Blue", "10"), ("Red", "12")]),
+        _ => unreachable!("their rules are elsewhere"),
     }
 }
 
@@ -81,6 +87,7 @@ pub fn tricky(entity: EntityType) -> Vec<Content> {
     match entity {
         EntityType::Customers => customers(),
         EntityType::Products => products(),
+        _ => unreachable!("their rules are elsewhere"),
     }
 }
 

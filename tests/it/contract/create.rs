@@ -51,6 +51,7 @@ async fn what_has_our_key_already_is_found<S: Subject>(entity: EntityType) {
         EntityType::Products => changed(&plain(entity, 1), |json| {
             json["variants"][0]["sku"] = json!("theirs-1");
         }),
+        _ => unreachable!("their rules are elsewhere"),
     };
     let write = create(&ours);
 

@@ -44,6 +44,7 @@ async fn readings<S: Subject>(harness: &Harness<S>, entity: EntityType) -> Vec<R
     let to = match entity {
         EntityType::Customers => changed(&whole.content, |json| json["shipping"]["street"] = "Else".into()),
         EntityType::Products => changed(&whole.content, |json| json["variants"][0]["sku"] = "ELSE".into()),
+        _ => unreachable!("their rules are elsewhere"),
     };
     vec![
         Reading::Check,

@@ -1,6 +1,7 @@
 //! A connector at work: the worker's protocol in short, which holds the connector to its word at every step.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -93,6 +94,7 @@ pub fn create(content: &Content) -> Write {
         action: Action::Create,
         content: content.clone(),
         step: Step::default(),
+        links: Arc::default(),
     }
 }
 
@@ -108,6 +110,7 @@ pub fn update(record: RecordId, placed: &Placed, from: &Content, to: &Content) -
         },
         content: to.clone(),
         step: Step::default(),
+        links: Arc::default(),
     }
 }
 
@@ -120,6 +123,7 @@ pub fn delete(record: RecordId, placed: &Placed, content: &Content) -> Write {
         },
         content: content.clone(),
         step: Step::default(),
+        links: Arc::default(),
     }
 }
 
@@ -128,6 +132,7 @@ pub fn wanted(write: &Write, purpose: Purpose) -> Wanted {
         record: write.record,
         purpose,
         content: write.content.clone(),
+        links: Arc::default(),
     }
 }
 
@@ -331,6 +336,7 @@ fn take(request: Request, outcomes: Vec<Outcome>, fates: &mut BTreeMap<RecordId,
                 external_id,
                 parts,
                 next: Some(step),
+                ..
             } => next.push(continued(write, external_id, parts, step)),
             Outcome::Applied {
                 external_id, parts, ..

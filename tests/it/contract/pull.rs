@@ -95,6 +95,7 @@ fn name_of(theirs: &Theirs) -> String {
     match theirs.content.as_ref().expect("it can be read") {
         Content::Customer(customer) => customer.name.clone(),
         Content::Product(product) => product.name.clone(),
+        _ => unreachable!("their rules are elsewhere"),
     }
 }
 
@@ -189,6 +190,7 @@ async fn a_change_of_a_part_is_a_change_of_the_thing<S: Subject>(entity: EntityT
     let to = super::content::changed(&write.content, |json| match entity {
         EntityType::Customers => json["shipping"]["city"] = "Elsewhere".into(),
         EntityType::Products => json["variants"][1]["price"]["amount"] = "13".into(),
+        _ => unreachable!("their rules are elsewhere"),
     });
     harness
         .write(&update(write.record, &placed, &write.content, &to))

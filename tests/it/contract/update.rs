@@ -71,6 +71,7 @@ fn one_field_changed(content: &Content) -> Content {
     match content {
         Content::Customer(_) => changed(content, |json| json["company"] = json!("Changed & Co")),
         Content::Product(_) => changed(content, |json| json["variants"][0]["price"] = usd("77")),
+        _ => unreachable!("their rules are elsewhere"),
     }
 }
 

@@ -169,6 +169,7 @@ impl Progress {
                     external_id,
                     parts,
                     next: Some(step),
+                    ..
                 } => self.write = continued(self.write.clone(), external_id, parts, step),
                 Outcome::Applied {
                     external_id, parts, ..

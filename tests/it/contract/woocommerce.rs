@@ -8,7 +8,7 @@ use lockstep_worker::connector::http::Options;
 use lockstep_worker::connector::{CallError, Cursor, Purpose, Reach, Sighting, Write};
 use serde_json::json;
 
-use super::content::{changed, composed, plain, renamed, shirt};
+use super::content::{CARRIED, changed, composed, plain, renamed, shirt};
 use super::harness::{Fate, Harness, Turnstile, create, update, wanted};
 use super::subject::{Caller, Shop, Subject, thing};
 
@@ -32,7 +32,7 @@ async fn over_https_the_store_is_spoken_to_with_its_keys() {
         .await
         .expect("all is well");
 
-    for entity in EntityType::ALL {
+    for entity in CARRIED {
         let write = create(&composed(entity, 1));
         let placed = harness.write(&write).await;
 
@@ -72,7 +72,7 @@ async fn a_certificate_that_nobody_vouches_for_is_not_trusted() {
 /// R13: the process died in the middle of a batch. What it did stays done, and a look-up tells which.
 #[tokio::test]
 async fn of_a_batch_that_died_the_things_that_were_made_are_found() {
-    for entity in EntityType::ALL {
+    for entity in CARRIED {
         let harness = Harness::<Shop>::start().await;
         let since = chrono::Utc::now();
         let writes: Vec<Write> = (0..8)

@@ -6,6 +6,7 @@ fn settings(weight_unit: WeightUnit) -> Settings {
     Settings {
         currency: Currency::USD,
         weight_unit,
+        ..Settings::default()
     }
 }
 

@@ -14,6 +14,7 @@ fn settings() -> Settings {
     Settings {
         currency: Currency::USD,
         weight_unit: WeightUnit::Lbs,
+        ..Settings::default()
     }
 }
 
