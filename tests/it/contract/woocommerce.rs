@@ -2,13 +2,14 @@
 
 use lockstep_sandbox::fault::Fault;
 use lockstep_sandbox::woocommerce::StoreOptions;
+use lockstep_shared::connection::Settings;
 use lockstep_shared::entity::{Content, ProductStatus};
 use lockstep_shared::system::EntityType;
 use lockstep_worker::connector::http::Options;
 use lockstep_worker::connector::{CallError, Cursor, Purpose, Reach, Sighting, Write};
 use serde_json::json;
 
-use super::content::{CARRIED, changed, composed, plain, renamed, shirt};
+use super::content::{CARRIED, changed, composed, keyless, plain, renamed, shirt};
 use super::harness::{Fate, Harness, Turnstile, create, update, wanted};
 use super::subject::{Caller, Shop, Subject, thing};
 
@@ -110,6 +111,115 @@ async fn of_a_batch_that_died_the_things_that_were_made_are_found() {
         harness.push(entity, missing).await;
         assert_eq!(harness.subject.ledger().created(thing(entity)), 8, "R13");
         assert_eq!(harness.subject.ledger().duplicates(), []);
+    }
+}
+
+/// R17: no mail to a shop's customers, neither where a new account is made nor where one is there.
+#[tokio::test]
+async fn a_new_account_of_a_customer_sends_no_mail() {
+    let harness = Harness::<Shop>::start().await;
+    let entity = EntityType::Customers;
+    let known = harness.subject.add(entity, 1);
+    let before = harness.subject.store.mails();
+    let taken = create(&changed(&plain(entity, 1), |json| {
+        json["email"] = json!("theirs-1@example.com");
+    }));
+    let others = [plain(entity, 2), composed(entity, 3), keyless(entity, 4)].map(|content| create(&content));
+    let writes: Vec<Write> = others.iter().cloned().chain([taken.clone()]).collect();
+
+    let fates = harness.push(entity, writes).await;
+
+    for write in &others {
+        harness
+            .assert_holds(write, &fates[&write.record].clone().placed())
+            .await;
+    }
+    let holder = match &fates[&taken.record] {
+        Fate::Taken { external_id, .. } => external_id.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(holder, Some(known), "the account that is there is told");
+    assert_eq!(harness.subject.count(entity), 4, "the one that gave way is gone");
+    assert_eq!(harness.subject.store.mails(), before, "R17");
+}
+
+#[tokio::test]
+async fn a_new_account_is_made_with_its_address_where_people_may_be_told() {
+    let subject = Shop::start().await;
+    let settings = Settings {
+        notifies_people: true,
+        ..Settings::default()
+    };
+    let connector = subject.connect_with(&settings);
+    let harness = Harness { subject, connector };
+    let write = create(&plain(EntityType::Customers, 1));
+    let before = (harness.arrivals(), harness.subject.store.mails());
+
+    harness.write(&write).await;
+
+    assert_eq!(
+        (harness.arrivals(), harness.subject.store.mails()),
+        (before.0 + 1, before.1 + 1)
+    );
+}
+
+/// R13: the account is there, and its address did not arrive.
+#[tokio::test]
+async fn an_account_without_its_address_is_found_and_completed() {
+    let harness = Harness::<Shop>::start().await;
+    let entity = EntityType::Customers;
+    let write = create(&plain(entity, 1));
+    let requests = harness.plan(entity, vec![write.clone()]).await.expect("a plan");
+    harness.send(&requests[0]).await.expect("an answer");
+
+    let since = chrono::Utc::now();
+    let sighting = harness
+        .look_up_one(wanted(&write, Purpose::InDoubt { since }))
+        .await;
+
+    let Sighting::One(theirs) = sighting else {
+        panic!("{sighting:?}")
+    };
+    assert_eq!(theirs.marker, Some(write.record));
+    let found = theirs.content.clone().expect("it can be read");
+    let placed = super::harness::Placed {
+        external_id: theirs.external_id,
+        parts: theirs.parts,
+    };
+    let rest = update(write.record, &placed, &found, &write.content);
+    let placed = harness.write(&rest).await;
+    harness.assert_holds(&rest, &placed).await;
+    assert_eq!(harness.subject.store.mails(), 0, "R17");
+    assert_eq!(harness.subject.ledger().created("customer"), 1);
+}
+
+/// A look-up before creating costs a handful of calls, and not one for each of a large store's customers.
+#[tokio::test]
+async fn accounts_are_looked_for_in_a_few_calls() {
+    let harness = Harness::<Shop>::start().await;
+    let entity = EntityType::Customers;
+    let known: Vec<String> = (0..120)
+        .map(|number| harness.subject.add(entity, number))
+        .collect();
+    let asked: Vec<_> = (110..130)
+        .map(|number| {
+            let content = changed(&plain(entity, number), |json| {
+                json["email"] = json!(format!("theirs-{number}@example.com"));
+            });
+            wanted(&create(&content), Purpose::BeforeCreate)
+        })
+        .collect();
+    let before = harness.arrivals();
+
+    let found = harness.look_up(entity, &asked).await;
+
+    assert_eq!(harness.arrivals() - before, 2, "120 accounts are two pages");
+    for (place, sighting) in found.into_iter().enumerate() {
+        match sighting {
+            Sighting::One(theirs) => assert_eq!(theirs.external_id, known[110 + place]),
+            Sighting::Missing => assert!(place >= 10),
+            other => panic!("{other:?}"),
+        }
     }
 }
 

@@ -138,7 +138,7 @@ impl Store {
         keys.add(key.to_owned(), secret.to_owned(), permission);
     }
 
-    /// Counts the mails that customers were sent because of the API or the shop's people.
+    /// Counts the mails that reached customers because of the API or the shop's people.
     pub fn mails(&self) -> usize {
         self.lock().mails
     }

@@ -96,6 +96,15 @@ impl WooCommerce {
         Self { grace, ..self }
     }
 
+    /// Says whether customers may be told of what is made for them (R17).
+    fn welcome(&self) -> customer::Welcome {
+        if self.settings.notifies_people {
+            customer::Welcome::Mailed
+        } else {
+            customer::Welcome::Silent
+        }
+    }
+
     fn endpoint(&self, path: &str) -> Url {
         let mut url = self.base_url.clone();
         let prefix = url.path().trim_end_matches('/').to_owned();

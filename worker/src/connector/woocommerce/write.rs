@@ -11,7 +11,7 @@ use lockstep_shared::entity::{Content, Customer, PartKey, Product};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::customer::Copied;
+use super::customer::{Copied, Welcome};
 use super::error::{self, ItemError, Kind};
 use super::product::{Body, Fields};
 use super::{BATCH_LIMIT, SYSTEM, WooCommerce, customer, product, wire};
@@ -47,6 +47,15 @@ enum Slot {
     Trashed { external_id: String },
     /// The next of `delete`.
     Deleted { external_id: String },
+    /// The next of `update`, which gives an account that was made silently its customer's address. Where that can't be
+    /// had, the next step finds out why.
+    Addressed { external_id: String },
+    /// The next of `delete`: an account that was made for a customer who has one already, in place of which that one is
+    /// to be taken.
+    Yielded {
+        holder: Option<String>,
+        refusal: Refusal,
+    },
     /// All of `create` and `update`: one product's variations.
     Varied {
         external_id: String,
@@ -114,9 +123,17 @@ impl WooCommerce {
         writes: Vec<Write>,
     ) -> Result<Vec<Request>, CallError> {
         let ids: Vec<String> = writes.iter().filter_map(account_to_read).collect();
-        let accounts = self.customers_by_id(gate, &ids).await?;
+        let mut known = Accounts {
+            by_id: self.customers_by_id(gate, &ids).await?,
+            by_email: BTreeMap::new(),
+        };
+        for email in writes.iter().filter_map(disputed_email) {
+            let holders = self.customers_by_email(gate, email).await?;
+            known.by_email.insert(email.to_owned(), holders);
+        }
+        let welcome = self.welcome();
         let jobs = writes.into_iter().map(|write| {
-            let job = customer_job(&write, &accounts);
+            let job = customer_job(&write, &known, welcome);
             (write, job)
         });
         Ok(requests("customers/batch", jobs))
@@ -548,6 +565,20 @@ impl Changes {
 
 // Planning: customers
 
+/// The call that gives an account that was made silently its customer's address.
+const ADDRESS: Step = Step(1);
+
+/// The call for an account that could not have that address.
+const DISPUTE: Step = Step(2);
+
+/// Accounts that were read for the writes of a plan.
+#[derive(Debug, Default)]
+struct Accounts {
+    by_id: BTreeMap<String, wire::Customer>,
+    /// Those that have an address which another account was refused.
+    by_email: BTreeMap<String, Vec<wire::Customer>>,
+}
+
 /// Returns the id of an account that has to be read before it is written.
 fn account_to_read(write: &Write) -> Option<String> {
     let Content::Customer(customer) = &write.content else {
@@ -557,44 +588,109 @@ fn account_to_read(write: &Write) -> Option<String> {
         Action::Create => None,
         Action::Update {
             external_id, changed, ..
-        } => customer::may_leave_copy(customer, Fields::Only(changed)).then(|| external_id.clone()),
+        } => {
+            let is_needed = match write.step {
+                ADDRESS => false,
+                DISPUTE => true,
+                _ => customer::may_leave_copy(customer, Fields::Only(changed)),
+            };
+            is_needed.then(|| external_id.clone())
+        }
         Action::Delete { external_id } => Some(external_id.clone()),
     }
 }
 
-fn customer_job(write: &Write, accounts: &BTreeMap<String, wire::Customer>) -> Job {
+/// Returns the address that the write's account was refused.
+fn disputed_email(write: &Write) -> Option<&str> {
+    match &write.content {
+        Content::Customer(customer) if write.step == DISPUTE => customer.email.as_deref(),
+        _ => None,
+    }
+}
+
+fn customer_job(write: &Write, known: &Accounts, welcome: Welcome) -> Job {
     let Content::Customer(customer) = &write.content else {
         return Job::refused("wrong_type", "this is no customer");
     };
     match &write.action {
-        Action::Create => Job::Create(
-            customer::create_body(customer, write.record),
-            Slot::Created { next: None },
-        ),
+        Action::Create => {
+            let is_addressed_later = welcome == Welcome::Silent && customer.email.is_some();
+            Job::Create(
+                customer::create_body(customer, write.record, welcome),
+                Slot::Created {
+                    next: is_addressed_later.then_some(ADDRESS),
+                },
+            )
+        }
         Action::Update {
             external_id, changed, ..
         } => {
-            let account = accounts.get(external_id);
-            update_customer(write, customer, external_id, changed, account)
+            let Ok(id) = external_id.parse::<u64>() else {
+                return Job::refused("wc_user_invalid_id", "Invalid user ID.");
+            };
+            match (write.step, &customer.email) {
+                (ADDRESS, Some(email)) => address(id, email),
+                (DISPUTE, Some(email)) => settle_dispute(write, id, email, known),
+                _ => update_customer(write, customer, id, changed, known.by_id.get(external_id)),
+            }
         }
-        Action::Delete { external_id } => delete_customer(external_id, accounts.get(external_id)),
+        Action::Delete { external_id } => delete_customer(external_id, known.by_id.get(external_id)),
     }
+}
+
+fn address(id: u64, email: &str) -> Job {
+    Job::Update(
+        Body::from_iter([("id".to_owned(), json!(id)), ("email".to_owned(), json!(email))]),
+        Slot::Addressed {
+            external_id: id.to_string(),
+        },
+    )
+}
+
+/// Gives up the account that was just made, where its customer has another one. Nobody knows of it and it has nothing
+/// but what we put there, so it is deleted for good; whatever is not plainly so stays. An account that has been there
+/// for longer never comes here: it may have orders.
+fn settle_dispute(write: &Write, id: u64, email: &str, known: &Accounts) -> Job {
+    let account = known.by_id.get(&id.to_string());
+    let has_email = account.is_some_and(|account| account.email.trim().eq_ignore_ascii_case(email));
+    if has_email {
+        // The refused request was a late second one.
+        return Job::Nothing(Slot::Done {
+            external_id: id.to_string(),
+            parts: Parts::new(),
+        });
+    }
+    let holders = known.by_email.get(email).map_or(&[][..], Vec::as_slice);
+    let is_ours = account.is_some_and(|account| {
+        customer::is_unaddressed(account, write.record) && account.role.as_str() == "customer"
+    });
+    let refusal = Refusal {
+        code: error::UNFIT_EMAIL.to_owned(),
+        message: "the e-mail address is another account's, or WooCommerce takes it for none".to_owned(),
+    };
+    if holders.is_empty() || !is_ours {
+        return Job::Nothing(Slot::Refused(refusal));
+    }
+    let holder = holders.first().filter(|_| holders.len() == 1);
+    Job::Delete(
+        id,
+        Slot::Yielded {
+            holder: holder.map(|holder| holder.id.to_string()),
+            refusal,
+        },
+    )
 }
 
 fn update_customer(
     write: &Write,
     customer: &Customer,
-    external_id: &str,
+    id: u64,
     changed: &BTreeSet<String>,
     account: Option<&wire::Customer>,
 ) -> Job {
-    let Ok(id) = external_id.parse::<u64>() else {
-        return Job::refused("wc_user_invalid_id", "Invalid user ID.");
-    };
     let copied = account.map_or(Copied::No, customer::copied);
     let mut body = customer::update_body(customer, write.record, Fields::Only(changed), copied);
-    let external_id = external_id.to_owned();
-    let parts = Parts::new();
+    let (external_id, parts) = (id.to_string(), Parts::new());
     if body.is_empty() {
         return Job::Nothing(Slot::Done { external_id, parts });
     }
@@ -772,6 +868,18 @@ fn outcome(slot: &Slot, lists: &mut Lists<'_>) -> Option<Outcome> {
         } => match written(lists.update.next()?)? {
             Ok(_) => applied(external_id, parts, *next),
             Err(error) => error.outcome(),
+        },
+        Slot::Addressed { external_id } => match written(lists.update.next()?)? {
+            Ok(_) => applied(external_id, &Parts::new(), None),
+            Err(error) if error.is_unfit_email() => applied(external_id, &Parts::new(), Some(DISPUTE)),
+            Err(error) => error.outcome(),
+        },
+        Slot::Yielded { holder, refusal } => match written(lists.delete.next()?)? {
+            Err(error) if !error.is_missing() => error.outcome(),
+            Ok(_) | Err(_) => Outcome::Taken {
+                external_id: holder.clone(),
+                refusal: refusal.clone(),
+            },
         },
         Slot::Trashed { external_id } => gone(external_id, written(lists.update.next()?)?),
         Slot::Deleted { external_id } => gone(external_id, written(lists.delete.next()?)?),

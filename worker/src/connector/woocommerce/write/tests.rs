@@ -43,11 +43,20 @@ fn projected(content: &Content) -> Content {
 
 /// Plans and sends writes against the store without HTTP, as the worker does with one.
 fn run(shop: &mut Shop, writes: Vec<Write>) -> Vec<(Write, Outcome)> {
-    let accounts: BTreeMap<String, wire::Customer> = shop
-        .customers
-        .keys()
-        .map(|id| (id.to_string(), shop.customer(*id)))
-        .collect();
+    let accounts = || shop.customers.keys().map(|id| shop.customer(*id));
+    let mut known = Accounts {
+        by_id: accounts()
+            .map(|account| (account.id.to_string(), account))
+            .collect(),
+        by_email: BTreeMap::new(),
+    };
+    for account in accounts() {
+        known
+            .by_email
+            .entry(account.email.to_lowercase())
+            .or_default()
+            .push(account);
+    }
     let current: BTreeMap<u64, Current> = shop
         .products
         .keys()
@@ -66,7 +75,7 @@ fn run(shop: &mut Shop, writes: Vec<Write>) -> Vec<(Write, Outcome)> {
         let job = if is_product {
             product_job(&write, &current, &settings())
         } else {
-            customer_job(&write, &accounts)
+            customer_job(&write, &known, Welcome::Silent)
         };
         (write, job)
     });
@@ -590,12 +599,67 @@ fn a_customer_without_an_address_to_write_to_gets_one_that_reaches_nobody() {
 
     let id = create(&mut shop, &content);
 
-    assert_eq!(
-        shop.customers[&id]["email"],
-        format!("{}@no-email.invalid", record(7))
-    );
+    assert_eq!(shop.customers[&id]["email"], customer::own_email(record(7)));
     assert_eq!(shop.customer_theirs(id).content.unwrap(), content);
     assert_eq!(shop.customer_theirs(id).marker, Some(record(7)));
+}
+
+#[test]
+fn an_account_is_made_silently_and_then_given_its_address() {
+    let mut shop = Shop::default();
+
+    let (sent, first) = run(&mut shop, vec![write(&Content::Customer(ann()), Action::Create)]).remove(0);
+    let Outcome::Applied {
+        external_id, next, ..
+    } = first
+    else {
+        panic!("{first:?}")
+    };
+    let id = external_id.parse().unwrap();
+    assert_eq!(next, Some(ADDRESS));
+    assert_eq!(shop.customers[&id]["email"], customer::own_email(record(7)));
+
+    let action = Action::Update {
+        external_id,
+        parts: Parts::new(),
+        changed: ["email".to_owned()].into(),
+    };
+    let second = run(
+        &mut shop,
+        vec![Write {
+            action,
+            step: ADDRESS,
+            ..sent
+        }],
+    )
+    .remove(0)
+    .1;
+    assert!(
+        matches!(second, Outcome::Applied { next: None, .. }),
+        "{second:?}"
+    );
+    assert_eq!(shop.customers[&id]["email"], "ann@example.com");
+}
+
+#[test]
+fn an_account_whose_customer_has_another_one_gives_way() {
+    let mut shop = Shop::default();
+    let old = create(&mut shop, &Content::Customer(ann()));
+    let other = Write {
+        record: record(8),
+        ..write(&Content::Customer(ann()), Action::Create)
+    };
+
+    let outcome = finish(&mut shop, other);
+
+    let Outcome::Taken { external_id, refusal } = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(
+        (external_id, refusal.code.as_str()),
+        (Some(old.to_string()), error::UNFIT_EMAIL)
+    );
+    assert_eq!(shop.customers.keys().copied().collect::<Vec<_>>(), [old]);
 }
 
 #[test]
