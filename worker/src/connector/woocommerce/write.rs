@@ -369,8 +369,9 @@ impl Update<'_> {
         }
         if !current.product.is_variable() {
             // What it was known by goes to a variation, which could not have the same SKU (facts/mapping-woocommerce.md
-            // §1); the price goes by itself, and a weight would be inherited.
+            // §1); the price goes by itself, and weight and measures would be inherited.
             body.insert("type".to_owned(), json!("variable"));
+            body.insert("dimensions".to_owned(), product::measures(None));
             for field in ["sku", "global_unique_id", "weight"] {
                 body.insert(field.to_owned(), json!(""));
             }
@@ -408,7 +409,7 @@ impl Update<'_> {
             let key = variant.key();
             let Some(variation) = variation else {
                 let mut body = self.whole_variation(variant, current);
-                body.retain(|_, value| value != "");
+                body.retain(|_, value| !product::is_blank(value));
                 changes.create.push((key, Value::Object(body)));
                 continue;
             };

@@ -1,6 +1,7 @@
 use lockstep_shared::connection::WeightUnit;
 use lockstep_shared::entity::{
-    Address, Attribute, Currency, Fields as Paths, Money, ProductKind, ProductStatus, Variant, fields_of,
+    Address, Attribute, Currency, Dimensions, Fields as Paths, Money, ProductKind, ProductStatus, Sale,
+    Variant, fields_of,
 };
 use lockstep_shared::id::{ItemId, RecordId};
 use proptest::prelude::*;
@@ -757,14 +758,28 @@ prop_compose! {
         barcode in optional("[0-9A-B-]{4,13}"),
         price in optional((0_i64..10_000_000, 0_u32..4)),
         weight in optional((0_i64..1_000_000, 0_u32..6)),
+        sale in optional((1_i64..100, optional(0_i64..2_000_000_000), optional(0_i64..2_000_000_000))),
+        measures in optional((0_i64..1_000_000, 0_i64..1_000_000, 0_u32..6)),
     ) -> Variant {
+        let price = price.map(|(cents, scale)| Money::new(Decimal::new(cents, scale), Currency::USD));
+        let sale = sale.zip(price).map(|((percent, from, until), price)| Sale {
+            price: price.amount * Decimal::new(percent, 2),
+            from: from.and_then(|secs| chrono::DateTime::from_timestamp(secs, 0)),
+            until: until.and_then(|secs| chrono::DateTime::from_timestamp(secs, 0)),
+        });
         Variant {
             attributes: Vec::new(),
             sku,
             // The fake has no two things with one code either; random ones of a product may be the same.
             barcode: barcode.filter(|code| code.contains('A')),
-            price: price.map(|(cents, scale)| Money::new(Decimal::new(cents, scale), Currency::USD)),
-            weight_kg: weight.map(|(grams, scale)| Decimal::new(grams, scale)), dimensions: None, sale: None, }
+            price,
+            weight_kg: weight.map(|(grams, scale)| Decimal::new(grams, scale)),
+            dimensions: measures.map(|(length, width, scale)| Dimensions {
+                length_cm: Some(Decimal::new(length, scale)), width_cm: Some(Decimal::new(width, scale)), height_cm: None,
+            }),
+            // Of a price of nothing there is no reduction.
+            sale: sale.filter(|sale| !sale.price.is_zero()),
+        }
     }
 }
 
@@ -781,6 +796,7 @@ prop_compose! {
         variants in prop::collection::vec(any_variant(), 1..5),
         options in prop::sample::subsequence(vec!["S", "M & L", "XL", "3 1/2", "x=y|z"], 5),
         is_variable in prop::bool::ANY,
+        tax_class in prop::sample::select(vec![None, Some("none"), Some("shipping"), Some("reduced-rate"), Some("standard")]),
     ) -> Option<Content> {
         let variants: Vec<Variant> = if is_variable {
             variants.into_iter().zip(options).map(|(variant, option)| {
@@ -790,7 +806,7 @@ prop_compose! {
         } else {
             variants.into_iter().take(1).collect()
         };
-        let product = Product { name, status, kind, tracks_stock, description, summary, variants, categories: Vec::new(), images: Vec::new(), tags: Vec::new(), tax_class: None, };
+        let product = Product { name, status, kind, tracks_stock, description, summary, variants, categories: Vec::new(), images: Vec::new(), tags: Vec::new(), tax_class: tax_class.map(str::to_owned), };
         Content::Product(product).canonical().ok()
     }
 }
