@@ -242,6 +242,17 @@ impl Store {
         shop.remove_customer(id);
     }
 
+    /// Makes a category as the shop's people would and returns its id.
+    ///
+    /// # Panics
+    /// When the API would refuse it.
+    pub fn insert_category(&self, category: Value) -> u64 {
+        let mut shop = self.lock_for_people();
+        Resource::Terms(attribute::Taxonomy::Categories)
+            .create(&mut shop, &object(category), now())
+            .expect("the category can be made")
+    }
+
     /// Makes a global attribute as the shop's people would and returns its id.
     ///
     /// # Panics

@@ -10,7 +10,7 @@ use super::auth::Params;
 use super::customer::Welcome;
 use super::error::Kind;
 use super::pull::Window;
-use super::{WooCommerce, customer, error, parsed, wire};
+use super::{WooCommerce, category, customer, error, parsed, wire};
 use crate::connector::{CallError, Gate, Purpose, Sighting, Theirs, Wanted};
 
 /// How far before the request's own time a thing in doubt is looked for: clocks differ.
@@ -20,11 +20,11 @@ const CLOCK_SLACK: TimeDelta = TimeDelta::seconds(60);
 const FEW_CALLS: usize = 5;
 
 /// Returns the parameters by which a product is read as it is stored: `context=view` would put paragraphs into its
-/// description (facts/mapping-woocommerce.md §1, «Text»). Of its meta only our marker is of use.
+/// description (facts/mapping-woocommerce.md §1, «Text»). Of its meta only our markers are of use.
 pub(super) fn product_view() -> Params {
     vec![
         ("context", "edit".to_owned()),
-        ("include_meta", wire::PRODUCT_MARKER.to_owned()),
+        ("include_meta", [wire::PRODUCT_MARKER, category::MARKER].join(",")),
         ("_fields", wire::PRODUCT_FIELDS.to_owned()),
     ]
 }

@@ -12,6 +12,7 @@ use lockstep_shared::id::RecordId;
 use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 
+use super::category;
 use super::text;
 use super::wire;
 use crate::connector::{Parts, Refusal, Theirs};
@@ -100,7 +101,7 @@ pub(super) fn read(
         description: Some(product.description.clone()),
         summary: Some(text::plain(&product.short_description)),
         variants,
-        categories: Vec::new(),
+        categories: product.paths.clone(),
         images: Vec::new(),
         tags: Vec::new(),
         tax_class: tax_class_of(product),
@@ -339,7 +340,7 @@ fn held(product: &Product, settings: &Settings) -> Result<Product, Invalid> {
         description: product.description.as_deref().map(text::stored_html),
         summary: product.summary.clone(),
         variants: variants.collect(),
-        categories: Vec::new(),
+        categories: category::project(&product.categories),
         images: Vec::new(),
         tags: Vec::new(),
         tax_class: product.tax_class.clone().filter(|class| class != "standard"),
@@ -427,7 +428,12 @@ fn is_altered(sku: &str) -> bool {
 // Writing
 
 /// Returns the body that creates a product; a variable one gets its variations by calls of their own.
-pub(super) fn create_body(product: &Product, record: RecordId, settings: &Settings) -> Body {
+pub(super) fn create_body(
+    product: &Product,
+    record: RecordId,
+    settings: &Settings,
+    mut categories: Body,
+) -> Body {
     let mut body = text_fields(product, Fields::All);
     if let (true, Some(variant)) = (product.is_simple(), product.variants.first()) {
         body.insert("type".to_owned(), json!("simple"));
@@ -441,8 +447,12 @@ pub(super) fn create_body(product: &Product, record: RecordId, settings: &Settin
     if product.tax_class.is_none() {
         body.remove("tax_status");
     }
-    let marker = json!([{"key": wire::PRODUCT_MARKER, "value": record.to_string()}]);
-    body.insert("meta_data".to_owned(), marker);
+    let mut meta = vec![json!({"key": wire::PRODUCT_MARKER, "value": record.to_string()})];
+    if let Some(Value::Array(mut more)) = categories.remove("meta_data") {
+        meta.append(&mut more);
+    }
+    body.append(&mut categories);
+    body.insert("meta_data".to_owned(), Value::Array(meta));
     body
 }
 

@@ -1,6 +1,6 @@
 //! Writing: which request carries what, and what its answer means for each write.
 //!
-//! Products and customers go into batches of any. A variable product takes further calls: its variations have a batch
+//! Products and customers go into batches of any. Categories that a product needs are made before it, level by level. A variable product takes further calls: its variations have a batch
 //! of their own, one per parent (facts/mapping-woocommerce.md §1).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,13 +8,15 @@ use std::time::Instant;
 
 use lockstep_shared::connection::Settings;
 use lockstep_shared::entity::{Content, Customer, PartKey, Product};
+use lockstep_shared::system::EntityType;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::category::{Missing, Tree};
 use super::customer::{Copied, Welcome};
 use super::error::{self, ItemError, Kind};
 use super::product::{Body, Fields};
-use super::{BATCH_LIMIT, SYSTEM, WooCommerce, customer, product, wire};
+use super::{BATCH_LIMIT, SYSTEM, WooCommerce, category, customer, product, wire};
 use crate::connector::{Action, CallError, Gate, Outcome, Parts, Refusal, Request, Step, Write};
 
 /// What [`WooCommerce::send_call`] needs to send a request and to read its answer.
@@ -36,12 +38,25 @@ enum Slot {
     /// Not sent: it is so already.
     Done { external_id: String, parts: Parts },
     /// The next of `create`.
-    Created { next: Option<Step> },
+    Created {
+        next: Option<Step>,
+        /// What the store makes of it, where that is known and something else.
+        held: Option<Value>,
+    },
     /// The next of `update`.
     Updated {
         external_id: String,
         parts: Parts,
         next: Option<Step>,
+        held: Option<Value>,
+    },
+    /// Some of `create`, by their places: categories that a product needs before it can be put into them. Of a request
+    /// that has one of these, all are.
+    Prepared {
+        external_id: String,
+        parts: Parts,
+        terms: Vec<usize>,
+        next: Step,
     },
     /// The next of `update`, which puts it into the trash.
     Trashed { external_id: String },
@@ -74,6 +89,13 @@ enum Job {
     Create(Body, Slot),
     Update(Body, Slot),
     Delete(u64, Slot),
+    /// Categories that have to be made before the product is written.
+    Prepare {
+        external_id: String,
+        parts: Parts,
+        missing: Vec<Missing>,
+        next: Step,
+    },
     /// A request of its own.
     Own {
         path: String,
@@ -110,8 +132,18 @@ impl WooCommerce {
         writes: Vec<Write>,
     ) -> Result<Vec<Request>, CallError> {
         let current = self.current(gate, &writes).await?;
+        let tree = if writes.iter().any(is_about_categories) {
+            self.categories(gate).await?
+        } else {
+            Tree::default()
+        };
+        let store = Store {
+            current: &current,
+            tree: &tree,
+            settings: &self.settings,
+        };
         let jobs = writes.into_iter().map(|write| {
-            let job = product_job(&write, &current, &self.settings);
+            let job = product_job(&write, store);
             (write, job)
         });
         Ok(requests("products/batch", jobs))
@@ -208,6 +240,13 @@ impl WooCommerce {
 
 // Planning: products
 
+/// The first call for a product's variations. Those before it make categories, one level of the tree each, and then the
+/// product itself.
+const VARIATIONS: Step = Step(16);
+
+/// The last call before it, which can't be one more for categories.
+const LAST_PREPARATION: Step = Step(15);
+
 /// Returns the product that an update can't be planned for without a look at it.
 fn needs_current(write: &Write) -> Option<(&Product, &String, &Parts)> {
     let (
@@ -225,11 +264,21 @@ fn needs_current(write: &Write) -> Option<(&Product, &String, &Parts)> {
     let touches_them = changed.iter().any(|path| {
         path.starts_with("variants/") || matches!(path.as_str(), "kind" | "tracks_stock" | "status")
     });
-    (has_variations && (touches_them || write.step > Step::default())).then_some((
-        product,
-        external_id,
-        parts,
-    ))
+    let needs_variations = has_variations && (touches_them || write.step > Step::default());
+    (needs_variations || is_about_categories(write)).then_some((product, external_id, parts))
+}
+
+/// Says whether a write needs the tree of categories: it goes into some, or out of some.
+fn is_about_categories(write: &Write) -> bool {
+    let Content::Product(product) = &write.content else {
+        return false;
+    };
+    match &write.action {
+        _ if write.step >= VARIATIONS => false,
+        Action::Create => !product.categories.is_empty(),
+        Action::Update { changed, .. } => changed.contains("categories"),
+        Action::Delete { .. } => false,
+    }
 }
 
 fn has_all(product: &Product, current: &Current) -> bool {
@@ -240,23 +289,86 @@ fn has_all(product: &Product, current: &Current) -> bool {
         .all(|variant| keys.contains(&variant.key()))
 }
 
-fn product_job(write: &Write, current: &BTreeMap<u64, Current>, settings: &Settings) -> Job {
+/// What is known of the store when products are planned.
+#[derive(Clone, Copy, Debug)]
+struct Store<'a> {
+    current: &'a BTreeMap<u64, Current>,
+    tree: &'a Tree,
+    settings: &'a Settings,
+}
+
+/// The categories of a product that is written.
+enum Placing {
+    /// All are there.
+    Known(BTreeSet<u64>),
+    /// The outermost that are missing: those inside them need their ids.
+    Missing(BTreeSet<Missing>),
+}
+
+fn placing(product: &Product, tree: &Tree) -> Placing {
+    let (mut known, mut missing) = (BTreeSet::new(), BTreeSet::new());
+    for path in &product.categories {
+        match tree.find(path) {
+            Ok(id) => known.insert(id),
+            Err(name) => missing.insert(name),
+        };
+    }
+    if missing.is_empty() {
+        Placing::Known(known)
+    } else {
+        Placing::Missing(missing)
+    }
+}
+
+fn product_job(write: &Write, store: Store<'_>) -> Job {
     let Content::Product(product) = &write.content else {
         return Job::refused("wrong_type", "this is no product");
     };
-    match &write.action {
-        Action::Create if write.step == Step::default() => {
-            let next = (!product.is_simple()).then_some(Step(1));
-            Job::Create(
-                product::create_body(product, write.record, settings),
-                Slot::Created { next },
-            )
+    let (external_id, parts) = match &write.action {
+        Action::Create => (String::new(), Parts::new()),
+        Action::Update {
+            external_id, parts, ..
+        } => (external_id.clone(), parts.clone()),
+        Action::Delete { external_id } => return trash(external_id),
+    };
+    let mut categories = Body::new();
+    let mut held = None;
+    if is_about_categories(write) {
+        match placing(product, store.tree) {
+            Placing::Missing(_) if write.step >= LAST_PREPARATION => {
+                return Job::refused(
+                    "categories_missing",
+                    "the product's categories can't be made: they are too many, or vanish again",
+                );
+            }
+            Placing::Missing(missing) => {
+                return Job::Prepare {
+                    external_id,
+                    parts,
+                    missing: missing.into_iter().take(BATCH_LIMIT).collect(),
+                    next: Step(write.step.0 + 1),
+                };
+            }
+            Placing::Known(ids) => {
+                let id = external_id.parse().unwrap_or_default();
+                let current = store.current.get(&id).map(|current| &current.product);
+                categories = category::body(&ids, current, store.settings);
+                held = respelt(product, store.tree.spelt(&ids));
+            }
         }
-        Action::Create => Job::refused(
+    }
+    match &write.action {
+        Action::Create if write.step < VARIATIONS => Job::Create(
+            product::create_body(product, write.record, store.settings, categories),
+            Slot::Created {
+                next: (!product.is_simple()).then_some(VARIATIONS),
+                held,
+            },
+        ),
+        Action::Create | Action::Delete { .. } => Job::refused(
             "no_parent",
             "variations can only be added to a product that is known",
         ),
-        Action::Delete { external_id } => trash(external_id),
         Action::Update {
             external_id,
             parts,
@@ -271,17 +383,28 @@ fn product_job(write: &Write, current: &BTreeMap<u64, Current>, settings: &Setti
                 fields: Fields::Only(changed),
                 parts,
                 step: write.step,
-                settings,
+                categories: &categories,
+                held: held.as_ref(),
+                settings: store.settings,
             };
             if needs_current(write).is_some() {
-                current
-                    .get(&id)
-                    .map_or_else(Job::missing, |current| update.with_current(current, changed))
+                let current = store.current.get(&id);
+                current.map_or_else(Job::missing, |current| update.with_current(current, changed))
             } else {
                 update.alone(parts)
             }
         }
     }
+}
+
+/// Returns the product with its categories as the store spells them, where it spells them otherwise.
+fn respelt(product: &Product, categories: Vec<Vec<String>>) -> Option<Value> {
+    let held = Product {
+        categories,
+        ..product.clone()
+    };
+    let held = Content::Product(held).canonical().ok()?;
+    (held != Content::Product(product.clone())).then(|| held.to_json())
 }
 
 /// A `delete` in a batch is for good; the status `trash` is not (facts/mapping-woocommerce.md §1, «Status»).
@@ -309,6 +432,9 @@ struct Update<'a> {
     /// The variations that were known before.
     parts: &'a Parts,
     step: Step,
+    /// The fields that put it into categories.
+    categories: &'a Body,
+    held: Option<&'a Value>,
     settings: &'a Settings,
 }
 
@@ -316,6 +442,7 @@ impl Update<'_> {
     /// Plans what needs no look at the product: all of a simple one, the texts of a variable one.
     fn alone(self, parts: &Parts) -> Job {
         let mut body = product::text_fields(self.product, self.fields);
+        body.append(&mut self.categories.clone());
         let only = self
             .product
             .variants
@@ -348,12 +475,12 @@ impl Update<'_> {
             (true | false, _) => {}
         }
         let changes = self.variations(current, paths);
-        if self.step == Step::default() {
+        if self.step < VARIATIONS {
             let body = self.parent(current);
             // What comes back from the trash comes without its variations.
             let is_followed = !is_variable || current.product.is_trashed() || !changes.is_empty();
             if !body.is_empty() {
-                return self.update(body, changes.parts, is_followed.then_some(Step(1)));
+                return self.update(body, changes.parts, is_followed.then_some(VARIATIONS));
             }
         }
         changes.into_job(self)
@@ -362,6 +489,7 @@ impl Update<'_> {
     /// Returns what changes in the parent of variations.
     fn parent(self, current: &Current) -> Body {
         let mut body = product::text_fields(self.product, self.fields);
+        body.append(&mut self.categories.clone());
         let present = &current.product.attributes;
         if !product::has_options(present, self.product) {
             let attributes = product::with_options(present, self.product);
@@ -397,6 +525,7 @@ impl Update<'_> {
                 external_id,
                 parts,
                 next,
+                held: self.held.cloned(),
             },
         )
     }
@@ -441,7 +570,7 @@ impl Update<'_> {
     /// Says whether a variation of ours is no variant any more. Only the first step is told what changes; those that
     /// follow know it by the parts. A variation that is neither is the shop's own.
     fn has_lost(self, key: &PartKey) -> bool {
-        self.step > Step::default() && self.parts.contains_key(key)
+        self.step >= VARIATIONS && self.parts.contains_key(key)
     }
 
     fn whole_variation(self, variant: &lockstep_shared::entity::Variant, current: &Current) -> Body {
@@ -545,6 +674,10 @@ impl Changes {
                 parts: self.parts,
             });
         }
+        let next = match update.step {
+            step if step < VARIATIONS => VARIATIONS,
+            step => Step(step.0.saturating_add(1)),
+        };
         let is_more = self.create.len() + self.update.len() > BATCH_LIMIT;
         self.create.truncate(BATCH_LIMIT);
         self.update.truncate(BATCH_LIMIT - self.create.len());
@@ -553,7 +686,7 @@ impl Changes {
             parts: self.parts,
             created,
             updated: self.update.len(),
-            next: is_more.then_some(Step(update.step.0.saturating_add(1))),
+            next: is_more.then_some(next),
             external_id,
         };
         Job::Own {
@@ -620,6 +753,7 @@ fn customer_job(write: &Write, known: &Accounts, welcome: Welcome) -> Job {
                 customer::create_body(customer, write.record, welcome),
                 Slot::Created {
                     next: is_addressed_later.then_some(ADDRESS),
+                    held: None,
                 },
             )
         }
@@ -702,6 +836,7 @@ fn update_customer(
             external_id,
             parts,
             next: None,
+            held: None,
         },
     )
 }
@@ -750,10 +885,42 @@ impl Batch {
     }
 }
 
+/// Categories that are being put together: each is made once, whichever products need it. A second one would be
+/// refused all the same (facts/mapping-woocommerce.md §1, «Categories»).
+#[derive(Debug, Default)]
+struct Preparation {
+    writes: Vec<Write>,
+    slots: Vec<Slot>,
+    places: BTreeMap<(u64, String), usize>,
+    create: Vec<Value>,
+}
+
+impl Preparation {
+    const PATH: &str = "products/categories/batch";
+
+    fn has_room(&self, missing: &[Missing]) -> bool {
+        self.writes.len() < BATCH_LIMIT && self.create.len() + missing.len() <= BATCH_LIMIT
+    }
+
+    fn place(&mut self, missing: &Missing) -> usize {
+        let place = self.create.len();
+        *self.places.entry(missing.key()).or_insert_with(|| {
+            self.create.push(missing.body());
+            place
+        })
+    }
+
+    fn into_request(self) -> Request {
+        let body = batch_body(self.create, Vec::new(), Vec::new());
+        request(self.writes, Some(Self::PATH.to_owned()), body, self.slots)
+    }
+}
+
 /// Puts every write into exactly one request. What need not be sent shares one that is not.
 fn requests(path: &str, jobs: impl Iterator<Item = (Write, Job)>) -> Vec<Request> {
     let (mut requests, mut own) = (Vec::new(), Vec::new());
     let (mut batch, mut unsent) = (Batch::default(), Batch::default());
+    let mut preparation = Preparation::default();
     for (write, job) in jobs {
         if batch.writes.len() == BATCH_LIMIT {
             requests.push(std::mem::take(&mut batch).into_request(path));
@@ -772,11 +939,32 @@ fn requests(path: &str, jobs: impl Iterator<Item = (Write, Job)>) -> Vec<Request
                 batch.delete.push(json!(id));
                 batch.push(write, slot);
             }
+            Job::Prepare {
+                external_id,
+                parts,
+                missing,
+                next,
+            } => {
+                if !preparation.has_room(&missing) {
+                    requests.push(std::mem::take(&mut preparation).into_request());
+                }
+                let terms = missing.iter().map(|missing| preparation.place(missing)).collect();
+                preparation.writes.push(write);
+                preparation.slots.push(Slot::Prepared {
+                    external_id,
+                    parts,
+                    terms,
+                    next,
+                });
+            }
             Job::Own { path, body, slot } => own.push(request(vec![write], Some(path), body, vec![slot])),
         }
     }
     if !batch.writes.is_empty() {
         requests.push(batch.into_request(path));
+    }
+    if !preparation.writes.is_empty() {
+        requests.push(preparation.into_request());
     }
     requests.append(&mut own);
     if !unsent.writes.is_empty() {
@@ -809,6 +997,14 @@ fn batch_body(create: Vec<Value>, update: Vec<Value>, delete: Vec<Value>) -> Val
 /// that has more or fewer says nothing for sure.
 fn outcomes(slots: &[Slot], answer: &Value) -> Result<Vec<Outcome>, CallError> {
     let mut lists = Lists::of(answer);
+    if slots.iter().any(|slot| matches!(slot, Slot::Prepared { .. })) {
+        let terms = lists.create.as_slice();
+        let outcomes = slots
+            .iter()
+            .map(|slot| prepared(slot, terms))
+            .collect::<Option<_>>();
+        return outcomes.ok_or_else(|| error::unwell("its answer does not match the request", Kind::Write));
+    }
     let outcomes = slots
         .iter()
         .map(|slot| outcome(slot, &mut lists))
@@ -847,6 +1043,33 @@ impl<'a> Lists<'a> {
     }
 }
 
+/// Reads what became of the categories that a product needs. One that is there already is as good; where it is, the
+/// next call finds out.
+fn prepared(slot: &Slot, terms: &[Value]) -> Option<Outcome> {
+    let Slot::Prepared {
+        external_id,
+        parts,
+        terms: places,
+        next,
+    } = slot
+    else {
+        return None;
+    };
+    for place in places {
+        match written(terms.get(*place)?)? {
+            Ok(_) => {}
+            Err(error) if error.refusal.code == "term_exists" => {}
+            Err(error) => return Some(error.outcome()),
+        }
+    }
+    Some(Outcome::Applied {
+        external_id: external_id.clone(),
+        parts: parts.clone(),
+        next: Some(*next),
+        held: None,
+    })
+}
+
 /// Reads the outcome of one write; `None` where the answer has none.
 fn outcome(slot: &Slot, lists: &mut Lists<'_>) -> Option<Outcome> {
     let applied = |external_id: &str, parts: &Parts, next: Option<Step>| Outcome::Applied {
@@ -858,16 +1081,18 @@ fn outcome(slot: &Slot, lists: &mut Lists<'_>) -> Option<Outcome> {
     Some(match slot {
         Slot::Refused(refusal) => Outcome::Rejected(refusal.clone()),
         Slot::Done { external_id, parts } => applied(external_id, parts, None),
-        Slot::Created { next } => match written(lists.create.next()?)? {
-            Ok(id) => applied(&id, &Parts::new(), *next),
+        Slot::Prepared { .. } => return None,
+        Slot::Created { next, held } => match written(lists.create.next()?)? {
+            Ok(id) => holding(applied(&id, &Parts::new(), *next), held.as_ref()),
             Err(error) => error.outcome(),
         },
         Slot::Updated {
             external_id,
             parts,
             next,
+            held,
         } => match written(lists.update.next()?)? {
-            Ok(_) => applied(external_id, parts, *next),
+            Ok(_) => holding(applied(external_id, parts, *next), held.as_ref()),
             Err(error) => error.outcome(),
         },
         Slot::Addressed { external_id } => match written(lists.update.next()?)? {
@@ -913,6 +1138,24 @@ fn outcome(slot: &Slot, lists: &mut Lists<'_>) -> Option<Outcome> {
             }
         }
     })
+}
+
+/// Adds what the store holds of a thing that is all there.
+fn holding(outcome: Outcome, content: Option<&Value>) -> Outcome {
+    match outcome {
+        Outcome::Applied {
+            external_id,
+            parts,
+            next: None,
+            held: None,
+        } => Outcome::Applied {
+            external_id,
+            parts,
+            next: None,
+            held: content.and_then(|json| Content::parse(EntityType::Products, json.clone()).ok()),
+        },
+        other => other,
+    }
 }
 
 /// Reads the id of a written item, or why it was not written; `None` where the answer says neither.

@@ -74,7 +74,7 @@ fn run(shop: &mut Shop, writes: Vec<Write>) -> Vec<(Write, Outcome)> {
     };
     let jobs = writes.into_iter().map(|write| {
         let job = if is_product {
-            product_job(&write, &current, &settings())
+            product_job(&write, store(&current, &Tree::default(), &settings()))
         } else {
             customer_job(&write, &known, Welcome::Silent)
         };
@@ -189,8 +189,70 @@ fn shirt(variants: Vec<Variant>) -> Content {
     projected(&Content::Product(product).canonical().unwrap())
 }
 
+fn store<'a>(current: &'a BTreeMap<u64, Current>, tree: &'a Tree, settings: &'a Settings) -> Store<'a> {
+    Store {
+        current,
+        tree,
+        settings,
+    }
+}
+
+#[test]
+fn products_that_need_a_category_have_it_made_once_and_before_them() {
+    let placed = |path: &[&str]| {
+        let mut content = shirt(vec![variant(&[], "S-1")]);
+        if let Content::Product(product) = &mut content {
+            product.categories = vec![path.iter().map(|name| (*name).to_owned()).collect()];
+        }
+        write(&content, Action::Create)
+    };
+    let tree = serde_json::from_value(json!([{"id": 16, "name": "Clothing", "slug": "c", "parent": 0}]));
+    let tree = Tree::new(tree.unwrap());
+    let (current, settings) = (BTreeMap::new(), settings());
+    let writes = [
+        placed(&["Clothing", "Hats"]),
+        placed(&["clothing", "HATS", "Caps"]),
+        placed(&["Music"]),
+        placed(&["Clothing"]),
+    ];
+    let jobs = writes.into_iter().map(|write| {
+        let job = product_job(&write, store(&current, &tree, &settings));
+        (write, job)
+    });
+
+    let requests = requests("products/batch", jobs);
+
+    let calls: Vec<Call> = requests
+        .iter()
+        .map(|request| serde_json::from_value(request.call.clone()).unwrap())
+        .collect();
+    assert_eq!(calls.len(), 2);
+    assert_eq!(calls[0].body["create"][0]["categories"], json!([{"id": 16}]));
+    assert_eq!(calls[1].path.as_deref(), Some("products/categories/batch"));
+    assert_eq!(
+        calls[1].body,
+        json!({"create": [{"name": "Hats", "parent": 16}, {"name": "Music"}]})
+    );
+    let exists = json!({"create": [
+        {"id": 0, "error": {"code": "term_exists", "message": "", "data": {"status": 400, "resource_id": 17}}},
+        {"id": 0, "error": {"code": "no", "message": "", "data": {"status": 400}}},
+    ]});
+    let outcomes = outcomes(&calls[1].slots, &exists).unwrap();
+    assert!(
+        matches!(&outcomes[0], Outcome::Applied { external_id, next: Some(Step(1)), .. } if external_id.is_empty())
+    );
+    assert!(matches!(
+        outcomes[1],
+        Outcome::Applied {
+            next: Some(Step(1)),
+            ..
+        }
+    ));
+    assert!(matches!(outcomes[2], Outcome::Rejected(_)));
+}
+
 fn call_of(write: Write, current: &BTreeMap<u64, Current>) -> Value {
-    let job = product_job(&write, current, &settings());
+    let job = product_job(&write, store(current, &Tree::default(), &settings()));
     requests("products/batch", std::iter::once((write, job)))
         .remove(0)
         .call
@@ -226,7 +288,7 @@ fn a_variable_product_is_created_first_and_its_variations_next() {
     let (_, first) = run(&mut shop, vec![write(&content, Action::Create)])
         .pop()
         .unwrap();
-    assert!(matches!(&first, Outcome::Applied { next: Some(Step(1)), parts, .. } if parts.is_empty()));
+    assert!(matches!(&first, Outcome::Applied { next: Some(VARIATIONS), parts, .. } if parts.is_empty()));
 
     let id = create(&mut Shop::default(), &content);
     let mut shop = Shop::default();
@@ -252,7 +314,7 @@ fn a_step_that_had_no_answer_is_not_done_twice() {
     };
 
     let again = Write {
-        step: Step(1),
+        step: VARIATIONS,
         ..write(&content, action)
     };
     let outcome = finish(&mut shop, again);
@@ -534,7 +596,7 @@ fn a_batch_holds_no_more_than_it_may() {
         .map(|i| write(&shirt(vec![variant(&[], &format!("S-{i}"))]), Action::Create))
         .collect();
     let jobs = writes.into_iter().map(|write| {
-        let job = product_job(&write, &BTreeMap::new(), &settings());
+        let job = product_job(&write, store(&BTreeMap::new(), &Tree::default(), &settings()));
         (write, job)
     });
 
@@ -548,7 +610,11 @@ fn a_batch_holds_no_more_than_it_may() {
 
 #[test]
 fn an_answer_that_does_not_match_leaves_everything_in_doubt() {
-    let slots = [Slot::Created { next: None }, Slot::Created { next: None }];
+    let created = || Slot::Created {
+        next: None,
+        held: None,
+    };
+    let slots = [created(), created()];
 
     for answer in [
         json!({"create": [{"id": 1}]}),
