@@ -268,6 +268,19 @@ impl Odoo {
             EntityType::Inventory => "product.product",
             EntityType::Payments => "account.payment",
         };
+        self.names(gate, model, ids).await
+    }
+
+    /// Reads the external ids of one model's records.
+    pub(super) async fn names(
+        &self,
+        gate: &dyn Gate,
+        model: &'static str,
+        ids: &BTreeSet<i64>,
+    ) -> Result<BTreeMap<i64, String>, Failure> {
+        if ids.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         let call = Call::new(model, "get_external_id").ids(ids.iter().copied().collect());
         let answer: BTreeMap<String, String> = serde_json::from_value(self.rpc.read(gate, &call).await?)
             .map_err(|error| Failure::unreadable(&error))?;

@@ -76,6 +76,11 @@ pub(super) fn attribute_value(attribute: &str, option: &str) -> String {
     ))
 }
 
+/// Names a category by its path, as it is spelt when the category is made.
+pub(super) fn category(path: &[String]) -> String {
+    whole(&format!("category_{}", hash(&path.join("\u{1f}"))))
+}
+
 fn whole(name: &str) -> String {
     format!("{MODULE}.{name}")
 }
