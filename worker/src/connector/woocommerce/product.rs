@@ -150,7 +150,7 @@ fn only_variant(product: &wire::Product, settings: &Settings, errors: &mut Vec<F
         sale: sale_of(&product.sale, price, 0, errors),
         price,
         weight_kg: weight_of(&product.weight, settings, 0, errors),
-        dimensions: dimensions_of(&product.dimensions, 0, errors),
+        dimensions: Some(dimensions_of(&product.dimensions, 0, errors)),
     }
 }
 
@@ -173,7 +173,7 @@ fn variant_of(
         sale: sale_of(&variation.sale, price, position, errors),
         price,
         weight_kg: weight_of(&variation.weight, settings, position, errors),
-        dimensions: dimensions_of(&variation.dimensions, position, errors),
+        dimensions: Some(dimensions_of(&variation.dimensions, position, errors)),
     }
 }
 
@@ -227,18 +227,14 @@ fn sale_of(
 }
 
 /// Measures are taken for centimetres: a connection has no setting for the shop's unit, and no answer tells it.
-fn dimensions_of(
-    dimensions: &wire::Dimensions,
-    position: usize,
-    errors: &mut Vec<FieldError>,
-) -> Option<Dimensions> {
+fn dimensions_of(dimensions: &wire::Dimensions, position: usize, errors: &mut Vec<FieldError>) -> Dimensions {
     let path = format!("variants/{position}/dimensions");
     let mut measure = |text: &str| decimal(text, &path, errors).map(|length| length.round_dp(MEASURE_DIGITS));
-    Some(Dimensions {
+    Dimensions {
         length_cm: measure(&dimensions.length),
         width_cm: measure(&dimensions.width),
         height_cm: measure(&dimensions.height),
-    })
+    }
 }
 
 fn weight_of(

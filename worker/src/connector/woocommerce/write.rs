@@ -65,6 +65,11 @@ enum Slot {
     /// The next of `update`, which gives an account that was made silently its customer's address. Where that can't be
     /// had, the next step finds out why.
     Addressed { external_id: String },
+    /// Not sent: the account that was made for a customer who has one already is gone by now.
+    Gone {
+        holder: Option<String>,
+        refusal: Refusal,
+    },
     /// The next of `delete`: an account that was made for a customer who has one already, in place of which that one is
     /// to be taken.
     Yielded {
@@ -803,17 +808,15 @@ fn settle_dispute(write: &Write, id: u64, email: &str, known: &Accounts) -> Job 
         code: error::UNFIT_EMAIL.to_owned(),
         message: "the e-mail address is another account's, or WooCommerce takes it for none".to_owned(),
     };
+    let holder = holders.first().filter(|_| holders.len() == 1);
+    let holder = holder.map(|holder| holder.id.to_string());
+    if account.is_none() && !holders.is_empty() {
+        return Job::Nothing(Slot::Gone { holder, refusal });
+    }
     if holders.is_empty() || !is_ours {
         return Job::Nothing(Slot::Refused(refusal));
     }
-    let holder = holders.first().filter(|_| holders.len() == 1);
-    Job::Delete(
-        id,
-        Slot::Yielded {
-            holder: holder.map(|holder| holder.id.to_string()),
-            refusal,
-        },
-    )
+    Job::Delete(id, Slot::Yielded { holder, refusal })
 }
 
 fn update_customer(
@@ -1094,6 +1097,10 @@ fn outcome(slot: &Slot, lists: &mut Lists<'_>) -> Option<Outcome> {
         } => match written(lists.update.next()?)? {
             Ok(_) => holding(applied(external_id, parts, *next), held.as_ref()),
             Err(error) => error.outcome(),
+        },
+        Slot::Gone { holder, refusal } => Outcome::Taken {
+            external_id: holder.clone(),
+            refusal: refusal.clone(),
         },
         Slot::Addressed { external_id } => match written(lists.update.next()?)? {
             Ok(_) => applied(external_id, &Parts::new(), None),

@@ -727,6 +727,20 @@ fn an_account_whose_customer_has_another_one_gives_way() {
         (Some(old.to_string()), error::UNFIT_EMAIL)
     );
     assert_eq!(shop.customers.keys().copied().collect::<Vec<_>>(), [old]);
+
+    // The answer was lost, and the last step is done once more.
+    let action = Action::Update {
+        external_id: (old + 1).to_string(),
+        parts: Parts::new(),
+        changed: ["email".to_owned()].into(),
+    };
+    let again = Write {
+        record: record(8),
+        step: DISPUTE,
+        ..write(&Content::Customer(ann()), action)
+    };
+    let outcome = run(&mut shop, vec![again]).remove(0).1;
+    assert!(matches!(outcome, Outcome::Taken { external_id: Some(id), .. } if id == old.to_string()));
 }
 
 #[test]
