@@ -61,7 +61,7 @@ impl Tree {
         for id in rows.keys().copied() {
             let path = path_of(&rows, id);
             if path.is_empty() {
-                tree.all = Some(id);
+                tree.all.get_or_insert(id);
                 continue;
             }
             tree.by_path.entry(lower(&path)).or_insert(id);
@@ -123,7 +123,7 @@ fn path_of(rows: &BTreeMap<i64, CategoryRow>, id: i64) -> Path {
         path.push(clean_line(row.name.as_deref().unwrap_or_default()));
         next = row.parent_id.as_ref().map(|parent| parent.0);
     }
-    if path.last().is_some_and(|outermost| outermost == ALL) {
+    while path.last().is_some_and(|outermost| outermost == ALL) {
         path.pop();
     }
     path.reverse();
@@ -136,9 +136,11 @@ fn lower(path: &[String]) -> Path {
 
 /// Picks the category that is held of a record's; they are in order.
 pub(super) fn held(categories: &[Path]) -> Vec<Path> {
-    let without_all = categories.iter().map(|path| match path.as_slice() {
-        [outermost, rest @ ..] if outermost == ALL => rest.to_vec(),
-        path => path.to_vec(),
+    let without_all = categories.iter().map(|path| {
+        path.iter()
+            .skip_while(|name| *name == ALL)
+            .cloned()
+            .collect::<Path>()
     });
     let mut held: Option<Path> = None;
     for path in without_all.filter(|path| !path.is_empty()) {
@@ -210,6 +212,7 @@ mod tests {
 
         assert_eq!(held(&paths), [path(&["B", "x"])]);
         assert_eq!(held(&[path(&["All", "A"])]), [path(&["A"])]);
+        assert_eq!(held(&[path(&["All", "All", "A"])]), [path(&["A"])]);
         assert_eq!(held(&[path(&["All"])]), Vec::<Path>::new());
     }
 }
