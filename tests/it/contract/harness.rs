@@ -363,7 +363,8 @@ fn take(request: Request, outcomes: Vec<Outcome>, fates: &mut BTreeMap<RecordId,
     groups.into_iter().filter(|group| !group.is_empty()).collect()
 }
 
-/// The next step of a write: a thing that has an id is changed in all its fields, one that has none is still made.
+/// The next step of a write, as the worker makes it: a change stays one of the same fields, a thing that was just made is
+/// changed in all its fields, and one that has no id is still made.
 pub fn continued(write: Write, external_id: String, parts: Parts, step: Step) -> Write {
     let known = match &write.action {
         Action::Update {
@@ -381,7 +382,10 @@ pub fn continued(write: Write, external_id: String, parts: Parts, step: Step) ->
     }
     let mut all_parts = known.1;
     all_parts.extend(parts);
-    let changed = fields_of(&write.content).0.into_keys().collect();
+    let changed = match write.action {
+        Action::Update { changed, .. } => changed,
+        Action::Create | Action::Delete { .. } => fields_of(&write.content).0.into_keys().collect(),
+    };
     Write {
         action: Action::Update {
             external_id: id,

@@ -9,8 +9,8 @@ use lockstep_tests::stack::eventually;
 use lockstep_worker::connector::{Cursor, Outcome, Purpose, Sighting, Write};
 use serde_json::json;
 
-use super::content::{CARRIED, plain, product_of, shirt, usd};
-use super::harness::{Fate, Harness, create, wanted};
+use super::content::{CARRIED, changed, composed, plain, product_of, shirt, usd};
+use super::harness::{Fate, Harness, create, update, wanted};
 use super::subject::{Office, Subject};
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -189,7 +189,120 @@ async fn a_price_extra_that_people_change_is_seen_by_the_next_pull<const MAJOR: 
     assert_eq!(pulled.find(&placed.external_id).content, Ok(expected));
 }
 
+/// Categories are made once each, from the outermost inwards, and those that are there are used.
+async fn products_go_into_a_category_that_is_made_for_them<const MAJOR: u32>() {
+    let harness = Harness::<Office<MAJOR>>::start().await;
+    let entity = EntityType::Products;
+    let erp = &harness.subject.erp;
+    let before = erp.records("product.category").len();
+    let furniture = erp.insert("product.category", json!({"name": "Furniture"}));
+    let placed_in = |number: usize, categories: serde_json::Value| {
+        let content = changed(&composed(entity, number), |json| json["categories"] = categories);
+        create(&harness.connector.project(&content))
+    };
+    let writes = [
+        placed_in(1, json!([["Furniture", "Office", "Desks"]])),
+        placed_in(2, json!([["Furniture", "Office"], ["Sale"]])),
+        placed_in(3, json!([["Goods"]])),
+        placed_in(4, json!([])),
+    ];
+
+    let fates = harness.push(entity, writes.to_vec()).await;
+
+    for write in &writes {
+        harness
+            .assert_holds(write, &fates[&write.record].clone().placed())
+            .await;
+    }
+    let after = erp.records("product.category");
+    assert_eq!(after.len(), before + 3, "{after:?}");
+    let office = after
+        .iter()
+        .find(|row| row["name"] == "Office")
+        .expect("it is made");
+    assert_eq!(
+        office["parent_id"].as_i64().or(office["parent_id"][0].as_i64()),
+        Some(furniture)
+    );
+    let to = changed(&writes[1].content, |json| {
+        json["categories"] = json!([["Furniture"]])
+    });
+    let placed = fates[&writes[1].record].clone().placed();
+    let moved = update(writes[1].record, &placed, &writes[1].content, &to);
+    harness.write(&moved).await;
+    harness.assert_holds(&moved, &placed).await;
+    let bare = changed(&to, |json| json["categories"] = json!([]));
+    let out = update(writes[1].record, &placed, &to, &bare);
+    if MAJOR >= 19 {
+        harness.write(&out).await;
+        harness.assert_holds(&out, &placed).await;
+    }
+}
+
+/// A category that its people renamed is another one now, and is not renamed back.
+async fn a_category_that_was_renamed_keeps_its_name<const MAJOR: u32>() {
+    let harness = Harness::<Office<MAJOR>>::start().await;
+    let entity = EntityType::Products;
+    let erp = &harness.subject.erp;
+    let placed_in = |number: usize| {
+        create(&changed(&plain(entity, number), |json| {
+            json["categories"] = json!([["Desks"]])
+        }))
+    };
+    harness.write(&placed_in(1)).await;
+    let desks = erp
+        .records("product.category")
+        .into_iter()
+        .find(|row| row["name"] == "Desks");
+    let id = desks.expect("it is made")["id"].as_i64().expect("an id");
+    erp.update("product.category", id, json!({"name": "Tables"}));
+
+    let write = placed_in(2);
+    let placed = harness.write(&write).await;
+
+    harness.assert_holds(&write, &placed).await;
+    let names: Vec<String> = erp
+        .records("product.category")
+        .iter()
+        .map(|row| row["name"].as_str().expect("a name").to_owned())
+        .collect();
+    assert!(
+        names.contains(&"Tables".to_owned()) && names.contains(&"Desks".to_owned()),
+        "{names:?}"
+    );
+}
+
+/// One that is not in use would be refused.
+async fn a_customer_is_written_to_in_a_language_in_use<const MAJOR: u32>() {
+    let harness = Harness::<Office<MAJOR>>::start().await;
+    let entity = EntityType::Customers;
+    harness
+        .subject
+        .erp
+        .insert("res.lang", json!({"name": "German", "code": "de_DE"}));
+    // The tables are read before anything is compared.
+    harness.pull(entity, &Cursor::default()).await;
+    for (language, held) in [("de_CH", Some("de_DE")), ("fr", None), ("en-us", Some("en_US"))] {
+        let content = changed(&composed(entity, 1), |json| {
+            json["email"] = json!(format!("{language}@example.com"));
+            json["language"] = json!(language);
+        });
+        let write = create(&harness.connector.project(&content));
+        let placed = harness.write(&write).await;
+
+        harness.assert_holds(&write, &placed).await;
+        assert_eq!(write.content.to_json()["language"].as_str(), held);
+        let to = changed(&write.content, |json| json["language"] = json!("en_US"));
+        let change = update(write.record, &placed, &write.content, &to);
+        harness.write(&change).await;
+        harness.assert_holds(&change, &placed).await;
+    }
+}
+
 for_each_office! {
+    products_go_into_a_category_that_is_made_for_them,
+    a_category_that_was_renamed_keeps_its_name,
+    a_customer_is_written_to_in_a_language_in_use,
     a_conflict_of_transactions_is_transient_for_every_write,
     a_conflict_that_comes_back_is_told_as_it_is,
     a_row_that_becomes_visible_late_is_seen_by_the_next_pull,

@@ -102,7 +102,8 @@ fn customer() -> impl Strategy<Value = Content> {
             let email = has_email.then(|| format!("mail-{number}@example.com"));
             let json = json!({
                 "name": name, "email": email, "phone": phone, "company": company, "tax_number": tax_number,
-                "billing": billing, "shipping": shipping, "is_active": is_active
+                "billing": billing, "shipping": shipping, "is_active": is_active,
+                "language": (number % 3 == 0).then_some("en_US")
             });
             Content::parse(EntityType::Customers, without_nulls(json)).ok()
         },
@@ -122,6 +123,20 @@ fn weight() -> impl Strategy<Value = String> {
         .prop_map(|tenths_of_grams| format!("{}.{:04}", tenths_of_grams / 10_000, tenths_of_grams % 10_000))
 }
 
+fn categories() -> impl Strategy<Value = Vec<Vec<String>>> {
+    let name = prop::sample::select(vec![
+        "A",
+        "B & C",
+        "B &amp; C",
+        "<b>D</b>",
+        "Ä / ö",
+        "All",
+        "Uncategorized",
+    ]);
+    let path = prop::collection::vec(name.prop_map(str::to_owned), 1..4);
+    prop::collection::vec(path, 0..3)
+}
+
 /// Prices of variants are one for all: what else fits is Odoo's own matter, and proved there.
 fn product() -> impl Strategy<Value = Content> {
     let status = prop::sample::select(vec!["published", "private", "draft", "archived"]);
@@ -138,6 +153,16 @@ fn product() -> impl Strategy<Value = Content> {
         (some(text()), some(text())),
         variants,
         (0_u64..u64::MAX, prop::bool::ANY),
+        (
+            categories(),
+            prop::option::of(prop::sample::select(vec![
+                "none",
+                "shipping",
+                "reduced-rate",
+                "standard",
+            ])),
+        ),
+        (prop::option::of(weight()), prop::bool::ANY),
     );
     all.prop_filter_map(
         "a valid product",
@@ -146,11 +171,15 @@ fn product() -> impl Strategy<Value = Content> {
             (description, summary),
             (attribute, options, price, weight_kg),
             (number, has_sku),
+            (categories, tax_class),
+            (length_cm, has_sale),
         )| {
+            let sale = price.as_deref().filter(|price| has_sale && price.parse::<f64>().is_ok_and(|price| price > 1.0));
             let variant = |place: usize, attributes: Value| {
                 without_nulls(json!({
                     "attributes": attributes, "sku": has_sku.then(|| format!("SKU {number}-{place}")),
-                    "price": price.as_deref().map(usd), "weight_kg": weight_kg
+                    "price": price.as_deref().map(usd), "weight_kg": weight_kg, "dimensions": {"length_cm": length_cm},
+                    "sale": sale.map(|_| json!({"price": "0.99", "from": "2026-01-01T00:00:00Z"}))
                 }))
             };
             let variants: Vec<Value> = if options.is_empty() {
@@ -163,7 +192,8 @@ fn product() -> impl Strategy<Value = Content> {
             };
             let json = json!({
                 "name": name, "status": status, "kind": kind, "tracks_stock": tracks_stock,
-                "description": description, "summary": summary, "variants": variants
+                "description": description, "summary": summary, "variants": variants, "categories": categories,
+                "tax_class": tax_class
             });
             Content::parse(EntityType::Products, without_nulls(json)).ok()
         },

@@ -84,6 +84,18 @@ impl Shop {
         Self { store }
     }
 
+    /// Connects with settings of its own.
+    pub fn connect_with(&self, settings: &Settings) -> Box<dyn Connector> {
+        let known = StoreOptions::default();
+        Box::new(WooCommerce::new(
+            client(&Options::default()),
+            self.store.base_url().parse().expect("an address"),
+            known.consumer_key.into(),
+            known.consumer_secret.into(),
+            settings,
+        ))
+    }
+
     fn id(id: &str) -> u64 {
         id.parse().expect("ids are numbers")
     }
@@ -156,8 +168,8 @@ impl Subject for Shop {
         entity == EntityType::Products
     }
 
-    fn can_look_before(entity: EntityType) -> bool {
-        entity == EntityType::Products
+    fn can_look_before(_entity: EntityType) -> bool {
+        true
     }
 
     fn add(&self, entity: EntityType, number: usize) -> String {

@@ -198,7 +198,7 @@ impl Store {
         keys.add(key.to_owned(), secret.to_owned(), permission);
     }
 
-    /// Counts the mails that customers were sent because of the API or the shop's people.
+    /// Counts the mails that reached customers because of the API or the shop's people.
     pub fn mails(&self) -> usize {
         self.lock().mails
     }
@@ -300,6 +300,17 @@ impl Store {
     pub fn delete_customer(&self, id: u64) {
         let mut shop = self.lock_for_people();
         shop.remove_customer(id);
+    }
+
+    /// Makes a category as the shop's people would and returns its id.
+    ///
+    /// # Panics
+    /// When the API would refuse it.
+    pub fn insert_category(&self, category: Value) -> u64 {
+        let mut shop = self.lock_for_people();
+        Resource::Terms(attribute::Taxonomy::Categories)
+            .create(&mut shop, &object(category), now())
+            .expect("the category can be made")
     }
 
     /// Makes a global attribute as the shop's people would and returns its id.

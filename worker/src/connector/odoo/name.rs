@@ -122,6 +122,11 @@ pub(super) fn pricelist(currency: &str) -> String {
     whole(&format!("pricelist_{currency}"))
 }
 
+/// Names a category by its path, as it is spelt when the category is made.
+pub(super) fn category(path: &[String]) -> String {
+    whole(&format!("category_{}", hash(&path.join("\u{1f}"))))
+}
+
 fn whole(name: &str) -> String {
     format!("{MODULE}.{name}")
 }

@@ -9,7 +9,7 @@ use super::place::Places;
 use super::wire::{Link, falsy};
 
 /// Fields of `res.partner` that are read.
-pub(super) const FIELDS: [&str; 17] = [
+pub(super) const FIELDS: [&str; 18] = [
     "name",
     "type",
     "parent_id",
@@ -24,6 +24,7 @@ pub(super) const FIELDS: [&str; 17] = [
     "zip",
     "state_id",
     "country_id",
+    "lang",
     "active",
     "email_normalized",
     "write_date",
@@ -62,6 +63,8 @@ pub(super) struct PartnerRow {
     state_id: Option<Link>,
     #[serde(deserialize_with = "falsy")]
     country_id: Option<Link>,
+    #[serde(default, deserialize_with = "falsy")]
+    lang: Option<String>,
     pub(super) active: bool,
 }
 
@@ -127,7 +130,7 @@ impl PartnerRow {
                 ..child.address(places)
             }),
             is_active: self.active,
-            language: None,
+            language: self.lang.clone(),
         };
         let read = Content::Customer(customer).canonical()?;
         let Content::Customer(customer) = &read else {
@@ -152,10 +155,14 @@ pub(super) fn deliveries(rows: &[PartnerRow]) -> BTreeMap<i64, &PartnerRow> {
     first
 }
 
-/// Returns the customer as Odoo can hold it. Without the tables of this Odoo countries and states stay as they are;
-/// with them, a code is spelt as Odoo spells it, and one it does not have is left out.
+/// Returns the customer as Odoo can hold it. Without the tables of this Odoo countries, states and languages stay as they
+/// are; with them, a code is spelt as Odoo spells it, and one it does not have is left out.
 pub(super) fn project(customer: &Customer, places: Option<&Places>) -> Customer {
     let mut projected = customer.clone();
+    if let Some(places) = places {
+        let language = projected.language.as_deref();
+        projected.language = language.and_then(|code| places.language(code)).map(str::to_owned);
+    }
     let spelt = |address: Option<Address>| address.map(|address| spell(address, places));
     projected.billing = spelt(projected.billing).map(|billing| Address {
         // A partner's own address has no other name than the partner's.
@@ -301,6 +308,20 @@ pub(super) mod tests {
         assert_eq!(projected("DE", "NW"), (some("DE"), some("DE-NW")));
         assert_eq!(projected("US", "ZZ"), (some("US"), None));
         assert_eq!(projected("JP", "JP01"), (None, None));
+    }
+
+    #[test]
+    fn a_language_is_one_in_use_or_none() {
+        let places = sample();
+        let held = |code: &str| {
+            let customer = customer(&json!({"name": "A", "language": code}));
+            project(&customer, Some(&places)).language
+        };
+
+        assert_eq!(held("de_CH").as_deref(), Some("de_CH"));
+        assert_eq!(held("xx_YY"), None);
+        assert_eq!(read(&json!({"lang": "en_US"})).language.as_deref(), Some("en_US"));
+        assert_eq!(read(&json!({"lang": false})).language, None);
     }
 
     #[test]

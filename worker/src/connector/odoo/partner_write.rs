@@ -78,6 +78,8 @@ fn create(write: &Write, customer: &Customer, places: &Places) -> Draft {
         .with("email", text(customer.email.as_ref()))
         .with("phone", text(customer.phone.as_ref()))
         .with("vat", text(customer.tax_number.as_ref()))
+        // An empty cell keeps the default away, which is the language of our own user.
+        .with("lang", &language(customer, places))
         .with("active", flag(customer.is_active))
         .followed_by(address(customer.billing.as_ref().unwrap_or(&nobody), places));
     let child = customer.shipping.as_ref().map(|shipping| {
@@ -90,6 +92,7 @@ fn create(write: &Write, customer: &Customer, places: &Places) -> Draft {
             .with("email", "")
             .with("phone", "")
             .with("vat", "")
+            .with("lang", "")
             .with("active", flag(true))
             .followed_by(address(shipping, places))
     });
@@ -118,12 +121,14 @@ fn update(
 }
 
 fn own_cells(customer: &Customer, changed: &BTreeSet<String>, places: &Places) -> Cells {
+    let language = language(customer, places);
     let values = [
         ("name", "name", customer.name.as_str()),
         ("company", "company_name", text(customer.company.as_ref())),
         ("email", "email", text(customer.email.as_ref())),
         ("phone", "phone", text(customer.phone.as_ref())),
         ("tax_number", "vat", text(customer.tax_number.as_ref())),
+        ("language", "lang", language.as_str()),
         ("is_active", "active", flag(customer.is_active)),
     ];
     let mut cells = Cells::default();
@@ -137,6 +142,14 @@ fn own_cells(customer: &Customer, changed: &BTreeSet<String>, places: &Places) -
         cells = cells.followed_by(address(customer.billing.as_ref().unwrap_or(&nobody), places));
     }
     cells
+}
+
+/// A language that is not in use would be refused (facts/mapping-odoo.md §2).
+fn language(customer: &Customer, places: &Places) -> String {
+    let code = customer.language.as_deref();
+    code.and_then(|code| places.language(code))
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn delivery(

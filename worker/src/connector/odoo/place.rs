@@ -1,6 +1,6 @@
-//! Countries and states of one Odoo: their ids by the codes that records use, and back.
+//! Countries, states and languages of one Odoo: its ids and codes by those that records use, and back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::json;
@@ -26,13 +26,20 @@ pub(super) struct StateRow {
     pub(super) country_id: Option<Link>,
 }
 
-/// Both tables, as they are when they are first needed.
+#[derive(Clone, Debug, Deserialize)]
+struct LanguageRow {
+    code: String,
+}
+
+/// The tables, as they are when they are first needed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Places {
     country_codes: BTreeMap<i64, String>,
     country_ids: BTreeMap<String, i64>,
     state_codes: BTreeMap<i64, String>,
     state_ids: BTreeMap<(i64, String), i64>,
+    /// Codes of the languages in use; any other is refused (facts/mapping-odoo.md §2).
+    languages: BTreeSet<String>,
 }
 
 impl Places {
@@ -56,13 +63,33 @@ impl Places {
         places
     }
 
-    /// Reads both tables: 250 and about 1 700 rows.
+    #[must_use]
+    pub(super) fn with_languages(mut self, codes: impl IntoIterator<Item = String>) -> Self {
+        self.languages.extend(codes);
+        self
+    }
+
+    /// Reads the tables: 250 and about 1 700 rows, and a few languages.
     pub(super) async fn read(rpc: &Rpc, gate: &dyn Gate) -> Result<Self, Failure> {
         let call = Call::search_read("res.country", json!([]), &["code"]);
         let countries = rows(rpc.read(gate, &call).await?)?;
         let call = Call::search_read("res.country.state", json!([]), &["code", "country_id"]);
         let states = rows(rpc.read(gate, &call).await?)?;
-        Ok(Self::new(countries, states))
+        let call = Call::search_read("res.lang", json!([["active", "=", true]]), &["code"]);
+        let languages: Vec<LanguageRow> = rows(rpc.read(gate, &call).await?)?;
+        let codes = languages.into_iter().map(|row| row.code);
+        Ok(Self::new(countries, states).with_languages(codes))
+    }
+
+    /// Finds a language in use by its code, `de_CH` or `de-ch`, or else one that is spoken elsewhere: `de_DE`.
+    pub(super) fn language(&self, code: &str) -> Option<&str> {
+        let wanted = code.replace('-', "_").to_lowercase();
+        let spoken = |code: &str| code.split(['_', '@']).next().unwrap_or_default().to_lowercase();
+        let codes = || self.languages.iter();
+        codes()
+            .find(|known| known.to_lowercase() == wanted)
+            .or_else(|| codes().find(|known| spoken(known) == spoken(&wanted)))
+            .map(String::as_str)
     }
 
     pub(super) fn country_code(&self, id: i64) -> Option<&str> {
@@ -110,6 +137,7 @@ pub(super) fn sample() -> Places {
         ]))
         .unwrap(),
     )
+    .with_languages(["en_US", "de_AT", "de_CH"].map(str::to_owned))
 }
 
 #[cfg(test)]
@@ -124,6 +152,16 @@ mod tests {
         assert_eq!(places.state_id("DE", "DE-NW"), Some(1368));
         assert_eq!(places.state_id("DE", "NW"), Some(1368));
         assert_eq!(places.state_id("CO", "CO-AMA"), Some(700));
+    }
+
+    #[test]
+    fn a_language_is_found_or_the_same_one_of_elsewhere() {
+        let places = sample();
+
+        assert_eq!(places.language("de-ch"), Some("de_CH"));
+        assert_eq!(places.language("de"), Some("de_AT"));
+        assert_eq!(places.language("de_DE"), Some("de_AT"));
+        assert_eq!(places.language("fr"), None);
     }
 
     #[test]

@@ -11,11 +11,12 @@ use serde::Deserialize;
 use serde_json::Number;
 
 use super::super::{Parts, Refusal};
+use super::category::{self, Tree};
 use super::price;
 use super::wire::{Link, decimal, falsy, round};
 
 /// Fields of `product.template` that are read.
-pub(super) const TEMPLATE_FIELDS: [&str; 8] = [
+pub(super) const TEMPLATE_FIELDS: [&str; 9] = [
     "name",
     "list_price",
     "type",
@@ -23,6 +24,7 @@ pub(super) const TEMPLATE_FIELDS: [&str; 8] = [
     "description_sale",
     "active",
     "sale_ok",
+    "categ_id",
     "write_date",
 ];
 
@@ -58,6 +60,14 @@ pub(super) struct TemplateRow {
     description_sale: Option<String>,
     active: bool,
     sale_ok: bool,
+    #[serde(default, deserialize_with = "falsy")]
+    categ_id: Option<Link>,
+}
+
+impl TemplateRow {
+    pub(super) fn has_category(&self) -> bool {
+        self.categ_id.is_some()
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -107,6 +117,7 @@ impl ValueRow {
 pub(super) struct Catalogue {
     variants: BTreeMap<i64, Vec<VariantRow>>,
     values: BTreeMap<i64, ValueRow>,
+    categories: Tree,
 }
 
 impl Catalogue {
@@ -118,6 +129,11 @@ impl Catalogue {
         }
         catalogue.values = values.into_iter().map(|value| (value.id, value)).collect();
         catalogue
+    }
+
+    pub(super) fn with_categories(mut self, categories: Tree) -> Self {
+        self.categories = categories;
+        self
     }
 
     /// Reads a template with its variants as a record, or says why it is none.
@@ -149,7 +165,13 @@ impl Catalogue {
             description: None,
             summary: template.description_sale.clone(),
             variants: read.into_iter().map(|(variant, _)| variant).collect(),
-            categories: Vec::new(),
+            categories: template
+                .categ_id
+                .as_ref()
+                .and_then(|category| self.categories.path(category.0))
+                .cloned()
+                .into_iter()
+                .collect(),
             images: Vec::new(),
             tags: Vec::new(),
             tax_class: None,
@@ -209,9 +231,17 @@ fn kind(r#type: &str) -> ProductKind {
 ///
 /// Source: facts/mapping-odoo.md §1 and §9. Odoo's own `description` is for notes that no customer sees, so ours has no
 /// place there. A price that is not set is 0.
+///
+/// Of several categories one is held, and tags, kinds of tax and measures have no place: Odoo Community has a volume and
+/// no sides. A sale would be a line of a price list, which holds only where an order or a partner goes by that list. A
+/// picture would have to be fetched and sent whole, and comes back otherwise. These stay with our record.
 pub(super) fn project(product: &Product, settings: &Settings) -> Product {
     let mut projected = product.clone();
     projected.description = None;
+    projected.categories = category::held(&projected.categories);
+    projected.tags = Vec::new();
+    projected.images = Vec::new();
+    projected.tax_class = None;
     if projected.status == ProductStatus::Draft {
         projected.status = ProductStatus::Archived;
     }
@@ -219,6 +249,7 @@ pub(super) fn project(product: &Product, settings: &Settings) -> Product {
         projected.tracks_stock = false;
     }
     for variant in &mut projected.variants {
+        (variant.sale, variant.dimensions) = (None, None);
         let price = variant
             .price
             .unwrap_or_else(|| Money::new(Decimal::ZERO, settings.currency));

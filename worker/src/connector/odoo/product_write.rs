@@ -11,23 +11,27 @@ use lockstep_shared::entity::{PartKey, Product, ProductKind, ProductStatus, Vari
 use rust_decimal::Decimal;
 
 use super::super::{Action, Parts, Refusal, Step, Write};
+use super::category::{self, Tree};
 use super::load::Source;
 use super::name;
 use super::price::{self, Grid};
 use super::product::{ValueRow, from_kilograms};
 use super::write::{Cells, Draft, DraftRow};
 
+/// The last step that can make a category. Each of those before makes one level of the tree; the stages follow.
+const LAST_CATEGORY: Step = Step(7);
+
 /// One call of those that a product can need. Their numbers are the steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
-    Attributes = 0,
-    Template = 1,
+    Attributes = 8,
+    Template = 9,
     /// Variants that are there change.
-    Variants = 2,
+    Variants = 10,
     /// Variants that are no longer wanted are archived: an order may refer to them.
-    Retire = 3,
-    NewVariants = 4,
-    Extras = 5,
+    Retire = 11,
+    NewVariants = 12,
+    Extras = 13,
 }
 
 impl Stage {
@@ -45,6 +49,19 @@ pub(super) struct Known {
     pub(super) ours: BTreeSet<i64>,
     /// Variants that are out of use, by template: those of templates whose attribute lines are written.
     pub(super) archived: BTreeMap<i64, Parts>,
+    /// All categories, where a write needs one.
+    pub(super) categories: Tree,
+    /// Whether a product may have no category.
+    pub(super) may_lack_category: bool,
+}
+
+/// Says whether the categories have to be read before this write is planned.
+pub(super) fn needs_categories(write: &Write, product: &Product) -> bool {
+    match &write.action {
+        Action::Create => !product.categories.is_empty(),
+        Action::Update { changed, .. } => changed.contains("categories"),
+        Action::Delete { .. } => false,
+    }
 }
 
 /// Names the template whose attribute values have to be read before this write is planned.
@@ -76,6 +93,9 @@ pub(super) fn draft(
         return Ok(Some(archive(external_id)));
     }
     let task = Task::new(write, product);
+    if let Some(draft) = task.category(known)? {
+        return Ok(Some(draft));
+    }
     let grid = price::solve(&product.variants).ok_or_else(|| {
         refusal(
             "prices_not_additive",
@@ -265,7 +285,8 @@ impl<'a> Task<'a> {
 
     /// Lists the calls that the write takes as a whole, in their order.
     fn stages(&self, known: &Known, grid: &Grid, settings: &Settings) -> Result<BTreeSet<Stage>, Refusal> {
-        let changes_template = self.template.is_none() || !self.template_cells(grid, settings).is_empty();
+        let changes_template =
+            self.template.is_none() || !self.template_cells(known, grid, settings).is_empty();
         if self.product.is_simple() {
             if !self.parts.is_empty() {
                 return Err(refusal(
@@ -302,6 +323,39 @@ impl<'a> Task<'a> {
             stages.insert(Stage::Extras);
         }
         Ok(stages)
+    }
+
+    /// Returns the call that makes the outermost category which the product needs and which is not there.
+    fn category(&self, known: &Known) -> Result<Option<Draft>, Refusal> {
+        let step = self.write.step;
+        let missing = self
+            .product
+            .categories
+            .first()
+            .and_then(|path| known.categories.missing(path));
+        let Some(missing) =
+            missing.filter(|_| step <= LAST_CATEGORY && needs_categories(self.write, self.product))
+        else {
+            return Ok(None);
+        };
+        if step == LAST_CATEGORY {
+            return Err(refusal(
+                "categories_missing",
+                "the product's category can't be made: it is too deep, or vanishes again",
+            ));
+        }
+        let parent = missing.parent.map(|id| id.to_string()).unwrap_or_default();
+        let cells = Cells::default()
+            .with("id", &missing.external_id)
+            .with("name", &missing.name)
+            .with("parent_id/.id", &parent);
+        let source = self
+            .template
+            .map_or(Source::Later, |id| Source::Known(id.to_owned()));
+        let mut draft = Draft::single(category::MODEL, cells, source);
+        draft.parts = self.parts.clone();
+        draft.next = Some(Step(step.0 + 1));
+        Ok(Some(draft))
     }
 
     /// A new variant can move the base from under the others.
@@ -359,7 +413,7 @@ impl<'a> Task<'a> {
     }
 
     /// The template's cells that change, without those that name it.
-    fn template_cells(&self, grid: &Grid, settings: &Settings) -> Cells {
+    fn template_cells(&self, known: &Known, grid: &Grid, settings: &Settings) -> Cells {
         let product = self.product;
         let mut cells = Cells::default();
         if self.changes("name") {
@@ -369,6 +423,16 @@ impl<'a> Task<'a> {
             let is_service = product.kind == ProductKind::Service;
             cells.put("type", if is_service { "service" } else { "consu" });
             cells.put("is_storable", flag(product.tracks_stock && !is_service));
+        }
+        if self.changes("categories") {
+            let wanted = self.product.categories.first();
+            let id = wanted.map_or(known.categories.all(), |path| known.categories.find(path));
+            match id {
+                Some(id) => cells.put("categ_id/.id", &id.to_string()),
+                // An empty cell keeps the default away, which may be any category.
+                None if known.may_lack_category => cells.put("categ_id/.id", ""),
+                None => {}
+            }
         }
         if self.changes("summary") {
             cells.put("description_sale", product.summary.as_deref().unwrap_or_default());
@@ -480,7 +544,7 @@ impl Builder<'_> {
             Some(id) if !has_lines => Cells::default().with(".id", id),
             _ => Cells::default().with("id", &name::template(record)),
         };
-        let mut cells = named.followed_by(task.template_cells(self.grid, self.settings));
+        let mut cells = named.followed_by(task.template_cells(self.known, self.grid, self.settings));
         if task.template.is_none() {
             // An empty cell really clears the company's default tax (facts/mapping-odoo.md §1).
             cells.put("taxes_id", "");
@@ -687,6 +751,8 @@ mod tests {
             values: BTreeMap::from([(9, values.collect())]),
             ours: BTreeSet::from([9]),
             archived: BTreeMap::new(),
+            categories: Tree::default(),
+            may_lack_category: true,
         }
     }
 
@@ -764,13 +830,19 @@ mod tests {
         let create = |step| write(Action::Create, &content, step);
 
         let first = plan(&create(0), &Known::default()).unwrap().unwrap();
-        assert_eq!((first.model, first.next), ("product.attribute", Some(Step(1))));
+        assert_eq!(
+            (first.model, first.next),
+            ("product.attribute", Some(Stage::Template.step()))
+        );
         assert_eq!(first.external_id, Source::Later);
         assert_eq!(first.rows.len(), 2);
         assert!(!first.rows[1].is_head);
 
-        let second = plan(&create(1), &Known::default()).unwrap().unwrap();
-        assert_eq!((second.model, second.next), ("product.template", Some(Step(4))));
+        let second = plan(&create(9), &Known::default()).unwrap().unwrap();
+        assert_eq!(
+            (second.model, second.next),
+            ("product.template", Some(Stage::NewVariants.step()))
+        );
         assert_eq!(second.external_id, Source::Record(0));
         assert_eq!(cell(&second, 0, "list_price"), "10");
         assert_eq!(
@@ -787,16 +859,19 @@ mod tests {
             "variants/color=red/price",
         ];
         let known = known(&[("Blue", 0.0), ("Red", 0.0)]);
-        let third = plan(&write(update(&[], &all), &content, 4), &known)
+        let third = plan(&write(update(&[], &all), &content, 12), &known)
             .unwrap()
             .unwrap();
-        assert_eq!((third.model, third.next), ("product.product", Some(Step(5))));
+        assert_eq!(
+            (third.model, third.next),
+            ("product.product", Some(Stage::Extras.step()))
+        );
         assert_eq!(third.made.len(), 2);
         assert_eq!(cell(&third, 0, "product_tmpl_id/.id"), "9");
         assert_eq!(cell(&third, 0, "product_template_attribute_value_ids/.id"), "1");
 
         let parts = [("color=blue", "21"), ("color=red", "22")];
-        let fourth = plan(&write(update(&parts, &all), &content, 5), &known)
+        let fourth = plan(&write(update(&parts, &all), &content, 13), &known)
             .unwrap()
             .unwrap();
         assert_eq!(fourth.model, "product.template.attribute.value");
@@ -810,7 +885,7 @@ mod tests {
         let content = variable(&[("Blue", "10"), ("Red", "10")]);
         let known = known(&[("Blue", 0.0), ("Red", 0.0)]);
 
-        let draft = plan(&write(update(&[], &["name"]), &content, 4), &known)
+        let draft = plan(&write(update(&[], &["name"]), &content, 12), &known)
             .unwrap()
             .unwrap();
 
@@ -855,7 +930,7 @@ mod tests {
         let first = plan(&write(update(&parts, &changed), &content, 0), &known)
             .unwrap()
             .unwrap();
-        let second = plan(&write(update(&parts, &changed), &content, 1), &known)
+        let second = plan(&write(update(&parts, &changed), &content, 9), &known)
             .unwrap()
             .unwrap();
 
@@ -893,7 +968,7 @@ mod tests {
         let mut known = known(&[("Blue", 0.0), ("Red", 0.0)]);
         known.ours.clear();
         let changed = ["variants/color=red/attributes"];
-        let write = write(update(&[("color=blue", "21")], &changed), &content, 2);
+        let write = write(update(&[("color=blue", "21")], &changed), &content, 10);
 
         let draft = plan(&write, &known).unwrap().unwrap();
 
@@ -908,6 +983,60 @@ mod tests {
             plan(&write, &Known::default()).unwrap_err().code,
             "variants_to_simple"
         );
+    }
+
+    #[test]
+    fn categories_are_made_from_the_outermost_inwards_and_then_the_product() {
+        let mut content = simple();
+        content["categories"] = json!([["Clothing", "Hats"]]);
+        let create = |step| write(Action::Create, &content, step);
+        let rows = json!([{"id": 4, "name": "Clothing", "parent_id": false}]);
+        let mut known = Known {
+            may_lack_category: true,
+            ..Known::default()
+        };
+
+        let outer = plan(&create(0), &known).unwrap().unwrap();
+        known.categories = Tree::new(serde_json::from_value(rows).unwrap());
+        let inner = plan(&create(1), &known).unwrap().unwrap();
+        let rows = json!([
+            {"id": 4, "name": "Clothing", "parent_id": false}, {"id": 7, "name": "Hats", "parent_id": [4, "Clothing"]}
+        ]);
+        known.categories = Tree::new(serde_json::from_value(rows).unwrap());
+        let last = plan(&create(2), &known).unwrap().unwrap();
+
+        assert_eq!((outer.model, outer.next), ("product.category", Some(Step(1))));
+        assert_eq!(outer.external_id, Source::Later);
+        assert_eq!(
+            [cell(&outer, 0, "name"), cell(&outer, 0, "parent_id/.id")],
+            ["Clothing", ""]
+        );
+        assert_eq!(
+            [cell(&inner, 0, "name"), cell(&inner, 0, "parent_id/.id")],
+            ["Hats", "4"]
+        );
+        assert_eq!((last.model, last.next), ("product.template", None));
+        assert_eq!(cell(&last, 0, "categ_id/.id"), "7");
+    }
+
+    #[test]
+    fn a_product_without_a_category_is_given_none() {
+        let mut known = Known {
+            may_lack_category: true,
+            ..Known::default()
+        };
+        let write = write(update(&[], &["categories"]), &simple(), 0);
+        let cell_of = |known: &Known| {
+            let draft = plan(&write, known).unwrap();
+            draft.map(|draft| cell(&draft, 0, "categ_id/.id").to_owned())
+        };
+
+        assert_eq!(cell_of(&known).as_deref(), Some(""));
+        known.may_lack_category = false;
+        assert_eq!(cell_of(&known), None);
+        let rows = json!([{"id": 1, "name": "All", "parent_id": false}]);
+        known.categories = Tree::new(serde_json::from_value(rows).unwrap());
+        assert_eq!(cell_of(&known).as_deref(), Some("1"));
     }
 
     #[test]

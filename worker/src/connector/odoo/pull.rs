@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::{Cursor, Gate, Page, Parts, Theirs};
 use super::Odoo;
+use super::category::{self, Tree};
 use super::cursor::{Position, Second, Stamp, Step};
 use super::error::Failure;
 use super::partner::{self, PartnerRow, deliveries};
@@ -251,7 +252,10 @@ impl Odoo {
         templates: Vec<TemplateRow>,
     ) -> Result<Vec<Theirs>, Failure> {
         let ids: Vec<i64> = templates.iter().map(|row| row.id).collect();
-        let catalogue = self.catalogue(gate, &ids).await?;
+        let mut catalogue = self.catalogue(gate, &ids).await?;
+        if templates.iter().any(TemplateRow::has_category) {
+            catalogue = catalogue.with_categories(self.categories(gate).await?);
+        }
         let theirs = templates.iter().map(|row| {
             let (content, parts) = catalogue.content(row, &self.settings);
             Theirs {
@@ -282,6 +286,13 @@ impl Odoo {
             rows(self.rpc.read(gate, &call).await?)?
         };
         Ok(Catalogue::new(variants, values))
+    }
+
+    /// Reads all categories: a template names its own by a text in which names can't be told apart for sure.
+    pub(super) async fn categories(&self, gate: &dyn Gate) -> Result<Tree, Failure> {
+        let call =
+            Call::search_read(category::MODEL, json!([]), &category::FIELDS).option("order", json!("id"));
+        Ok(Tree::new(rows(self.rpc.read(gate, &call).await?)?))
     }
 
     /// Reads the variants of templates that are out of use, by what tells them apart.
@@ -398,11 +409,12 @@ mod tests {
             .iter()
             .map(|row| (row["id"].as_i64().unwrap(), row["lst_price"].clone()))
             .collect();
-        let catalogue = Catalogue::new(variants, table(&recorded, VALUE));
+        let tree = Tree::new(table(&recorded, category::MODEL));
+        let catalogue = Catalogue::new(variants, table(&recorded, VALUE)).with_categories(tree);
         let templates: Vec<TemplateRow> = table(&recorded, TEMPLATE);
         let settings = Settings::default();
 
-        let mut several = 0;
+        let (mut several, mut placed) = (0, 0);
         for template in &templates {
             let (content, parts) = catalogue.content(template, &settings);
             let Content::Product(product) = content.unwrap() else {
@@ -411,6 +423,7 @@ mod tests {
             assert_eq!(super::super::product::project(&product, &settings), product);
             assert!(super::super::product::refuses(&product, &settings).is_none());
             several += usize::from(!product.is_simple());
+            placed += usize::from(product.categories == [["Furniture", "Office"]]);
             for variant in &product.variants {
                 if let Some(id) = parts.get(&variant.key()) {
                     let listed =
@@ -420,7 +433,7 @@ mod tests {
             }
         }
         assert_eq!(templates.len(), 37);
-        assert_eq!(several, 5);
+        assert_eq!((several, placed), (5, 29));
     }
 
     #[test]

@@ -147,25 +147,49 @@ pub(super) fn refuses(customer: &Customer) -> Option<Refusal> {
 
 // Writing
 
+/// Returns the user name of the account that is made for a record. It can't be changed later, and a second account of
+/// the same name is refused (facts/systems.md A5): a key of ours, for as long as the account is there. It is no more
+/// than that: two requests at once can still both be carried out.
+pub(super) fn login(record: RecordId) -> String {
+    record.0.simple().to_string()
+}
+
+/// Returns the address of an account whose customer has none, or none yet: a mail to it reaches nobody.
+pub(super) fn own_email(record: RecordId) -> String {
+    format!("{}{NO_EMAIL}", login(record))
+}
+
+/// Says whether an account is one that was made for a record and has not been given its customer's address.
+pub(super) fn is_unaddressed(account: &wire::Customer, record: RecordId) -> bool {
+    account.email.trim().eq_ignore_ascii_case(&own_email(record)) && account.marker() == Some(record)
+}
+
 /// Returns the address by which the customer's account is known.
-pub(super) fn account_email(customer: &Customer, record: RecordId) -> String {
-    customer
-        .email
-        .clone()
-        .unwrap_or_else(|| format!("{record}{NO_EMAIL}"))
+fn account_email(customer: &Customer, record: RecordId) -> String {
+    customer.email.clone().unwrap_or_else(|| own_email(record))
+}
+
+/// Whether the customer may be told of an account that is made for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Welcome {
+    Mailed,
+    /// Nothing can keep WooCommerce from mailing a new account's owner, so the account is made with an address that
+    /// reaches nobody, and is given the customer's by a call of its own: that change is told to the address that it had
+    /// before (facts/mapping-woocommerce.md §2, «Mail»).
+    Silent,
 }
 
 /// Returns the body that creates a customer.
-pub(super) fn create_body(customer: &Customer, record: RecordId) -> Body {
-    let email = account_email(customer, record);
+pub(super) fn create_body(customer: &Customer, record: RecordId, welcome: Welcome) -> Body {
+    let email = match welcome {
+        Welcome::Mailed => account_email(customer, record),
+        Welcome::Silent => own_email(record),
+    };
     let mut body = Body::new();
     put_names(&mut body, &customer.name);
-    if email
-        .split('@')
-        .next()
-        .is_some_and(|local| local.len() > LOGIN_LIMIT)
-    {
-        body.insert("username".to_owned(), json!(record.to_string()));
+    let is_too_long = |local: &str| local.len() > LOGIN_LIMIT;
+    if welcome == Welcome::Silent || email.split('@').next().is_some_and(is_too_long) {
+        body.insert("username".to_owned(), json!(login(record)));
     }
     body.insert("email".to_owned(), json!(email));
     let mut billing = address_body(customer, customer.billing.as_ref());

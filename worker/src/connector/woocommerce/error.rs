@@ -96,6 +96,9 @@ pub(super) fn of_item(item: &Value) -> Option<ItemError> {
     })
 }
 
+/// The code of an address that an account can't be given.
+pub(super) const UNFIT_EMAIL: &str = "woocommerce_rest_customer_invalid_email";
+
 /// Why one item of a batch was not written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ItemError {
@@ -117,6 +120,12 @@ impl ItemError {
         )
     }
 
+    /// Says whether an account can't have the address that it was given: another one has it, or it is none
+    /// (facts/systems.md A5).
+    pub(super) fn is_unfit_email(&self) -> bool {
+        self.refusal.code == UNFIT_EMAIL
+    }
+
     /// Returns what became of the write.
     ///
     /// An SKU in use is told in two ways: with the holder's id, and without it under a race or when the holder is in
@@ -127,6 +136,7 @@ impl ItemError {
             "product_invalid_sku"
             | "product_invalid_global_unique_id"
             | "registration-error-email-exists"
+            | "registration-error-username-exists"
             | "existing_user_login" => true,
             "woocommerce_rest_product_not_created" => self.refusal.message.contains("lookup table"),
             _ => false,
@@ -249,6 +259,10 @@ mod tests {
         for (code, message) in [
             ("woocommerce_rest_product_not_created", lookup),
             ("registration-error-email-exists", email),
+            (
+                "registration-error-username-exists",
+                "An account is already registered with that username.",
+            ),
             ("existing_user_login", "Sorry, that username already exists!"),
         ] {
             let taken = outcome(code, message, &data);

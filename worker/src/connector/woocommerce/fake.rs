@@ -242,7 +242,7 @@ fn stored(name: &str, value: Value) -> Value {
         assert!(
             matches!(
                 name,
-                "virtual" | "manage_stock" | "attributes" | "meta_data" | "id"
+                "virtual" | "manage_stock" | "attributes" | "meta_data" | "dimensions" | "id"
             ),
             "`{name}` must be a string"
         );
@@ -261,7 +261,8 @@ fn stored(name: &str, value: Value) -> Value {
         }
         "global_unique_id" => text.chars().filter(|c| c.is_ascii_digit() || *c == '-').collect(),
         // Anything but digits and a point is lost.
-        "regular_price" | "weight" => text.chars().filter(|c| c.is_ascii_digit() || *c == '.').collect(),
+        "regular_price" | "sale_price" | "weight" =>
+            text.chars().filter(|c| c.is_ascii_digit() || *c == '.').collect(),
         _ => text.to_owned(),
     })
 }

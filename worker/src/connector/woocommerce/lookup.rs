@@ -7,20 +7,24 @@ use lockstep_shared::entity::{Content, Product};
 use lockstep_shared::id::RecordId;
 
 use super::auth::Params;
+use super::customer::Welcome;
 use super::error::Kind;
 use super::pull::Window;
-use super::{WooCommerce, customer, error, parsed, wire};
+use super::{WooCommerce, category, customer, error, parsed, wire};
 use crate::connector::{CallError, Gate, Purpose, Sighting, Theirs, Wanted};
 
 /// How far before the request's own time a thing in doubt is looked for: clocks differ.
 pub(super) const CLOCK_SLACK: TimeDelta = TimeDelta::seconds(60);
 
+/// Most calls by which accounts are looked for before new ones are made.
+const FEW_CALLS: usize = 5;
+
 /// Returns the parameters by which a product is read as it is stored: `context=view` would put paragraphs into its
-/// description (facts/mapping-woocommerce.md §1, «Text»). Of its meta only our marker is of use.
+/// description (facts/mapping-woocommerce.md §1, «Text»). Of its meta only our markers are of use.
 pub(super) fn product_view() -> Params {
     vec![
         ("context", "edit".to_owned()),
-        ("include_meta", wire::PRODUCT_MARKER.to_owned()),
+        ("include_meta", [wire::PRODUCT_MARKER, category::MARKER].join(",")),
         ("_fields", wire::PRODUCT_FIELDS.to_owned()),
     ]
 }
@@ -268,6 +272,7 @@ impl WooCommerce {
             })
             .collect();
         let accounts = self.customers_by_id(gate, &ids).await?;
+        let holders = self.holders_of_emails(gate, wanted).await?;
         let mut sightings = Vec::with_capacity(wanted.len());
         for one in wanted {
             sightings.push(match &one.purpose {
@@ -276,12 +281,70 @@ impl WooCommerce {
                         Sighting::One(customer::theirs(account))
                     })
                 }
-                // A list is filtered by one address at a time, and an address in use is refused.
-                Purpose::BeforeCreate => Sighting::NotAsked,
+                Purpose::BeforeCreate => match (&holders, email(&one.content)) {
+                    (Some(holders), Some(email)) => {
+                        let found = holders.get(email).into_iter().flatten();
+                        sighting(found.map(customer::theirs).collect(), Some(one.record))
+                    }
+                    // What is there already is refused as it is made, or as it is given its address.
+                    (None, _) | (_, None) => Sighting::NotAsked,
+                },
                 Purpose::InDoubt { .. } => self.customer_in_doubt(gate, one).await?,
             });
         }
         Ok(sightings)
+    }
+
+    /// Finds the accounts that have the addresses of customers who are to get one, by address, in a few calls; `None`
+    /// where it would take more.
+    ///
+    /// A list can be filtered by one address at a time, so a small store is read whole instead. Whoever is missed has
+    /// their account found when the new one can't have their address; that costs two calls, once, and this may cost
+    /// them again for each batch.
+    async fn holders_of_emails(
+        &self,
+        gate: &dyn Gate,
+        wanted: &[Wanted],
+    ) -> Result<Option<BTreeMap<String, Vec<wire::Customer>>>, CallError> {
+        let asked = wanted.iter().filter(|one| one.purpose == Purpose::BeforeCreate);
+        let emails: BTreeSet<&str> = asked.filter_map(|one| email(&one.content)).collect();
+        if self.welcome() == Welcome::Mailed {
+            return Ok(None);
+        }
+        let mut holders: BTreeMap<String, Vec<wire::Customer>> = BTreeMap::new();
+        if emails.len() <= FEW_CALLS {
+            for email in emails {
+                holders.insert(email.to_owned(), self.customers_by_email(gate, email).await?);
+            }
+            return Ok(Some(holders));
+        }
+        let mut offset = 0;
+        for _ in 0..FEW_CALLS {
+            let mut params = customer_view();
+            params.push(("orderby", "id".to_owned()));
+            params.push(("order", "asc".to_owned()));
+            params.push(("per_page", Window::LIMIT.to_string()));
+            params.push(("offset", offset.to_string()));
+            let answer = self.ask(gate, "customers", params).await?;
+            let total = answer
+                .headers
+                .get("x-wp-total")
+                .and_then(|total| total.to_str().ok()?.parse().ok());
+            if total.is_some_and(|total: usize| total > FEW_CALLS * Window::LIMIT) {
+                return Ok(None);
+            }
+            let page: Vec<wire::Customer> = parsed(super::rows(error::body(&answer, Kind::Read)?)?);
+            let is_last = page.len() < Window::LIMIT;
+            offset += page.len();
+            for account in page {
+                let email = account.email.trim().to_lowercase();
+                holders.entry(email).or_default().push(account);
+            }
+            if is_last {
+                return Ok(Some(holders));
+            }
+        }
+        Ok(None)
     }
 
     /// Reads accounts by id.
@@ -299,21 +362,55 @@ impl WooCommerce {
             .collect())
     }
 
-    /// An address can have two accounts, when two requests raced (facts/systems.md A5).
+    /// Reads the accounts that have an address: two, when two requests raced (facts/systems.md A5).
+    pub(super) async fn customers_by_email(
+        &self,
+        gate: &dyn Gate,
+        email: &str,
+    ) -> Result<Vec<wire::Customer>, CallError> {
+        let found = self.customers_with(gate, ("email", email)).await?;
+        let has_it = |account: &wire::Customer| account.email.trim().eq_ignore_ascii_case(email);
+        Ok(found.into_iter().filter(has_it).collect())
+    }
+
+    async fn customers_with(
+        &self,
+        gate: &dyn Gate,
+        (name, value): (&'static str, &str),
+    ) -> Result<Vec<wire::Customer>, CallError> {
+        let mut params = customer_view();
+        params.push((name, value.to_owned()));
+        params.push(("per_page", Window::LIMIT.to_string()));
+        Ok(parsed(self.list(gate, "customers", params).await?))
+    }
+
+    /// The customer's own address goes first: where a new account and an old one are both there, the old one is the
+    /// customer's. A new one that has no address yet is found by its name, which a search looks at
+    /// (facts/systems.md A5).
     async fn customer_in_doubt(&self, gate: &dyn Gate, wanted: &Wanted) -> Result<Sighting, CallError> {
         let Content::Customer(customer) = &wanted.content else {
             return Err(error::refused("a product was looked for among the customers"));
         };
-        let email = customer::account_email(customer, wanted.record);
-        let mut params = customer_view();
-        params.push(("email", email.clone()));
-        params.push(("per_page", Window::LIMIT.to_string()));
-        let accounts: Vec<wire::Customer> = parsed(self.list(gate, "customers", params).await?);
-        let found = accounts
-            .iter()
-            .filter(|account| account.email.trim().eq_ignore_ascii_case(&email))
-            .map(customer::theirs);
-        Ok(sighting(found.collect(), Some(wanted.record)))
+        let mut found = match &customer.email {
+            Some(email) => self.customers_by_email(gate, email).await?,
+            None => Vec::new(),
+        };
+        if found.is_empty() {
+            let login = customer::login(wanted.record);
+            found = self.customers_with(gate, ("search", &login)).await?;
+            found.retain(|account| account.username == login);
+        }
+        Ok(sighting(
+            found.iter().map(customer::theirs).collect(),
+            Some(wanted.record),
+        ))
+    }
+}
+
+fn email(content: &Content) -> Option<&str> {
+    match content {
+        Content::Customer(customer) => customer.email.as_deref(),
+        Content::Product(_) | Content::Order(_) | Content::Inventory(_) | Content::Payment(_) => None,
     }
 }
 

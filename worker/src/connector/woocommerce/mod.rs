@@ -4,6 +4,7 @@
 //! facts/mapping-woocommerce.md; the code names the section it relies on.
 
 mod auth;
+mod category;
 mod customer;
 mod error;
 #[cfg(test)]
@@ -100,6 +101,15 @@ impl WooCommerce {
         Self { grace, ..self }
     }
 
+    /// Says whether customers may be told of what is made for them (R17).
+    fn welcome(&self) -> customer::Welcome {
+        if self.settings.notifies_people {
+            customer::Welcome::Mailed
+        } else {
+            customer::Welcome::Silent
+        }
+    }
+
     fn endpoint(&self, path: &str) -> Url {
         let mut url = self.base_url.clone();
         let prefix = url.path().trim_end_matches('/').to_owned();
@@ -184,13 +194,39 @@ impl WooCommerce {
     async fn products_theirs(
         &self,
         gate: &dyn Gate,
-        products: Vec<wire::Product>,
+        mut products: Vec<wire::Product>,
     ) -> Result<Vec<Theirs>, CallError> {
+        if products.iter().any(category::has_any) {
+            let tree = self.categories(gate).await?;
+            for product in &mut products {
+                product.paths = tree.paths(product, &self.settings);
+            }
+        }
         let complete = self.with_variations(gate, products).await?;
         Ok(complete
             .iter()
             .map(|(product, variations)| product::theirs(product, variations, &self.settings))
             .collect())
+    }
+
+    /// Reads the tree of categories: products name theirs without their parents.
+    async fn categories(&self, gate: &dyn Gate) -> Result<category::Tree, CallError> {
+        let mut found: Vec<wire::Category> = Vec::new();
+        loop {
+            let params = vec![
+                ("per_page", Window::LIMIT.to_string()),
+                ("offset", found.len().to_string()),
+                ("orderby", "id".to_owned()),
+                ("order", "asc".to_owned()),
+                ("_fields", "id,name,slug,parent".to_owned()),
+            ];
+            let page = self.list(gate, "products/categories", params).await?;
+            let is_last = page.len() < Window::LIMIT;
+            found.append(&mut parsed(page));
+            if is_last {
+                return Ok(category::Tree::new(found));
+            }
+        }
     }
 
     /// Reads the variations of all variable products among the given ones, by parent.

@@ -2,20 +2,30 @@
 
 use std::collections::BTreeSet;
 
+use chrono::{DateTime, Utc};
 use lockstep_shared::connection::{Settings, WeightUnit};
 use lockstep_shared::entity::{
-    Attribute, Content, FieldError, Invalid, Money, PartKey, Product, ProductKind, ProductStatus, Variant,
+    Attribute, Content, Dimensions, FieldError, Invalid, Money, PartKey, Product, ProductKind, ProductStatus,
+    Sale, Variant,
 };
 use lockstep_shared::id::RecordId;
 use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 
+use super::category;
 use super::text;
 use super::wire;
 use crate::connector::{Parts, Refusal, Theirs};
 
 /// Digits of a weight in the shop's unit. With more, a weight in pounds would not come back as it went.
 const WEIGHT_DIGITS: u32 = 4;
+
+/// Digits of a measure in centimetres.
+const MEASURE_DIGITS: u32 = 4;
+
+/// Kinds of tax that WooCommerce has beside its classes: products that are not taxed, and those of which only the
+/// shipping is (facts/mapping-woocommerce.md §1, «Tax class»).
+const TAX_STATUSES: [&str; 2] = ["none", "shipping"];
 
 /// A JSON object that is being put together.
 pub(super) type Body = Map<String, Value>;
@@ -91,10 +101,10 @@ pub(super) fn read(
         description: Some(product.description.clone()),
         summary: Some(text::plain(&product.short_description)),
         variants,
-        categories: Vec::new(),
+        categories: product.paths.clone(),
         images: Vec::new(),
         tags: Vec::new(),
-        tax_class: None,
+        tax_class: tax_class_of(product),
     }
     .canonical()?;
     Ok(Product {
@@ -124,20 +134,29 @@ fn status_of(status: &str) -> ProductStatus {
     }
 }
 
+fn tax_class_of(product: &wire::Product) -> Option<String> {
+    if TAX_STATUSES.contains(&product.tax_status.as_str()) {
+        return Some(product.tax_status.clone());
+    }
+    Some(product.tax_class.clone()).filter(|class| class != "standard")
+}
+
 fn only_variant(product: &wire::Product, settings: &Settings, errors: &mut Vec<FieldError>) -> Variant {
+    let price = price_of(&product.regular_price, settings, 0, errors);
     Variant {
         attributes: Vec::new(),
         sku: Some(product.sku.clone()),
         barcode: Some(product.global_unique_id.clone()),
-        price: price_of(&product.regular_price, settings, 0, errors),
+        sale: sale_of(&product.sale, price, 0, errors),
+        price,
         weight_kg: weight_of(&product.weight, settings, 0, errors),
-        dimensions: None,
-        sale: None,
+        dimensions: Some(dimensions_of(&product.dimensions, 0, errors)),
     }
 }
 
 /// A variation without an SKU of its own answers with its parent's, which no variation can have for itself
-/// (facts/mapping-woocommerce.md §1). An inherited weight is what one unit weighs all the same, so it stays.
+/// (facts/mapping-woocommerce.md §1). An inherited weight is what one unit weighs all the same, so it stays, and so do
+/// inherited measures.
 fn variant_of(
     variation: &wire::Variation,
     product: &wire::Product,
@@ -146,14 +165,15 @@ fn variant_of(
     errors: &mut Vec<FieldError>,
 ) -> Variant {
     let is_inherited = variation.sku.eq_ignore_ascii_case(&product.sku);
+    let price = price_of(&variation.regular_price, settings, position, errors);
     Variant {
         attributes: attributes_of(variation),
         sku: Some(variation.sku.clone()).filter(|_| !is_inherited),
         barcode: Some(variation.global_unique_id.clone()),
-        price: price_of(&variation.regular_price, settings, position, errors),
+        sale: sale_of(&variation.sale, price, position, errors),
+        price,
         weight_kg: weight_of(&variation.weight, settings, position, errors),
-        dimensions: None,
-        sale: None,
+        dimensions: Some(dimensions_of(&variation.dimensions, position, errors)),
     }
 }
 
@@ -187,6 +207,34 @@ pub(super) fn key_of(variation: &wire::Variation) -> PartKey {
 fn price_of(text: &str, settings: &Settings, position: usize, errors: &mut Vec<FieldError>) -> Option<Money> {
     let amount = decimal(text, &format!("variants/{position}/price"), errors)?;
     Some(Money::new(amount, settings.currency))
+}
+
+/// A sale that is no reduction is none; WooCommerce drops it as soon as it sees it (facts/mapping-woocommerce.md §1,
+/// «Sale»). So are dates without a price.
+fn sale_of(
+    sale: &wire::Sale,
+    price: Option<Money>,
+    position: usize,
+    errors: &mut Vec<FieldError>,
+) -> Option<Sale> {
+    let asked = decimal(&sale.price, &format!("variants/{position}/sale/price"), errors)?;
+    let is_reduction = price.is_some_and(|price| asked < price.amount) && !asked.is_sign_negative();
+    is_reduction.then(|| Sale {
+        price: asked,
+        from: sale.from.map(|time| time.and_utc()),
+        until: sale.until.map(|time| time.and_utc()),
+    })
+}
+
+/// Measures are taken for centimetres: a connection has no setting for the shop's unit, and no answer tells it.
+fn dimensions_of(dimensions: &wire::Dimensions, position: usize, errors: &mut Vec<FieldError>) -> Dimensions {
+    let path = format!("variants/{position}/dimensions");
+    let mut measure = |text: &str| decimal(text, &path, errors).map(|length| length.round_dp(MEASURE_DIGITS));
+    Dimensions {
+        length_cm: measure(&dimensions.length),
+        width_cm: measure(&dimensions.width),
+        height_cm: measure(&dimensions.height),
+    }
 }
 
 fn weight_of(
@@ -267,8 +315,8 @@ fn held(product: &Product, settings: &Settings) -> Result<Product, Invalid> {
                 settings.weight_unit,
             )
         }),
-        dimensions: None,
-        sale: None,
+        dimensions: variant.dimensions.as_ref().map(rounded),
+        sale: variant.sale.clone(),
     });
     let projected = Product {
         name: text::settled(&product.name),
@@ -288,10 +336,10 @@ fn held(product: &Product, settings: &Settings) -> Result<Product, Invalid> {
         description: product.description.as_deref().map(text::stored_html),
         summary: product.summary.clone(),
         variants: variants.collect(),
-        categories: Vec::new(),
+        categories: category::project(&product.categories),
         images: Vec::new(),
         tags: Vec::new(),
-        tax_class: None,
+        tax_class: product.tax_class.clone().filter(|class| class != "standard"),
     };
     projected.canonical()
 }
@@ -299,6 +347,15 @@ fn held(product: &Product, settings: &Settings) -> Result<Product, Invalid> {
 /// Only digits and hyphens are kept of a GTIN: `ABC123` would become `123` (facts/mapping-woocommerce.md §1).
 fn is_barcode(code: &str) -> bool {
     code.bytes().all(|b| b.is_ascii_digit() || b == b'-')
+}
+
+fn rounded(dimensions: &Dimensions) -> Dimensions {
+    let measure = |length: Option<Decimal>| length.map(|length| length.round_dp(MEASURE_DIGITS));
+    Dimensions {
+        length_cm: measure(dimensions.length_cm),
+        width_cm: measure(dimensions.width_cm),
+        height_cm: measure(dimensions.height_cm),
+    }
 }
 
 fn kilograms_per(unit: WeightUnit) -> Decimal {
@@ -367,7 +424,12 @@ fn is_altered(sku: &str) -> bool {
 // Writing
 
 /// Returns the body that creates a product; a variable one gets its variations by calls of their own.
-pub(super) fn create_body(product: &Product, record: RecordId, settings: &Settings) -> Body {
+pub(super) fn create_body(
+    product: &Product,
+    record: RecordId,
+    settings: &Settings,
+    mut categories: Body,
+) -> Body {
     let mut body = text_fields(product, Fields::All);
     if let (true, Some(variant)) = (product.is_simple(), product.variants.first()) {
         body.insert("type".to_owned(), json!("simple"));
@@ -377,9 +439,16 @@ pub(super) fn create_body(product: &Product, record: RecordId, settings: &Settin
         body.insert("type".to_owned(), json!("variable"));
         body.insert("attributes".to_owned(), Value::Array(with_options(&[], product)));
     }
-    body.retain(|_, value| value != "");
-    let marker = json!([{"key": wire::PRODUCT_MARKER, "value": record.to_string()}]);
-    body.insert("meta_data".to_owned(), marker);
+    body.retain(|_, value| !is_blank(value));
+    if product.tax_class.is_none() {
+        body.remove("tax_status");
+    }
+    let mut meta = vec![json!({"key": wire::PRODUCT_MARKER, "value": record.to_string()})];
+    if let Some(Value::Array(mut more)) = categories.remove("meta_data") {
+        meta.append(&mut more);
+    }
+    body.append(&mut categories);
+    body.insert("meta_data".to_owned(), Value::Array(meta));
     body
 }
 
@@ -400,6 +469,14 @@ pub(super) fn text_fields(product: &Product, fields: Fields<'_>) -> Body {
     );
     let summary = text::html(product.summary.as_deref().unwrap_or_default());
     put("summary", "short_description", &summary);
+    // An unknown class is taken for the usual one without a word (facts/mapping-woocommerce.md §1, «Tax class»).
+    match product.tax_class.as_deref() {
+        Some(status) if TAX_STATUSES.contains(&status) => put("tax_class", "tax_status", status),
+        class => {
+            put("tax_class", "tax_status", "taxable");
+            put("tax_class", "tax_class", class.unwrap_or_default());
+        }
+    }
     body
 }
 
@@ -449,7 +526,48 @@ pub(super) fn variant_fields(variant: &Variant, fields: Fields<'_>, settings: &S
         .and_then(|weight| from_kilograms(weight, settings.weight_unit))
         .filter(|weight| !weight.is_zero());
     put("weight_kg", "weight", weight.map(|weight| weight.to_string()));
+    // All three are cleared by an empty text; a `null` would leave a date (facts/mapping-woocommerce.md §1, «Sale»).
+    let sale = variant.sale.as_ref();
+    let date = |time: Option<DateTime<Utc>>| time.map(|time| time.format("%Y-%m-%dT%H:%M:%S").to_string());
+    put("sale", "sale_price", sale.map(|sale| price_text(sale.price)));
+    put(
+        "sale",
+        "date_on_sale_from_gmt",
+        date(sale.and_then(|sale| sale.from)),
+    );
+    put(
+        "sale",
+        "date_on_sale_to_gmt",
+        date(sale.and_then(|sale| sale.until)),
+    );
+    if fields.has_of(&key, "dimensions") {
+        body.insert("dimensions".to_owned(), measures(variant.dimensions.as_ref()));
+    }
     body
+}
+
+/// Writes measures, an unknown one as an empty text.
+pub(super) fn measures(dimensions: Option<&Dimensions>) -> Value {
+    let text = |measure: fn(&Dimensions) -> Option<Decimal>| {
+        let length = dimensions.and_then(measure);
+        length
+            .map(|length| length.normalize().to_string())
+            .unwrap_or_default()
+    };
+    json!({
+        "length": text(|dimensions| dimensions.length_cm),
+        "width": text(|dimensions| dimensions.width_cm),
+        "height": text(|dimensions| dimensions.height_cm),
+    })
+}
+
+/// Says whether a field need not be sent of a thing that is new.
+pub(super) fn is_blank(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.is_empty(),
+        Value::Object(fields) => fields.values().all(is_blank),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => false,
+    }
 }
 
 /// Writes a price with at least two digits behind the point: `0.00`, as the shop itself does
@@ -475,10 +593,11 @@ pub(super) fn variation_fields(
     let mut body = variant_fields(&held, Fields::All, settings);
     // What can't be read is not what it should be.
     for error in errors {
-        let name = if error.field.ends_with("price") {
-            "regular_price"
-        } else {
-            "weight"
+        let name = match error.field.rsplit_once("variants/0/") {
+            Some((_, "price")) => "regular_price",
+            Some((_, "sale/price")) => "sale_price",
+            Some((_, "dimensions")) => "dimensions",
+            Some(_) | None => "weight",
         };
         body.remove(name);
     }

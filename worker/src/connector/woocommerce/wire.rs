@@ -18,12 +18,12 @@ pub(super) const CUSTOMER_MARKER: &str = "lockstep_record";
 
 /// The fields of [`Product`], so that the server need not send the rest.
 pub(super) const PRODUCT_FIELDS: &str = "id,parent_id,name,type,status,virtual,manage_stock,description,\
-     short_description,sku,global_unique_id,regular_price,weight,attributes,variations,meta_data,date_modified,\
-     date_modified_gmt";
+     short_description,sku,global_unique_id,regular_price,sale_price,date_on_sale_from_gmt,date_on_sale_to_gmt,weight,\
+     dimensions,tax_status,tax_class,categories,attributes,variations,meta_data,date_modified,date_modified_gmt";
 
 /// The fields of [`Variation`].
-pub(super) const VARIATION_FIELDS: &str =
-    "id,parent_id,status,virtual,manage_stock,sku,global_unique_id,regular_price,weight,attributes";
+pub(super) const VARIATION_FIELDS: &str = "id,parent_id,status,virtual,manage_stock,sku,global_unique_id,\
+     regular_price,sale_price,date_on_sale_from_gmt,date_on_sale_to_gmt,weight,dimensions,attributes";
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -53,8 +53,20 @@ pub(super) struct Product {
     pub(super) global_unique_id: String,
     #[serde(deserialize_with = "text")]
     pub(super) regular_price: String,
+    #[serde(flatten)]
+    pub(super) sale: Sale,
     #[serde(deserialize_with = "text")]
     pub(super) weight: String,
+    pub(super) dimensions: Dimensions,
+    #[serde(deserialize_with = "text")]
+    pub(super) tax_status: String,
+    #[serde(deserialize_with = "text")]
+    pub(super) tax_class: String,
+    #[serde(deserialize_with = "list")]
+    pub(super) categories: Vec<Category>,
+    /// Of the categories that count, where the store's tree was read.
+    #[serde(skip)]
+    pub(super) paths: Vec<Vec<String>>,
     #[serde(deserialize_with = "list")]
     pub(super) attributes: Vec<Attribute>,
     #[serde(deserialize_with = "list")]
@@ -102,10 +114,51 @@ pub(super) struct Variation {
     pub(super) global_unique_id: String,
     #[serde(deserialize_with = "text")]
     pub(super) regular_price: String,
+    #[serde(flatten)]
+    pub(super) sale: Sale,
     #[serde(deserialize_with = "text")]
     pub(super) weight: String,
+    pub(super) dimensions: Dimensions,
     #[serde(deserialize_with = "list")]
     pub(super) attributes: Vec<Attribute>,
+}
+
+/// A category; in a product without its parent.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Category {
+    #[serde(deserialize_with = "number")]
+    pub(super) id: u64,
+    #[serde(deserialize_with = "text")]
+    pub(super) name: String,
+    #[serde(deserialize_with = "text")]
+    pub(super) slug: String,
+    #[serde(deserialize_with = "number")]
+    pub(super) parent: u64,
+}
+
+/// A lower price, with its dates in UTC.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Sale {
+    #[serde(rename = "sale_price", deserialize_with = "text")]
+    pub(super) price: String,
+    #[serde(rename = "date_on_sale_from_gmt", deserialize_with = "time")]
+    pub(super) from: Option<NaiveDateTime>,
+    #[serde(rename = "date_on_sale_to_gmt", deserialize_with = "time")]
+    pub(super) until: Option<NaiveDateTime>,
+}
+
+/// Outer measures in the shop's unit.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Dimensions {
+    #[serde(deserialize_with = "text")]
+    pub(super) length: String,
+    #[serde(deserialize_with = "text")]
+    pub(super) width: String,
+    #[serde(deserialize_with = "text")]
+    pub(super) height: String,
 }
 
 /// An attribute of a product, which has `options`, or of a variation, which has one `option`.

@@ -1,6 +1,6 @@
 //! Writing: which request carries what, and what its answer means for each write.
 //!
-//! Products and customers go into batches of any. A variable product takes further calls: its variations have a batch
+//! Products and customers go into batches of any. Categories that a product needs are made before it, level by level. A variable product takes further calls: its variations have a batch
 //! of their own, one per parent (facts/mapping-woocommerce.md §1).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,13 +8,15 @@ use std::time::Instant;
 
 use lockstep_shared::connection::Settings;
 use lockstep_shared::entity::{Content, Customer, PartKey, Product};
+use lockstep_shared::system::EntityType;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::customer::Copied;
+use super::category::{Missing, Tree};
+use super::customer::{Copied, Welcome};
 use super::error::{self, ItemError, Kind};
 use super::product::{Body, Fields};
-use super::{BATCH_LIMIT, SYSTEM, WooCommerce, customer, product, wire};
+use super::{BATCH_LIMIT, SYSTEM, WooCommerce, category, customer, product, wire};
 use crate::connector::{Action, CallError, Gate, Outcome, Parts, Refusal, Request, Step, Write};
 
 /// What [`WooCommerce::send_call`] needs to send a request and to read its answer.
@@ -36,17 +38,44 @@ enum Slot {
     /// Not sent: it is so already.
     Done { external_id: String, parts: Parts },
     /// The next of `create`.
-    Created { next: Option<Step> },
+    Created {
+        next: Option<Step>,
+        /// What the store makes of it, where that is known and something else.
+        held: Option<Value>,
+    },
     /// The next of `update`.
     Updated {
         external_id: String,
         parts: Parts,
         next: Option<Step>,
+        held: Option<Value>,
+    },
+    /// Some of `create`, by their places: categories that a product needs before it can be put into them. Of a request
+    /// that has one of these, all are.
+    Prepared {
+        external_id: String,
+        parts: Parts,
+        terms: Vec<usize>,
+        next: Step,
     },
     /// The next of `update`, which puts it into the trash.
     Trashed { external_id: String },
     /// The next of `delete`.
     Deleted { external_id: String },
+    /// The next of `update`, which gives an account that was made silently its customer's address. Where that can't be
+    /// had, the next step finds out why.
+    Addressed { external_id: String },
+    /// Not sent: the account that was made for a customer who has one already is gone by now.
+    Gone {
+        holder: Option<String>,
+        refusal: Refusal,
+    },
+    /// The next of `delete`: an account that was made for a customer who has one already, in place of which that one is
+    /// to be taken.
+    Yielded {
+        holder: Option<String>,
+        refusal: Refusal,
+    },
     /// All of `create` and `update`: one product's variations.
     Varied {
         external_id: String,
@@ -65,6 +94,13 @@ enum Job {
     Create(Body, Slot),
     Update(Body, Slot),
     Delete(u64, Slot),
+    /// Categories that have to be made before the product is written.
+    Prepare {
+        external_id: String,
+        parts: Parts,
+        missing: Vec<Missing>,
+        next: Step,
+    },
     /// A request of its own.
     Own {
         path: String,
@@ -101,8 +137,18 @@ impl WooCommerce {
         writes: Vec<Write>,
     ) -> Result<Vec<Request>, CallError> {
         let current = self.current(gate, &writes).await?;
+        let tree = if writes.iter().any(is_about_categories) {
+            self.categories(gate).await?
+        } else {
+            Tree::default()
+        };
+        let store = Store {
+            current: &current,
+            tree: &tree,
+            settings: &self.settings,
+        };
         let jobs = writes.into_iter().map(|write| {
-            let job = product_job(&write, &current, &self.settings);
+            let job = product_job(&write, store);
             (write, job)
         });
         Ok(requests("products/batch", jobs))
@@ -114,9 +160,17 @@ impl WooCommerce {
         writes: Vec<Write>,
     ) -> Result<Vec<Request>, CallError> {
         let ids: Vec<String> = writes.iter().filter_map(account_to_read).collect();
-        let accounts = self.customers_by_id(gate, &ids).await?;
+        let mut known = Accounts {
+            by_id: self.customers_by_id(gate, &ids).await?,
+            by_email: BTreeMap::new(),
+        };
+        for email in writes.iter().filter_map(disputed_email) {
+            let holders = self.customers_by_email(gate, email).await?;
+            known.by_email.insert(email.to_owned(), holders);
+        }
+        let welcome = self.welcome();
         let jobs = writes.into_iter().map(|write| {
-            let job = customer_job(&write, &accounts);
+            let job = customer_job(&write, &known, welcome);
             (write, job)
         });
         Ok(requests("customers/batch", jobs))
@@ -191,6 +245,13 @@ impl WooCommerce {
 
 // Planning: products
 
+/// The first call for a product's variations. Those before it make categories, one level of the tree each, and then the
+/// product itself.
+const VARIATIONS: Step = Step(16);
+
+/// The last call before it, which can't be one more for categories.
+const LAST_PREPARATION: Step = Step(15);
+
 /// Returns the product that an update can't be planned for without a look at it.
 fn needs_current(write: &Write) -> Option<(&Product, &String, &Parts)> {
     let (
@@ -208,11 +269,21 @@ fn needs_current(write: &Write) -> Option<(&Product, &String, &Parts)> {
     let touches_them = changed.iter().any(|path| {
         path.starts_with("variants/") || matches!(path.as_str(), "kind" | "tracks_stock" | "status")
     });
-    (has_variations && (touches_them || write.step > Step::default())).then_some((
-        product,
-        external_id,
-        parts,
-    ))
+    let needs_variations = has_variations && (touches_them || write.step > Step::default());
+    (needs_variations || is_about_categories(write)).then_some((product, external_id, parts))
+}
+
+/// Says whether a write needs the tree of categories: it goes into some, or out of some.
+fn is_about_categories(write: &Write) -> bool {
+    let Content::Product(product) = &write.content else {
+        return false;
+    };
+    match &write.action {
+        _ if write.step >= VARIATIONS => false,
+        Action::Create => !product.categories.is_empty(),
+        Action::Update { changed, .. } => changed.contains("categories"),
+        Action::Delete { .. } => false,
+    }
 }
 
 fn has_all(product: &Product, current: &Current) -> bool {
@@ -223,23 +294,86 @@ fn has_all(product: &Product, current: &Current) -> bool {
         .all(|variant| keys.contains(&variant.key()))
 }
 
-fn product_job(write: &Write, current: &BTreeMap<u64, Current>, settings: &Settings) -> Job {
+/// What is known of the store when products are planned.
+#[derive(Clone, Copy, Debug)]
+struct Store<'a> {
+    current: &'a BTreeMap<u64, Current>,
+    tree: &'a Tree,
+    settings: &'a Settings,
+}
+
+/// The categories of a product that is written.
+enum Placing {
+    /// All are there.
+    Known(BTreeSet<u64>),
+    /// The outermost that are missing: those inside them need their ids.
+    Missing(BTreeSet<Missing>),
+}
+
+fn placing(product: &Product, tree: &Tree) -> Placing {
+    let (mut known, mut missing) = (BTreeSet::new(), BTreeSet::new());
+    for path in &product.categories {
+        match tree.find(path) {
+            Ok(id) => known.insert(id),
+            Err(name) => missing.insert(name),
+        };
+    }
+    if missing.is_empty() {
+        Placing::Known(known)
+    } else {
+        Placing::Missing(missing)
+    }
+}
+
+fn product_job(write: &Write, store: Store<'_>) -> Job {
     let Content::Product(product) = &write.content else {
         return Job::refused("wrong_type", "this is no product");
     };
-    match &write.action {
-        Action::Create if write.step == Step::default() => {
-            let next = (!product.is_simple()).then_some(Step(1));
-            Job::Create(
-                product::create_body(product, write.record, settings),
-                Slot::Created { next },
-            )
+    let (external_id, parts) = match &write.action {
+        Action::Create => (String::new(), Parts::new()),
+        Action::Update {
+            external_id, parts, ..
+        } => (external_id.clone(), parts.clone()),
+        Action::Delete { external_id } => return trash(external_id),
+    };
+    let mut categories = Body::new();
+    let mut held = None;
+    if is_about_categories(write) {
+        match placing(product, store.tree) {
+            Placing::Missing(_) if write.step >= LAST_PREPARATION => {
+                return Job::refused(
+                    "categories_missing",
+                    "the product's categories can't be made: they are too many, or vanish again",
+                );
+            }
+            Placing::Missing(missing) => {
+                return Job::Prepare {
+                    external_id,
+                    parts,
+                    missing: missing.into_iter().take(BATCH_LIMIT).collect(),
+                    next: Step(write.step.0 + 1),
+                };
+            }
+            Placing::Known(ids) => {
+                let id = external_id.parse().unwrap_or_default();
+                let current = store.current.get(&id).map(|current| &current.product);
+                categories = category::body(&ids, current, store.settings);
+                held = respelt(product, store.tree.spelt(&ids));
+            }
         }
-        Action::Create => Job::refused(
+    }
+    match &write.action {
+        Action::Create if write.step < VARIATIONS => Job::Create(
+            product::create_body(product, write.record, store.settings, categories),
+            Slot::Created {
+                next: (!product.is_simple()).then_some(VARIATIONS),
+                held,
+            },
+        ),
+        Action::Create | Action::Delete { .. } => Job::refused(
             "no_parent",
             "variations can only be added to a product that is known",
         ),
-        Action::Delete { external_id } => trash(external_id),
         Action::Update {
             external_id,
             parts,
@@ -254,17 +388,28 @@ fn product_job(write: &Write, current: &BTreeMap<u64, Current>, settings: &Setti
                 fields: Fields::Only(changed),
                 parts,
                 step: write.step,
-                settings,
+                categories: &categories,
+                held: held.as_ref(),
+                settings: store.settings,
             };
             if needs_current(write).is_some() {
-                current
-                    .get(&id)
-                    .map_or_else(Job::missing, |current| update.with_current(current, changed))
+                let current = store.current.get(&id);
+                current.map_or_else(Job::missing, |current| update.with_current(current, changed))
             } else {
                 update.alone(parts)
             }
         }
     }
+}
+
+/// Returns the product with its categories as the store spells them, where it spells them otherwise.
+fn respelt(product: &Product, categories: Vec<Vec<String>>) -> Option<Value> {
+    let held = Product {
+        categories,
+        ..product.clone()
+    };
+    let held = Content::Product(held).canonical().ok()?;
+    (held != Content::Product(product.clone())).then(|| held.to_json())
 }
 
 /// A `delete` in a batch is for good; the status `trash` is not (facts/mapping-woocommerce.md §1, «Status»).
@@ -292,6 +437,9 @@ struct Update<'a> {
     /// The variations that were known before.
     parts: &'a Parts,
     step: Step,
+    /// The fields that put it into categories.
+    categories: &'a Body,
+    held: Option<&'a Value>,
     settings: &'a Settings,
 }
 
@@ -299,6 +447,7 @@ impl Update<'_> {
     /// Plans what needs no look at the product: all of a simple one, the texts of a variable one.
     fn alone(self, parts: &Parts) -> Job {
         let mut body = product::text_fields(self.product, self.fields);
+        body.append(&mut self.categories.clone());
         let only = self
             .product
             .variants
@@ -331,12 +480,12 @@ impl Update<'_> {
             (true | false, _) => {}
         }
         let changes = self.variations(current, paths);
-        if self.step == Step::default() {
+        if self.step < VARIATIONS {
             let body = self.parent(current);
             // What comes back from the trash comes without its variations.
             let is_followed = !is_variable || current.product.is_trashed() || !changes.is_empty();
             if !body.is_empty() {
-                return self.update(body, changes.parts, is_followed.then_some(Step(1)));
+                return self.update(body, changes.parts, is_followed.then_some(VARIATIONS));
             }
         }
         changes.into_job(self)
@@ -345,6 +494,7 @@ impl Update<'_> {
     /// Returns what changes in the parent of variations.
     fn parent(self, current: &Current) -> Body {
         let mut body = product::text_fields(self.product, self.fields);
+        body.append(&mut self.categories.clone());
         let present = &current.product.attributes;
         if !product::has_options(present, self.product) {
             let attributes = product::with_options(present, self.product);
@@ -352,8 +502,9 @@ impl Update<'_> {
         }
         if !current.product.is_variable() {
             // What it was known by goes to a variation, which could not have the same SKU (facts/mapping-woocommerce.md
-            // §1); the price goes by itself, and a weight would be inherited.
+            // §1); the price goes by itself, and weight and measures would be inherited.
             body.insert("type".to_owned(), json!("variable"));
+            body.insert("dimensions".to_owned(), product::measures(None));
             for field in ["sku", "global_unique_id", "weight"] {
                 body.insert(field.to_owned(), json!(""));
             }
@@ -379,6 +530,7 @@ impl Update<'_> {
                 external_id,
                 parts,
                 next,
+                held: self.held.cloned(),
             },
         )
     }
@@ -391,7 +543,7 @@ impl Update<'_> {
             let key = variant.key();
             let Some(variation) = variation else {
                 let mut body = self.whole_variation(variant, current);
-                body.retain(|_, value| value != "");
+                body.retain(|_, value| !product::is_blank(value));
                 changes.create.push((key, Value::Object(body)));
                 continue;
             };
@@ -423,7 +575,7 @@ impl Update<'_> {
     /// Says whether a variation of ours is no variant any more. Only the first step is told what changes; those that
     /// follow know it by the parts. A variation that is neither is the shop's own.
     fn has_lost(self, key: &PartKey) -> bool {
-        self.step > Step::default() && self.parts.contains_key(key)
+        self.step >= VARIATIONS && self.parts.contains_key(key)
     }
 
     fn whole_variation(self, variant: &lockstep_shared::entity::Variant, current: &Current) -> Body {
@@ -527,6 +679,10 @@ impl Changes {
                 parts: self.parts,
             });
         }
+        let next = match update.step {
+            step if step < VARIATIONS => VARIATIONS,
+            step => Step(step.0.saturating_add(1)),
+        };
         let is_more = self.create.len() + self.update.len() > BATCH_LIMIT;
         self.create.truncate(BATCH_LIMIT);
         self.update.truncate(BATCH_LIMIT - self.create.len());
@@ -535,7 +691,7 @@ impl Changes {
             parts: self.parts,
             created,
             updated: self.update.len(),
-            next: is_more.then_some(Step(update.step.0.saturating_add(1))),
+            next: is_more.then_some(next),
             external_id,
         };
         Job::Own {
@@ -548,6 +704,20 @@ impl Changes {
 
 // Planning: customers
 
+/// The call that gives an account that was made silently its customer's address.
+const ADDRESS: Step = Step(1);
+
+/// The call for an account that could not have that address.
+const DISPUTE: Step = Step(2);
+
+/// Accounts that were read for the writes of a plan.
+#[derive(Debug, Default)]
+struct Accounts {
+    by_id: BTreeMap<String, wire::Customer>,
+    /// Those that have an address which another account was refused.
+    by_email: BTreeMap<String, Vec<wire::Customer>>,
+}
+
 /// Returns the id of an account that has to be read before it is written.
 fn account_to_read(write: &Write) -> Option<String> {
     let Content::Customer(customer) = &write.content else {
@@ -557,44 +727,108 @@ fn account_to_read(write: &Write) -> Option<String> {
         Action::Create => None,
         Action::Update {
             external_id, changed, ..
-        } => customer::may_leave_copy(customer, Fields::Only(changed)).then(|| external_id.clone()),
+        } => {
+            let is_needed = match write.step {
+                ADDRESS => false,
+                DISPUTE => true,
+                _ => customer::may_leave_copy(customer, Fields::Only(changed)),
+            };
+            is_needed.then(|| external_id.clone())
+        }
         Action::Delete { external_id } => Some(external_id.clone()),
     }
 }
 
-fn customer_job(write: &Write, accounts: &BTreeMap<String, wire::Customer>) -> Job {
+/// Returns the address that the write's account was refused.
+fn disputed_email(write: &Write) -> Option<&str> {
+    match &write.content {
+        Content::Customer(customer) if write.step == DISPUTE => customer.email.as_deref(),
+        _ => None,
+    }
+}
+
+fn customer_job(write: &Write, known: &Accounts, welcome: Welcome) -> Job {
     let Content::Customer(customer) = &write.content else {
         return Job::refused("wrong_type", "this is no customer");
     };
     match &write.action {
-        Action::Create => Job::Create(
-            customer::create_body(customer, write.record),
-            Slot::Created { next: None },
-        ),
+        Action::Create => {
+            let is_addressed_later = welcome == Welcome::Silent && customer.email.is_some();
+            Job::Create(
+                customer::create_body(customer, write.record, welcome),
+                Slot::Created {
+                    next: is_addressed_later.then_some(ADDRESS),
+                    held: None,
+                },
+            )
+        }
         Action::Update {
             external_id, changed, ..
         } => {
-            let account = accounts.get(external_id);
-            update_customer(write, customer, external_id, changed, account)
+            let Ok(id) = external_id.parse::<u64>() else {
+                return Job::refused("wc_user_invalid_id", "Invalid user ID.");
+            };
+            match (write.step, &customer.email) {
+                (ADDRESS, Some(email)) => address(id, email),
+                (DISPUTE, Some(email)) => settle_dispute(write, id, email, known),
+                _ => update_customer(write, customer, id, changed, known.by_id.get(external_id)),
+            }
         }
-        Action::Delete { external_id } => delete_customer(external_id, accounts.get(external_id)),
+        Action::Delete { external_id } => delete_customer(external_id, known.by_id.get(external_id)),
     }
+}
+
+fn address(id: u64, email: &str) -> Job {
+    Job::Update(
+        Body::from_iter([("id".to_owned(), json!(id)), ("email".to_owned(), json!(email))]),
+        Slot::Addressed {
+            external_id: id.to_string(),
+        },
+    )
+}
+
+/// Gives up the account that was just made, where its customer has another one. Nobody knows of it and it has nothing
+/// but what we put there, so it is deleted for good; whatever is not plainly so stays. An account that has been there
+/// for longer never comes here: it may have orders.
+fn settle_dispute(write: &Write, id: u64, email: &str, known: &Accounts) -> Job {
+    let account = known.by_id.get(&id.to_string());
+    let has_email = account.is_some_and(|account| account.email.trim().eq_ignore_ascii_case(email));
+    if has_email {
+        // The refused request was a late second one.
+        return Job::Nothing(Slot::Done {
+            external_id: id.to_string(),
+            parts: Parts::new(),
+        });
+    }
+    let holders = known.by_email.get(email).map_or(&[][..], Vec::as_slice);
+    let is_ours = account.is_some_and(|account| {
+        customer::is_unaddressed(account, write.record) && account.role.as_str() == "customer"
+    });
+    let refusal = Refusal {
+        code: error::UNFIT_EMAIL.to_owned(),
+        message: "the e-mail address is another account's, or WooCommerce takes it for none".to_owned(),
+    };
+    let holder = holders.first().filter(|_| holders.len() == 1);
+    let holder = holder.map(|holder| holder.id.to_string());
+    if account.is_none() && !holders.is_empty() {
+        return Job::Nothing(Slot::Gone { holder, refusal });
+    }
+    if holders.is_empty() || !is_ours {
+        return Job::Nothing(Slot::Refused(refusal));
+    }
+    Job::Delete(id, Slot::Yielded { holder, refusal })
 }
 
 fn update_customer(
     write: &Write,
     customer: &Customer,
-    external_id: &str,
+    id: u64,
     changed: &BTreeSet<String>,
     account: Option<&wire::Customer>,
 ) -> Job {
-    let Ok(id) = external_id.parse::<u64>() else {
-        return Job::refused("wc_user_invalid_id", "Invalid user ID.");
-    };
     let copied = account.map_or(Copied::No, customer::copied);
     let mut body = customer::update_body(customer, write.record, Fields::Only(changed), copied);
-    let external_id = external_id.to_owned();
-    let parts = Parts::new();
+    let (external_id, parts) = (id.to_string(), Parts::new());
     if body.is_empty() {
         return Job::Nothing(Slot::Done { external_id, parts });
     }
@@ -605,6 +839,7 @@ fn update_customer(
             external_id,
             parts,
             next: None,
+            held: None,
         },
     )
 }
@@ -653,10 +888,42 @@ impl Batch {
     }
 }
 
+/// Categories that are being put together: each is made once, whichever products need it. A second one would be
+/// refused all the same (facts/mapping-woocommerce.md §1, «Categories»).
+#[derive(Debug, Default)]
+struct Preparation {
+    writes: Vec<Write>,
+    slots: Vec<Slot>,
+    places: BTreeMap<(u64, String), usize>,
+    create: Vec<Value>,
+}
+
+impl Preparation {
+    const PATH: &str = "products/categories/batch";
+
+    fn has_room(&self, missing: &[Missing]) -> bool {
+        self.writes.len() < BATCH_LIMIT && self.create.len() + missing.len() <= BATCH_LIMIT
+    }
+
+    fn place(&mut self, missing: &Missing) -> usize {
+        let place = self.create.len();
+        *self.places.entry(missing.key()).or_insert_with(|| {
+            self.create.push(missing.body());
+            place
+        })
+    }
+
+    fn into_request(self) -> Request {
+        let body = batch_body(self.create, Vec::new(), Vec::new());
+        request(self.writes, Some(Self::PATH.to_owned()), body, self.slots)
+    }
+}
+
 /// Puts every write into exactly one request. What need not be sent shares one that is not.
 fn requests(path: &str, jobs: impl Iterator<Item = (Write, Job)>) -> Vec<Request> {
     let (mut requests, mut own) = (Vec::new(), Vec::new());
     let (mut batch, mut unsent) = (Batch::default(), Batch::default());
+    let mut preparation = Preparation::default();
     for (write, job) in jobs {
         if batch.writes.len() == BATCH_LIMIT {
             requests.push(std::mem::take(&mut batch).into_request(path));
@@ -675,11 +942,32 @@ fn requests(path: &str, jobs: impl Iterator<Item = (Write, Job)>) -> Vec<Request
                 batch.delete.push(json!(id));
                 batch.push(write, slot);
             }
+            Job::Prepare {
+                external_id,
+                parts,
+                missing,
+                next,
+            } => {
+                if !preparation.has_room(&missing) {
+                    requests.push(std::mem::take(&mut preparation).into_request());
+                }
+                let terms = missing.iter().map(|missing| preparation.place(missing)).collect();
+                preparation.writes.push(write);
+                preparation.slots.push(Slot::Prepared {
+                    external_id,
+                    parts,
+                    terms,
+                    next,
+                });
+            }
             Job::Own { path, body, slot } => own.push(request(vec![write], Some(path), body, vec![slot])),
         }
     }
     if !batch.writes.is_empty() {
         requests.push(batch.into_request(path));
+    }
+    if !preparation.writes.is_empty() {
+        requests.push(preparation.into_request());
     }
     requests.append(&mut own);
     if !unsent.writes.is_empty() {
@@ -712,6 +1000,14 @@ fn batch_body(create: Vec<Value>, update: Vec<Value>, delete: Vec<Value>) -> Val
 /// that has more or fewer says nothing for sure.
 fn outcomes(slots: &[Slot], answer: &Value) -> Result<Vec<Outcome>, CallError> {
     let mut lists = Lists::of(answer);
+    if slots.iter().any(|slot| matches!(slot, Slot::Prepared { .. })) {
+        let terms = lists.create.as_slice();
+        let outcomes = slots
+            .iter()
+            .map(|slot| prepared(slot, terms))
+            .collect::<Option<_>>();
+        return outcomes.ok_or_else(|| error::unwell("its answer does not match the request", Kind::Write));
+    }
     let outcomes = slots
         .iter()
         .map(|slot| outcome(slot, &mut lists))
@@ -750,6 +1046,33 @@ impl<'a> Lists<'a> {
     }
 }
 
+/// Reads what became of the categories that a product needs. One that is there already is as good; where it is, the
+/// next call finds out.
+fn prepared(slot: &Slot, terms: &[Value]) -> Option<Outcome> {
+    let Slot::Prepared {
+        external_id,
+        parts,
+        terms: places,
+        next,
+    } = slot
+    else {
+        return None;
+    };
+    for place in places {
+        match written(terms.get(*place)?)? {
+            Ok(_) => {}
+            Err(error) if error.refusal.code == "term_exists" => {}
+            Err(error) => return Some(error.outcome()),
+        }
+    }
+    Some(Outcome::Applied {
+        external_id: external_id.clone(),
+        parts: parts.clone(),
+        next: Some(*next),
+        held: None,
+    })
+}
+
 /// Reads the outcome of one write; `None` where the answer has none.
 fn outcome(slot: &Slot, lists: &mut Lists<'_>) -> Option<Outcome> {
     let applied = |external_id: &str, parts: &Parts, next: Option<Step>| Outcome::Applied {
@@ -761,17 +1084,35 @@ fn outcome(slot: &Slot, lists: &mut Lists<'_>) -> Option<Outcome> {
     Some(match slot {
         Slot::Refused(refusal) => Outcome::Rejected(refusal.clone()),
         Slot::Done { external_id, parts } => applied(external_id, parts, None),
-        Slot::Created { next } => match written(lists.create.next()?)? {
-            Ok(id) => applied(&id, &Parts::new(), *next),
+        Slot::Prepared { .. } => return None,
+        Slot::Created { next, held } => match written(lists.create.next()?)? {
+            Ok(id) => holding(applied(&id, &Parts::new(), *next), held.as_ref()),
             Err(error) => error.outcome(),
         },
         Slot::Updated {
             external_id,
             parts,
             next,
+            held,
         } => match written(lists.update.next()?)? {
-            Ok(_) => applied(external_id, parts, *next),
+            Ok(_) => holding(applied(external_id, parts, *next), held.as_ref()),
             Err(error) => error.outcome(),
+        },
+        Slot::Gone { holder, refusal } => Outcome::Taken {
+            external_id: holder.clone(),
+            refusal: refusal.clone(),
+        },
+        Slot::Addressed { external_id } => match written(lists.update.next()?)? {
+            Ok(_) => applied(external_id, &Parts::new(), None),
+            Err(error) if error.is_unfit_email() => applied(external_id, &Parts::new(), Some(DISPUTE)),
+            Err(error) => error.outcome(),
+        },
+        Slot::Yielded { holder, refusal } => match written(lists.delete.next()?)? {
+            Err(error) if !error.is_missing() => error.outcome(),
+            Ok(_) | Err(_) => Outcome::Taken {
+                external_id: holder.clone(),
+                refusal: refusal.clone(),
+            },
         },
         Slot::Trashed { external_id } => gone(external_id, written(lists.update.next()?)?),
         Slot::Deleted { external_id } => gone(external_id, written(lists.delete.next()?)?),
@@ -804,6 +1145,24 @@ fn outcome(slot: &Slot, lists: &mut Lists<'_>) -> Option<Outcome> {
             }
         }
     })
+}
+
+/// Adds what the store holds of a thing that is all there.
+fn holding(outcome: Outcome, content: Option<&Value>) -> Outcome {
+    match outcome {
+        Outcome::Applied {
+            external_id,
+            parts,
+            next: None,
+            held: None,
+        } => Outcome::Applied {
+            external_id,
+            parts,
+            next: None,
+            held: content.and_then(|json| Content::parse(EntityType::Products, json.clone()).ok()),
+        },
+        other => other,
+    }
 }
 
 /// Reads the id of a written item, or why it was not written; `None` where the answer says neither.

@@ -118,15 +118,33 @@ fn a_new_account_gets_a_login_that_fits_and_no_empty_fields() {
         ..ann()
     };
 
-    assert_eq!(create_body(&long, record)["username"], record.to_string());
     assert_eq!(
-        Value::Object(create_body(&ann(), record)),
+        create_body(&long, record, Welcome::Mailed)["username"],
+        login(record)
+    );
+    assert_eq!(
+        Value::Object(create_body(&ann(), record, Welcome::Mailed)),
         json!({
             "email": "ann@example.com", "first_name": "Ann", "last_name": "Lee",
             "billing": {"first_name": "Ann", "last_name": "Lee", "email": "ann@example.com"},
             "meta_data": [{"key": "lockstep_record", "value": record.to_string()}],
         })
     );
+}
+
+#[test]
+fn a_silent_account_is_made_under_names_of_ours_alone() {
+    let record: RecordId = "0198c0de-0000-7000-8000-000000000001".parse().unwrap();
+
+    let body = create_body(&ann(), record, Welcome::Silent);
+
+    assert_eq!(body["username"], "0198c0de000070008000000000000001");
+    assert_eq!(body["email"], "0198c0de000070008000000000000001@no-email.invalid");
+    assert_eq!(body["billing"]["email"], "ann@example.com");
+    let mut row = Value::Object(body);
+    assert!(is_unaddressed(&account(row.clone()), record));
+    row["meta_data"] = json!([]);
+    assert!(!is_unaddressed(&account(row), record));
 }
 
 /// What a real store answered, where it lies beside the workspace.

@@ -44,6 +44,51 @@ fn a_simple_product_has_one_variant_without_attributes() {
 }
 
 #[test]
+fn a_sale_measures_and_the_tax_are_read() {
+    let read = read_simple(json!({
+        "name": "x", "type": "simple", "regular_price": "20", "sale_price": "15.50",
+        "date_on_sale_from_gmt": "2026-11-22T18:29:02", "date_on_sale_to_gmt": null,
+        "dimensions": {"length": "10.5", "width": "", "height": "0"}, "tax_status": "taxable", "tax_class": "reduced-rate",
+    }));
+
+    let json = Content::Product(read).to_json();
+    assert_eq!(
+        json["variants"][0],
+        json!({
+            "price": {"amount": "20", "currency": "USD"}, "dimensions": {"length_cm": "10.5"},
+            "sale": {"price": "15.5", "from": "2026-11-22T18:29:02Z"},
+        })
+    );
+    assert_eq!(json["tax_class"], "reduced-rate");
+}
+
+#[test]
+fn a_sale_that_is_no_reduction_is_none() {
+    let sale = |regular: &str, sale: &str| {
+        let row = json!({"name": "x", "type": "simple", "regular_price": regular, "sale_price": sale});
+        read_simple(row).variants[0].sale.clone()
+    };
+
+    assert!(sale("20", "19.99").is_some());
+    assert_eq!(sale("20", "20.00"), None);
+    assert_eq!(sale("", "5"), None);
+    assert_eq!(sale("20", ""), None);
+}
+
+#[test]
+fn what_is_not_taxed_is_a_kind_of_tax() {
+    let class = |status: &str, class: &str| {
+        read_simple(json!({"name": "x", "type": "simple", "tax_status": status, "tax_class": class}))
+            .tax_class
+    };
+
+    assert_eq!(class("none", "").as_deref(), Some("none"));
+    assert_eq!(class("shipping", "zero-rate").as_deref(), Some("shipping"));
+    assert_eq!(class("taxable", "zero-rate").as_deref(), Some("zero-rate"));
+    assert_eq!(class("taxable", ""), None);
+}
+
+#[test]
 fn a_service_is_what_is_virtual_and_not_counted() {
     let kind = |is_virtual: bool, manages: bool| {
         let row = json!({"name": "x", "type": "simple", "virtual": is_virtual, "manage_stock": manages});

@@ -1,6 +1,7 @@
 use lockstep_shared::connection::WeightUnit;
 use lockstep_shared::entity::{
-    Address, Attribute, Currency, Fields as Paths, Money, ProductKind, ProductStatus, Variant, fields_of,
+    Address, Attribute, Currency, Dimensions, Fields as Paths, Money, ProductKind, ProductStatus, Sale,
+    Variant, fields_of,
 };
 use lockstep_shared::id::{ItemId, RecordId};
 use proptest::prelude::*;
@@ -43,11 +44,20 @@ fn projected(content: &Content) -> Content {
 
 /// Plans and sends writes against the store without HTTP, as the worker does with one.
 fn run(shop: &mut Shop, writes: Vec<Write>) -> Vec<(Write, Outcome)> {
-    let accounts: BTreeMap<String, wire::Customer> = shop
-        .customers
-        .keys()
-        .map(|id| (id.to_string(), shop.customer(*id)))
-        .collect();
+    let accounts = || shop.customers.keys().map(|id| shop.customer(*id));
+    let mut known = Accounts {
+        by_id: accounts()
+            .map(|account| (account.id.to_string(), account))
+            .collect(),
+        by_email: BTreeMap::new(),
+    };
+    for account in accounts() {
+        known
+            .by_email
+            .entry(account.email.to_lowercase())
+            .or_default()
+            .push(account);
+    }
     let current: BTreeMap<u64, Current> = shop
         .products
         .keys()
@@ -64,9 +74,9 @@ fn run(shop: &mut Shop, writes: Vec<Write>) -> Vec<(Write, Outcome)> {
     };
     let jobs = writes.into_iter().map(|write| {
         let job = if is_product {
-            product_job(&write, &current, &settings())
+            product_job(&write, store(&current, &Tree::default(), &settings()))
         } else {
-            customer_job(&write, &accounts)
+            customer_job(&write, &known, Welcome::Silent)
         };
         (write, job)
     });
@@ -179,8 +189,70 @@ fn shirt(variants: Vec<Variant>) -> Content {
     projected(&Content::Product(product).canonical().unwrap())
 }
 
+fn store<'a>(current: &'a BTreeMap<u64, Current>, tree: &'a Tree, settings: &'a Settings) -> Store<'a> {
+    Store {
+        current,
+        tree,
+        settings,
+    }
+}
+
+#[test]
+fn products_that_need_a_category_have_it_made_once_and_before_them() {
+    let placed = |path: &[&str]| {
+        let mut content = shirt(vec![variant(&[], "S-1")]);
+        if let Content::Product(product) = &mut content {
+            product.categories = vec![path.iter().map(|name| (*name).to_owned()).collect()];
+        }
+        write(&content, Action::Create)
+    };
+    let tree = serde_json::from_value(json!([{"id": 16, "name": "Clothing", "slug": "c", "parent": 0}]));
+    let tree = Tree::new(tree.unwrap());
+    let (current, settings) = (BTreeMap::new(), settings());
+    let writes = [
+        placed(&["Clothing", "Hats"]),
+        placed(&["clothing", "HATS", "Caps"]),
+        placed(&["Music"]),
+        placed(&["Clothing"]),
+    ];
+    let jobs = writes.into_iter().map(|write| {
+        let job = product_job(&write, store(&current, &tree, &settings));
+        (write, job)
+    });
+
+    let requests = requests("products/batch", jobs);
+
+    let calls: Vec<Call> = requests
+        .iter()
+        .map(|request| serde_json::from_value(request.call.clone()).unwrap())
+        .collect();
+    assert_eq!(calls.len(), 2);
+    assert_eq!(calls[0].body["create"][0]["categories"], json!([{"id": 16}]));
+    assert_eq!(calls[1].path.as_deref(), Some("products/categories/batch"));
+    assert_eq!(
+        calls[1].body,
+        json!({"create": [{"name": "Hats", "parent": 16}, {"name": "Music"}]})
+    );
+    let exists = json!({"create": [
+        {"id": 0, "error": {"code": "term_exists", "message": "", "data": {"status": 400, "resource_id": 17}}},
+        {"id": 0, "error": {"code": "no", "message": "", "data": {"status": 400}}},
+    ]});
+    let outcomes = outcomes(&calls[1].slots, &exists).unwrap();
+    assert!(
+        matches!(&outcomes[0], Outcome::Applied { external_id, next: Some(Step(1)), .. } if external_id.is_empty())
+    );
+    assert!(matches!(
+        outcomes[1],
+        Outcome::Applied {
+            next: Some(Step(1)),
+            ..
+        }
+    ));
+    assert!(matches!(outcomes[2], Outcome::Rejected(_)));
+}
+
 fn call_of(write: Write, current: &BTreeMap<u64, Current>) -> Value {
-    let job = product_job(&write, current, &settings());
+    let job = product_job(&write, store(current, &Tree::default(), &settings()));
     requests("products/batch", std::iter::once((write, job)))
         .remove(0)
         .call
@@ -216,7 +288,7 @@ fn a_variable_product_is_created_first_and_its_variations_next() {
     let (_, first) = run(&mut shop, vec![write(&content, Action::Create)])
         .pop()
         .unwrap();
-    assert!(matches!(&first, Outcome::Applied { next: Some(Step(1)), parts, .. } if parts.is_empty()));
+    assert!(matches!(&first, Outcome::Applied { next: Some(VARIATIONS), parts, .. } if parts.is_empty()));
 
     let id = create(&mut Shop::default(), &content);
     let mut shop = Shop::default();
@@ -242,7 +314,7 @@ fn a_step_that_had_no_answer_is_not_done_twice() {
     };
 
     let again = Write {
-        step: Step(1),
+        step: VARIATIONS,
         ..write(&content, action)
     };
     let outcome = finish(&mut shop, again);
@@ -524,7 +596,7 @@ fn a_batch_holds_no_more_than_it_may() {
         .map(|i| write(&shirt(vec![variant(&[], &format!("S-{i}"))]), Action::Create))
         .collect();
     let jobs = writes.into_iter().map(|write| {
-        let job = product_job(&write, &BTreeMap::new(), &settings());
+        let job = product_job(&write, store(&BTreeMap::new(), &Tree::default(), &settings()));
         (write, job)
     });
 
@@ -538,7 +610,11 @@ fn a_batch_holds_no_more_than_it_may() {
 
 #[test]
 fn an_answer_that_does_not_match_leaves_everything_in_doubt() {
-    let slots = [Slot::Created { next: None }, Slot::Created { next: None }];
+    let created = || Slot::Created {
+        next: None,
+        held: None,
+    };
+    let slots = [created(), created()];
 
     for answer in [
         json!({"create": [{"id": 1}]}),
@@ -590,12 +666,81 @@ fn a_customer_without_an_address_to_write_to_gets_one_that_reaches_nobody() {
 
     let id = create(&mut shop, &content);
 
-    assert_eq!(
-        shop.customers[&id]["email"],
-        format!("{}@no-email.invalid", record(7))
-    );
+    assert_eq!(shop.customers[&id]["email"], customer::own_email(record(7)));
     assert_eq!(shop.customer_theirs(id).content.unwrap(), content);
     assert_eq!(shop.customer_theirs(id).marker, Some(record(7)));
+}
+
+#[test]
+fn an_account_is_made_silently_and_then_given_its_address() {
+    let mut shop = Shop::default();
+
+    let (sent, first) = run(&mut shop, vec![write(&Content::Customer(ann()), Action::Create)]).remove(0);
+    let Outcome::Applied {
+        external_id, next, ..
+    } = first
+    else {
+        panic!("{first:?}")
+    };
+    let id = external_id.parse().unwrap();
+    assert_eq!(next, Some(ADDRESS));
+    assert_eq!(shop.customers[&id]["email"], customer::own_email(record(7)));
+
+    let action = Action::Update {
+        external_id,
+        parts: Parts::new(),
+        changed: ["email".to_owned()].into(),
+    };
+    let second = run(
+        &mut shop,
+        vec![Write {
+            action,
+            step: ADDRESS,
+            ..sent
+        }],
+    )
+    .remove(0)
+    .1;
+    assert!(
+        matches!(second, Outcome::Applied { next: None, .. }),
+        "{second:?}"
+    );
+    assert_eq!(shop.customers[&id]["email"], "ann@example.com");
+}
+
+#[test]
+fn an_account_whose_customer_has_another_one_gives_way() {
+    let mut shop = Shop::default();
+    let old = create(&mut shop, &Content::Customer(ann()));
+    let other = Write {
+        record: record(8),
+        ..write(&Content::Customer(ann()), Action::Create)
+    };
+
+    let outcome = finish(&mut shop, other);
+
+    let Outcome::Taken { external_id, refusal } = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(
+        (external_id, refusal.code.as_str()),
+        (Some(old.to_string()), error::UNFIT_EMAIL)
+    );
+    assert_eq!(shop.customers.keys().copied().collect::<Vec<_>>(), [old]);
+
+    // The answer was lost, and the last step is done once more.
+    let action = Action::Update {
+        external_id: (old + 1).to_string(),
+        parts: Parts::new(),
+        changed: ["email".to_owned()].into(),
+    };
+    let again = Write {
+        record: record(8),
+        step: DISPUTE,
+        ..write(&Content::Customer(ann()), action)
+    };
+    let outcome = run(&mut shop, vec![again]).remove(0).1;
+    assert!(matches!(outcome, Outcome::Taken { external_id: Some(id), .. } if id == old.to_string()));
 }
 
 #[test]
@@ -693,14 +838,28 @@ prop_compose! {
         barcode in optional("[0-9A-B-]{4,13}"),
         price in optional((0_i64..10_000_000, 0_u32..4)),
         weight in optional((0_i64..1_000_000, 0_u32..6)),
+        sale in optional((1_i64..100, optional(0_i64..2_000_000_000), optional(0_i64..2_000_000_000))),
+        measures in optional((0_i64..1_000_000, 0_i64..1_000_000, 0_u32..6)),
     ) -> Variant {
+        let price = price.map(|(cents, scale)| Money::new(Decimal::new(cents, scale), Currency::USD));
+        let sale = sale.zip(price).map(|((percent, from, until), price)| Sale {
+            price: price.amount * Decimal::new(percent, 2),
+            from: from.and_then(|secs| chrono::DateTime::from_timestamp(secs, 0)),
+            until: until.and_then(|secs| chrono::DateTime::from_timestamp(secs, 0)),
+        });
         Variant {
             attributes: Vec::new(),
             sku,
             // The fake has no two things with one code either; random ones of a product may be the same.
             barcode: barcode.filter(|code| code.contains('A')),
-            price: price.map(|(cents, scale)| Money::new(Decimal::new(cents, scale), Currency::USD)),
-            weight_kg: weight.map(|(grams, scale)| Decimal::new(grams, scale)), dimensions: None, sale: None, }
+            price,
+            weight_kg: weight.map(|(grams, scale)| Decimal::new(grams, scale)),
+            dimensions: measures.map(|(length, width, scale)| Dimensions {
+                length_cm: Some(Decimal::new(length, scale)), width_cm: Some(Decimal::new(width, scale)), height_cm: None,
+            }),
+            // Of a price of nothing there is no reduction.
+            sale: sale.filter(|sale| !sale.price.is_zero()),
+        }
     }
 }
 
@@ -717,6 +876,7 @@ prop_compose! {
         variants in prop::collection::vec(any_variant(), 1..5),
         options in prop::sample::subsequence(vec!["S", "M & L", "XL", "3 1/2", "x=y|z"], 5),
         is_variable in prop::bool::ANY,
+        tax_class in prop::sample::select(vec![None, Some("none"), Some("shipping"), Some("reduced-rate"), Some("standard")]),
     ) -> Option<Content> {
         let variants: Vec<Variant> = if is_variable {
             variants.into_iter().zip(options).map(|(variant, option)| {
@@ -726,7 +886,7 @@ prop_compose! {
         } else {
             variants.into_iter().take(1).collect()
         };
-        let product = Product { name, status, kind, tracks_stock, description, summary, variants, categories: Vec::new(), images: Vec::new(), tags: Vec::new(), tax_class: None, };
+        let product = Product { name, status, kind, tracks_stock, description, summary, variants, categories: Vec::new(), images: Vec::new(), tags: Vec::new(), tax_class: tax_class.map(str::to_owned), };
         Content::Product(product).canonical().ok()
     }
 }
