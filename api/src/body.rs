@@ -300,6 +300,7 @@ pub(crate) fn paths_of_lines<'de, D: Deserializer<'de>>(
 
 /// One text of a list, so that the reader knows its position.
 #[derive(Deserialize)]
+#[serde(transparent)]
 struct Line(#[serde(deserialize_with = "line")] String);
 
 /// Puts the reasons why a record is not valid under the names that the API uses.

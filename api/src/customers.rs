@@ -2,18 +2,14 @@
 
 use lockstep_shared::entity::{self, Content};
 use lockstep_shared::system::EntityType;
-use poem_openapi::param::{Path, Query};
+use poem_openapi::Object;
 use poem_openapi::types::Example;
-use poem_openapi::{Object, OpenApi};
 use serde::Deserialize;
 use serde_json::Value;
-use uuid::Uuid;
 
-use crate::auth::Authenticated;
-use crate::body::{self, Body, Bulk, FromBody, line, present, present_line};
-use crate::document::Tag;
-use crate::problem::{Refused, WrongField};
-use crate::records::{self, AllStored, Found, Listed, PutRecordsRequest, Shown, Stored};
+use crate::body::{self, FromBody, line, present, present_line};
+use crate::problem::WrongField;
+use crate::records::{self, Shown};
 
 /// A postal address.
 #[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize)]
@@ -43,33 +39,15 @@ pub(crate) struct Address {
     country: Option<String>,
 }
 
-impl From<Address> for entity::Address {
-    fn from(address: Address) -> Self {
-        Self {
-            name: address.name,
-            street: address.street,
-            street2: address.street2,
-            city: address.city,
-            postcode: address.postcode,
-            state: address.state,
-            country: address.country,
-        }
-    }
-}
-
-impl From<entity::Address> for Address {
-    fn from(address: entity::Address) -> Self {
-        Self {
-            name: address.name,
-            street: address.street,
-            street2: address.street2,
-            city: address.city,
-            postcode: address.postcode,
-            state: address.state,
-            country: address.country,
-        }
-    }
-}
+records::mirror!(Address as entity::Address {
+    name,
+    street,
+    street2,
+    city,
+    postcode,
+    state,
+    country,
+});
 
 /// Someone who buys: a person or a company. Each text has at most 250 characters as it is put.
 #[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize)]
@@ -156,10 +134,10 @@ impl Shown for Customer {
     }
 
     fn of_content(content: Content) -> Option<Self> {
-        match content {
-            Content::Customer(customer) => Some(customer.into()),
-            Content::Product(_) | Content::Order(_) | Content::Inventory(_) | Content::Payment(_) => None,
-        }
+        let Content::Customer(customer) = content else {
+            return None;
+        };
+        Some(customer.into())
     }
 }
 
@@ -187,67 +165,10 @@ impl Example for Customer {
     }
 }
 
-pub(crate) struct Customers;
-
-#[OpenApi(prefix_path = "/api/v1/records/customers", tag = "Tag::Records")]
-impl Customers {
-    /// Put a customer
-    ///
-    /// Stores a customer under an identifier of your choice: new, or instead of what stood there. A change is carried to
-    /// every connection by the next sync; putting the same content again changes nothing.
-    #[oai(path = "/:recordId", method = "put", operation_id = "putCustomer")]
-    async fn put(
-        &self,
-        Authenticated(session): Authenticated,
-        /// Identifier of the record, chosen by you.
-        #[oai(name = "recordId")]
-        Path(record_id): Path<Uuid>,
-        /// The whole customer: a field that is left out is empty.
-        Body(customer): Body<Customer>,
-    ) -> Result<Stored<Customer>, Refused> {
-        records::put_one(&session, record_id, customer).await
-    }
-
-    /// Put many customers
-    ///
-    /// Stores up to 1,000 customers at once. Those that are not valid are refused one by one; the others are stored.
-    #[oai(path = "/", method = "post", operation_id = "putCustomers")]
-    async fn put_many(
-        &self,
-        Authenticated(session): Authenticated,
-        /// The customers.
-        Body(request): Bulk<PutRecordsRequest<Customer>>,
-    ) -> Result<AllStored, Refused> {
-        records::put_many(&session, request).await
-    }
-
-    /// Get a customer
-    ///
-    /// Returns a customer, and how each connection sees it.
-    #[oai(path = "/:recordId", method = "get", operation_id = "getCustomer")]
-    async fn get(
-        &self,
-        Authenticated(session): Authenticated,
-        /// Identifier of the record.
-        #[oai(name = "recordId")]
-        Path(record_id): Path<Uuid>,
-    ) -> Result<Found<Customer>, Refused> {
-        records::find(&session, record_id).await
-    }
-
-    /// List customers
-    ///
-    /// Lists the organisation's customers in the order of their identifiers, a page at a time.
-    #[oai(path = "/", method = "get", operation_id = "listCustomers")]
-    async fn list(
-        &self,
-        Authenticated(session): Authenticated,
-        /// Where to go on: the `nextCursor` of the page before.
-        Query(cursor): Query<Option<String>>,
-        /// Most customers on the page, 50 where it is not given.
-        #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
-        Query(limit): Query<Option<i32>>,
-    ) -> Result<Listed<Customer>, Refused> {
-        records::list(&session, cursor.as_deref(), limit).await
-    }
+records::operations! {
+    Customers of Customer;
+    put: "putCustomer", "Put a customer";
+    put_many: "putCustomers", "Put many customers";
+    get: "getCustomer", "Get a customer";
+    list: "listCustomers", "List customers";
 }

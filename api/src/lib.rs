@@ -12,6 +12,7 @@ mod connections;
 mod customers;
 mod document;
 mod health;
+mod money;
 mod page;
 mod path;
 mod problem;

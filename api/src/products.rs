@@ -3,19 +3,16 @@
 use chrono::{DateTime, Utc};
 use lockstep_shared::entity::{self, Content};
 use lockstep_shared::system::EntityType;
-use poem_openapi::param::{Path, Query};
 use poem_openapi::types::Example;
-use poem_openapi::{Enum, Object, OpenApi};
+use poem_openapi::{Enum, Object};
 use rust_decimal::Decimal;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
-use uuid::Uuid;
 
-use crate::auth::Authenticated;
-use crate::body::{self, Body, Bulk, FromBody, line, lines, paths_of_lines, present, present_line};
-use crate::document::Tag;
-use crate::problem::{Refused, WrongField};
-use crate::records::{self, AllStored, Found, Listed, PutRecordsRequest, Shown, Stored};
+use crate::body::{self, FromBody, line, lines, paths_of_lines, present, present_line};
+use crate::money::{Money, decimal, some_decimal};
+use crate::problem::WrongField;
+use crate::records::{self, Shown};
 
 /// Whether a product can be bought, and by whom it is seen. `private`: by the shop's people only. `archived`: no longer
 /// sold, kept because orders refer to it.
@@ -38,20 +35,6 @@ pub(crate) enum ProductKind {
     #[default]
     Goods,
     Service,
-}
-
-/// An amount of money, exact.
-#[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize)]
-#[oai(rename_all = "camelCase", deny_unknown_fields)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Money {
-    /// The amount, as a decimal in a text, such as `19.9`.
-    #[serde(deserialize_with = "decimal")]
-    amount: Decimal,
-    /// Three letters after ISO 4217, such as `EUR`.
-    #[oai(validator(pattern = "^[A-Za-z]{3}$"))]
-    #[serde(deserialize_with = "currency")]
-    currency: String,
 }
 
 /// One property that tells a product's variants apart: `Color` = `Blue`.
@@ -180,85 +163,18 @@ pub(crate) struct Product {
     variants: Vec<Variant>,
 }
 
-/// Reads a decimal from a text only: a number would pass through binary floating point, and lose digits.
-fn decimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    Decimal::from_str_exact(&text)
-        .map_err(|_| serde::de::Error::custom("it must be a decimal in a text, such as `19.9`"))
-}
-
-fn some_decimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Decimal>, D::Error> {
-    decimal(deserializer).map(Some)
-}
-
-fn currency<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    entity::Currency::deserialize(deserializer).map(|currency| currency.code().to_owned())
-}
-
-impl From<Money> for entity::Money {
-    fn from(money: Money) -> Self {
-        let currency = money.currency.parse().expect("it was checked as it was read");
-        Self::new(money.amount, currency)
-    }
-}
-
-impl From<entity::Money> for Money {
-    fn from(money: entity::Money) -> Self {
-        Self {
-            amount: money.amount,
-            currency: money.currency.code().to_owned(),
-        }
-    }
-}
-
-impl From<Sale> for entity::Sale {
-    fn from(sale: Sale) -> Self {
-        Self {
-            price: sale.price,
-            from: sale.from,
-            until: sale.until,
-        }
-    }
-}
-
-impl From<entity::Sale> for Sale {
-    fn from(sale: entity::Sale) -> Self {
-        Self {
-            price: sale.price,
-            from: sale.from,
-            until: sale.until,
-        }
-    }
-}
-
-impl From<Dimensions> for entity::Dimensions {
-    fn from(dimensions: Dimensions) -> Self {
-        Self {
-            length_cm: dimensions.length_cm,
-            width_cm: dimensions.width_cm,
-            height_cm: dimensions.height_cm,
-        }
-    }
-}
-
-impl From<entity::Dimensions> for Dimensions {
-    fn from(dimensions: entity::Dimensions) -> Self {
-        Self {
-            length_cm: dimensions.length_cm,
-            width_cm: dimensions.width_cm,
-            height_cm: dimensions.height_cm,
-        }
-    }
-}
+records::mirror!(Attribute as entity::Attribute { name, option });
+records::mirror!(Sale as entity::Sale { price, from, until });
+records::mirror!(Dimensions as entity::Dimensions { length_cm, width_cm, height_cm });
 
 impl From<Variant> for entity::Variant {
     fn from(variant: Variant) -> Self {
-        let attributes = variant.attributes.into_iter().map(|attribute| entity::Attribute {
-            name: attribute.name,
-            option: attribute.option,
-        });
         Self {
-            attributes: attributes.collect(),
+            attributes: variant
+                .attributes
+                .into_iter()
+                .map(entity::Attribute::from)
+                .collect(),
             sku: variant.sku,
             barcode: variant.barcode,
             price: variant.price.map(entity::Money::from),
@@ -271,12 +187,8 @@ impl From<Variant> for entity::Variant {
 
 impl From<entity::Variant> for Variant {
     fn from(variant: entity::Variant) -> Self {
-        let attributes = variant.attributes.into_iter().map(|attribute| Attribute {
-            name: attribute.name,
-            option: attribute.option,
-        });
         Self {
-            attributes: attributes.collect(),
+            attributes: variant.attributes.into_iter().map(Attribute::from).collect(),
             sku: variant.sku,
             barcode: variant.barcode,
             price: variant.price.map(Money::from),
@@ -332,10 +244,10 @@ impl Shown for Product {
     }
 
     fn of_content(content: Content) -> Option<Self> {
-        match content {
-            Content::Product(product) => Some(product.into()),
-            Content::Customer(_) | Content::Order(_) | Content::Inventory(_) | Content::Payment(_) => None,
-        }
+        let Content::Product(product) = content else {
+            return None;
+        };
+        Some(product.into())
     }
 }
 
@@ -372,69 +284,12 @@ impl Example for Product {
     }
 }
 
-pub(crate) struct Products;
-
-#[OpenApi(prefix_path = "/api/v1/records/products", tag = "Tag::Records")]
-impl Products {
-    /// Put a product
-    ///
-    /// Stores a product under an identifier of your choice: new, or instead of what stood there. A change is carried to
-    /// every connection by the next sync; putting the same content again changes nothing.
-    #[oai(path = "/:recordId", method = "put", operation_id = "putProduct")]
-    async fn put(
-        &self,
-        Authenticated(session): Authenticated,
-        /// Identifier of the record, chosen by you.
-        #[oai(name = "recordId")]
-        Path(record_id): Path<Uuid>,
-        /// The whole product: a field that is left out is empty.
-        Body(product): Body<Product>,
-    ) -> Result<Stored<Product>, Refused> {
-        records::put_one(&session, record_id, product).await
-    }
-
-    /// Put many products
-    ///
-    /// Stores up to 1,000 products at once. Those that are not valid are refused one by one; the others are stored.
-    #[oai(path = "/", method = "post", operation_id = "putProducts")]
-    async fn put_many(
-        &self,
-        Authenticated(session): Authenticated,
-        /// The products.
-        Body(request): Bulk<PutRecordsRequest<Product>>,
-    ) -> Result<AllStored, Refused> {
-        records::put_many(&session, request).await
-    }
-
-    /// Get a product
-    ///
-    /// Returns a product, and how each connection sees it.
-    #[oai(path = "/:recordId", method = "get", operation_id = "getProduct")]
-    async fn get(
-        &self,
-        Authenticated(session): Authenticated,
-        /// Identifier of the record.
-        #[oai(name = "recordId")]
-        Path(record_id): Path<Uuid>,
-    ) -> Result<Found<Product>, Refused> {
-        records::find(&session, record_id).await
-    }
-
-    /// List products
-    ///
-    /// Lists the organisation's products in the order of their identifiers, a page at a time.
-    #[oai(path = "/", method = "get", operation_id = "listProducts")]
-    async fn list(
-        &self,
-        Authenticated(session): Authenticated,
-        /// Where to go on: the `nextCursor` of the page before.
-        Query(cursor): Query<Option<String>>,
-        /// Most products on the page, 50 where it is not given.
-        #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
-        Query(limit): Query<Option<i32>>,
-    ) -> Result<Listed<Product>, Refused> {
-        records::list(&session, cursor.as_deref(), limit).await
-    }
+records::operations! {
+    Products of Product;
+    put: "putProduct", "Put a product";
+    put_many: "putProducts", "Put many products";
+    get: "getProduct", "Get a product";
+    list: "listProducts", "List products";
 }
 
 #[cfg(test)]

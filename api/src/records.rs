@@ -1,6 +1,6 @@
 //! Records: the organisation's own copy of its things, put in and read through the API. What is the same for every entity
-//! type stands here; each type's own fields and operations stand in a file of its own, so that a generated client has a
-//! type for each.
+//! type stands here; each type's own fields stand in a file of its own, with the names of its operations, so that a
+//! generated client has a type and a method for each.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -42,6 +42,105 @@ pub(crate) trait Shown:
     /// Shows a canonical record; `None` where it is of another entity type.
     fn of_content(content: Content) -> Option<Self>;
 }
+
+/// Makes the operations of one type of record. A macro, because a name in the document is a literal of an attribute.
+macro_rules! operations {
+    ($operations:ident of $record:ident;
+     put: $put_id:tt, $put:tt;
+     put_many: $put_many_id:tt, $put_many:tt;
+     get: $get_id:tt, $get:tt;
+     list: $list_id:tt, $list:tt;) => {
+        pub(crate) struct $operations;
+
+        #[poem_openapi::OpenApi(
+                    prefix_path = <$record as $crate::records::Shown>::ADDRESS,
+                    tag = "crate::document::Tag::Records"
+                )]
+        impl $operations {
+            #[doc = $put]
+            ///
+            /// Stores a record under an identifier of your choice: new, or instead of what stood there. A change is
+            /// carried to every connection by the next sync; putting the same content again changes nothing.
+            #[oai(path = "/:recordId", method = "put", operation_id = $put_id)]
+            async fn put(
+                &self,
+                $crate::auth::Authenticated(session): $crate::auth::Authenticated,
+                /// Identifier of the record, chosen by you.
+                #[oai(name = "recordId")]
+                poem_openapi::param::Path(record_id): poem_openapi::param::Path<uuid::Uuid>,
+                /// The whole record: a field that is left out is empty, or has its default.
+                $crate::body::Body(record): $crate::body::Body<$record>,
+            ) -> Result<$crate::records::Stored<$record>, $crate::problem::Refused> {
+                $crate::records::put_one(&session, record_id, record).await
+            }
+
+            #[doc = $put_many]
+            ///
+            /// Stores up to 1,000 records at once. Those that are not valid are refused one by one; the others are
+            /// stored.
+            #[oai(path = "/", method = "post", operation_id = $put_many_id)]
+            async fn put_many(
+                &self,
+                $crate::auth::Authenticated(session): $crate::auth::Authenticated,
+                /// The records.
+                $crate::body::Body(request): $crate::body::Bulk<
+                    $crate::records::PutRecordsRequest<$record>,
+                >,
+            ) -> Result<$crate::records::AllStored, $crate::problem::Refused> {
+                $crate::records::put_many(&session, request).await
+            }
+
+            #[doc = $get]
+            ///
+            /// Returns a record, and how each connection sees it.
+            #[oai(path = "/:recordId", method = "get", operation_id = $get_id)]
+            async fn get(
+                &self,
+                $crate::auth::Authenticated(session): $crate::auth::Authenticated,
+                /// Identifier of the record.
+                #[oai(name = "recordId")]
+                poem_openapi::param::Path(record_id): poem_openapi::param::Path<uuid::Uuid>,
+            ) -> Result<$crate::records::Found<$record>, $crate::problem::Refused> {
+                $crate::records::find(&session, record_id).await
+            }
+
+            #[doc = $list]
+            ///
+            /// Lists the organisation's records of the type in the order of their identifiers, a page at a time.
+            #[oai(path = "/", method = "get", operation_id = $list_id)]
+            async fn list(
+                &self,
+                $crate::auth::Authenticated(session): $crate::auth::Authenticated,
+                /// Where to go on: the `nextCursor` of the page before.
+                poem_openapi::param::Query(cursor): poem_openapi::param::Query<Option<String>>,
+                /// Most records on the page, 50 where it is not given.
+                #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
+                poem_openapi::param::Query(limit): poem_openapi::param::Query<Option<i32>>,
+            ) -> Result<$crate::records::Listed<$record>, $crate::problem::Refused> {
+                $crate::records::list(&session, cursor.as_deref(), limit).await
+            }
+        }
+    };
+}
+pub(crate) use operations;
+
+/// Turns a type of the API into the canonical one of the same fields, and back.
+macro_rules! mirror {
+    ($shown:ident as $canonical:path { $($field:ident),+ $(,)? }) => {
+        impl From<$shown> for $canonical {
+            fn from(shown: $shown) -> Self {
+                Self { $($field: shown.$field),+ }
+            }
+        }
+
+        impl From<$canonical> for $shown {
+            fn from(canonical: $canonical) -> Self {
+                Self { $($field: canonical.$field),+ }
+            }
+        }
+    };
+}
+pub(crate) use mirror;
 
 /// How a record stands with one connection. `pending`: to be looked at by the next sync. `failed`: the remote refused it;
 /// the next sync tries again. `conflict`: waits for a person. `in_doubt`: a request that carried it had no answer; it is

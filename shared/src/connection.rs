@@ -280,6 +280,46 @@ pub async fn need_attention(
     Ok(marked == 1)
 }
 
+/// Replaces a connection's settings. `false` where there is no such connection.
+pub async fn change_settings(
+    db: &mut PgConnection,
+    org: OrgId,
+    id: ConnectionId,
+    settings: &Settings,
+) -> Result<bool, sqlx::Error> {
+    let changed = sqlx::query!(
+        "update connection set settings = $3 where org_id = $1 and connection_id = $2",
+        org as _,
+        id as _,
+        serde_json::to_value(settings).expect("settings are plain JSON"),
+    )
+    .execute(db)
+    .await?
+    .rows_affected();
+    Ok(changed == 1)
+}
+
+/// Replaces who owns what, and leaves the other settings as they are. `false` where there is no such connection.
+pub async fn change_ownership(
+    db: &mut PgConnection,
+    org: OrgId,
+    id: ConnectionId,
+    ownership: &BTreeMap<EntityType, Ownership>,
+) -> Result<bool, sqlx::Error> {
+    // In one statement, so that another's change of the other settings is not undone.
+    let changed = sqlx::query!(
+        "update connection set settings = settings || jsonb_build_object('ownership', $3::jsonb)
+          where org_id = $1 and connection_id = $2",
+        org as _,
+        id as _,
+        serde_json::to_value(ownership).expect("owners are plain JSON"),
+    )
+    .execute(db)
+    .await?
+    .rows_affected();
+    Ok(changed == 1)
+}
+
 impl Credentials {
     /// Returns the JSON form that is sealed. The only place where the secrets are written out.
     pub fn to_json(&self) -> SecretString {
