@@ -72,6 +72,7 @@ mod harness;
 mod inventory;
 mod odoo;
 mod order;
+mod order_change;
 mod payment;
 mod project;
 mod pull;

@@ -300,3 +300,18 @@ fn amounts_have_the_digits_of_their_currency() {
     assert_eq!(total::read("-"), Some(Decimal::ZERO));
     assert_eq!(total::read("1,5"), None);
 }
+
+#[test]
+fn recorded_orders_are_read_and_would_not_be_written_again() {
+    let Some(recorded) = super::super::tests::recorded() else {
+        return;
+    };
+    let settings = Settings::default();
+
+    for row in recorded["orders"].as_array().unwrap() {
+        let order = read_one(row.clone());
+        let lines: Decimal = order.lines.iter().map(|line| line.total + line.tax()).sum();
+        assert_eq!(project::project(&order, &settings), order, "{}", order.number);
+        assert_eq!(lines, order.total, "{}", order.number);
+    }
+}
