@@ -12,5 +12,6 @@ mod isolation;
 mod make;
 mod protocol;
 mod schema;
+mod shop;
 mod sync;
 mod transaction;

@@ -287,10 +287,15 @@ impl Stack {
     }
 
     pub async fn start_with(&self, config: SyncConfig) -> SyncId {
+        self.start_types(EntityType::ALL.to_vec(), config).await
+    }
+
+    /// Starts a sync of some types of records.
+    pub async fn start_types(&self, entity_types: Vec<EntityType>, config: SyncConfig) -> SyncId {
         let new = NewSync {
             sync_id: SyncId::random(),
             systems: System::ALL.to_vec(),
-            entity_types: vec![EntityType::Customers, EntityType::Products],
+            entity_types,
             connections: vec![self.store, self.erp],
             config,
             requested_by: "test".to_owned(),
@@ -325,6 +330,26 @@ impl Stack {
             .await
             .expect("the database answers");
         Finished { view, stages }
+    }
+
+    /// Says of every item that is not in step where it stands and why, and what conflicts are open.
+    pub async fn troubles(&self) -> Vec<String> {
+        let mut tx = self.begin_as_worker().await;
+        sqlx::query_scalar(
+            "select c.system || ' ' || i.entity_type || ' ' || i.state || ': ' || coalesce(i.last_error, '')
+               from item i join connection c on c.org_id = i.org_id and c.connection_id = i.connection_id
+              where i.state <> 'synced'
+             union all
+             select 'conflict ' || entity_type || ' ' || conflict_type || ': ' || coalesce(data ->> 'reason', '')
+               from sync_conflict where not is_resolved
+             union all
+             select 'stage ' || direction || ' ' || entity_type || ': ' || error_message
+               from sync_stage where error_message is not null
+              order by 1",
+        )
+        .fetch_all(&mut *tx)
+        .await
+        .expect("the database answers")
     }
 
     pub async fn view(&self, id: SyncId) -> View {

@@ -21,11 +21,14 @@ use crate::connector::{CallError, Connector, Cursor, Page, Theirs};
 use crate::named;
 use crate::push::Stopped;
 
+/// Things that one page has at most: what WooCommerce gives at a time (facts/systems.md A3).
+pub const PAGE_LIMIT: usize = 100;
+
 /// Runs one page of a pull.
 pub async fn run(hand: &Hand<'_>, connector: &dyn Connector) -> Result<(), BatchError> {
     let entity = hand.batch.entity_type;
     let position = hand.persist(|| read_position(hand)).await?;
-    let limit = connector.request_limit(entity);
+    let limit = connector.request_limit(entity).max(PAGE_LIMIT);
     let end = match connector
         .pull(&hand.gate, entity, &Cursor(position.value.clone()), limit)
         .await

@@ -3,12 +3,17 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser};
+use lockstep_sandbox::seed::SeedPlan;
 use secrecy::SecretString;
 use url::Url;
 
 /// Things that generated data has where nobody says otherwise.
 const PRODUCTS: usize = 500;
 const CUSTOMERS: usize = 300;
+/// Orders that are made up where nothing else is said.
+const ORDERS: usize = 400;
+/// Refunds that are made up where nothing else is said.
+const REFUNDS: usize = 40;
 const SEED: u64 = 1;
 
 /// Runs all of Lockstep on this machine: a Postgres of its own, the API, a worker, and a stand-in for each remote system
@@ -54,7 +59,7 @@ pub struct ContentOptions {
         long,
         env = "LOCKSTEP_LOCAL_RECORDED",
         value_name = "FOLDER",
-        conflicts_with_all = ["products", "customers", "seed", "woocommerce_url", "odoo_url"]
+        conflicts_with_all = ["products", "customers", "orders", "refunds", "seed", "woocommerce_url", "odoo_url"]
     )]
     pub recorded: Option<PathBuf>,
     /// Products to make up, over both stand-ins [default: 500].
@@ -75,6 +80,24 @@ pub struct ContentOptions {
         conflicts_with_all = ["woocommerce_url", "odoo_url"]
     )]
     pub customers: Option<usize>,
+    /// Orders to make up in the store [default: 400].
+    #[arg(
+        long,
+        env = "LOCKSTEP_LOCAL_ORDERS",
+        value_name = "N",
+        value_parser = counted,
+        conflicts_with_all = ["woocommerce_url", "odoo_url"]
+    )]
+    pub orders: Option<usize>,
+    /// Refunds to make up, of orders that were paid [default: 40].
+    #[arg(
+        long,
+        env = "LOCKSTEP_LOCAL_REFUNDS",
+        value_name = "N",
+        value_parser = counted,
+        conflicts_with_all = ["woocommerce_url", "odoo_url"]
+    )]
+    pub refunds: Option<usize>,
     /// Number from which everything made up follows: the same number, the same data [default: 1].
     #[arg(
         long,
@@ -86,13 +109,15 @@ pub struct ContentOptions {
 }
 
 impl ContentOptions {
-    /// Returns the numbers of products and customers and the seed, with their defaults.
-    pub fn numbers(&self) -> (usize, usize, u64) {
-        (
-            self.products.unwrap_or(PRODUCTS),
-            self.customers.unwrap_or(CUSTOMERS),
-            self.seed.unwrap_or(SEED),
-        )
+    /// Returns what is to be made up, with the defaults.
+    pub fn plan(&self) -> SeedPlan {
+        SeedPlan {
+            seed: self.seed.unwrap_or(SEED),
+            products: self.products.unwrap_or(PRODUCTS),
+            customers: self.customers.unwrap_or(CUSTOMERS),
+            orders: self.orders.unwrap_or(ORDERS),
+            refunds: self.refunds.unwrap_or(REFUNDS),
+        }
     }
 }
 
@@ -196,7 +221,14 @@ mod tests {
     fn what_is_left_out_has_its_default() {
         let cli = parsed(&[]).unwrap();
 
-        assert_eq!(cli.contents.numbers(), (500, 300, 1));
+        let plan = SeedPlan {
+            seed: 1,
+            products: 500,
+            customers: 300,
+            orders: 400,
+            refunds: 40,
+        };
+        assert_eq!(cli.contents.plan(), plan);
         assert_eq!(cli.data, PathBuf::from(".lockstep"));
         assert!(!cli.once && !cli.fresh && cli.log.is_none());
     }

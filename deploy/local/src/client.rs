@@ -135,12 +135,21 @@ pub(crate) struct Record {
     pub(crate) items: Vec<Item>,
 }
 
+/// An order is known by its number; levels and payments by what they are about.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Named {
-    pub(crate) name: String,
+    #[serde(alias = "number", default)]
+    pub(crate) name: Option<String>,
 }
 
 impl Record {
+    /// Names it as people would; what has no name of its own goes by its id in a system.
+    pub(crate) fn name(&self) -> String {
+        let own = self.content.name.clone();
+        own.or_else(|| self.items.iter().find_map(|item| item.external_id.clone()))
+            .unwrap_or_default()
+    }
+
     pub(crate) fn item(&self, system: System) -> Option<&Item> {
         self.items.iter().find(|item| item.system == system)
     }

@@ -238,6 +238,146 @@ pub(crate) fn erp_products(tables: &ErpProducts) -> Things {
     things.collect()
 }
 
+/// How far an order has come, as both systems can tell.
+fn stage_of(status: &str) -> &'static str {
+    match status {
+        "pending" | "on-hold" | "draft" | "sent" => "open",
+        "processing" | "completed" | "refunded" | "sale" | "done" => "agreed",
+        _ => "cancelled",
+    }
+}
+
+fn order(row: &Value, name: &Value, total: &Value, status: &Value) -> Thing {
+    let status = status.as_str().unwrap_or_default();
+    Thing {
+        name: plain(name),
+        is_wanted: !matches!(status, "trash" | "checkout-draft" | "auto-draft") && row["id"].is_u64(),
+        fields: BTreeMap::from([
+            (
+                "total".to_owned(),
+                price(total).round_dp(2).normalize().to_string(),
+            ),
+            ("state".to_owned(), stage_of(status).to_owned()),
+        ]),
+    }
+}
+
+/// Reads the orders of the store.
+pub(crate) fn store_orders(rows: &[Value]) -> Things {
+    rows.iter()
+        .filter_map(|row| {
+            Some((
+                identifier(row)?,
+                order(row, &row["number"], &row["total"], &row["status"]),
+            ))
+        })
+        .collect()
+}
+
+/// Reads the orders of the ERP.
+pub(crate) fn erp_orders(rows: &[Value]) -> Things {
+    rows.iter()
+        .filter_map(|row| {
+            Some((
+                identifier(row)?,
+                order(row, &row["name"], &row["amount_total"], &row["state"]),
+            ))
+        })
+        .collect()
+}
+
+fn payment(name: String, amount: &Value, direction: &str) -> Thing {
+    let amount = price(amount).abs().round_dp(2).normalize();
+    Thing {
+        name,
+        is_wanted: true,
+        fields: BTreeMap::from([
+            ("amount".to_owned(), amount.to_string()),
+            ("direction".to_owned(), direction.to_owned()),
+        ]),
+    }
+}
+
+/// Reads what was paid for the store's orders, and paid back.
+pub(crate) fn store_payments(orders: &[Value], refunds: &[Value]) -> Things {
+    let paid = orders.iter().filter_map(|row| {
+        let id = identifier(row)?;
+        let is_paid =
+            row["date_paid"].is_string() && !price(&row["total"]).is_zero() && row["status"] != "trash";
+        let name = format!("payment of {}", plain(&row["number"]));
+        is_paid.then(|| (id, payment(name, &row["total"], "in")))
+    });
+    let back = refunds.iter().filter_map(|row| {
+        let id = format!("{}/{}", row["parent_id"].as_u64()?, identifier(row)?);
+        let name = format!("refund {id}");
+        (!price(&row["amount"]).is_zero()).then(|| (id, payment(name, &row["amount"], "out")))
+    });
+    paid.chain(back).collect()
+}
+
+/// Reads the payments of the ERP that count.
+pub(crate) fn erp_payments(rows: &[Value]) -> Things {
+    let counted = rows
+        .iter()
+        .filter(|row| matches!(row["state"].as_str(), Some("in_process" | "paid")));
+    counted
+        .filter_map(|row| {
+            let direction = if row["payment_type"] == "inbound" {
+                "in"
+            } else {
+                "out"
+            };
+            Some((
+                identifier(row)?,
+                payment(plain(&row["memo"]), &row["amount"], direction),
+            ))
+        })
+        .collect()
+}
+
+/// Reads the levels of the store: of products, and of variations by both their ids.
+pub(crate) fn store_levels(products: &[Value]) -> Things {
+    let level = |id: String, row: &Value, is_wanted: bool| {
+        let quantity = row["stock_quantity"]
+            .as_i64()
+            .filter(|_| row["manage_stock"] == true)?;
+        let thing = Thing {
+            name: format!("stock of {}", plain(&row["name"])),
+            is_wanted,
+            fields: BTreeMap::from([("quantity".to_owned(), quantity.to_string())]),
+        };
+        Some((id, thing))
+    };
+    let mut levels = Things::new();
+    for row in products {
+        let Some(id) = identifier(row) else { continue };
+        let is_wanted = row["status"] != "trash";
+        if row["type"] == "variable" {
+            let variations = row["variations_full"].as_array().into_iter().flatten();
+            levels.extend(variations.filter_map(|variation| {
+                level(format!("{id}/{}", identifier(variation)?), variation, is_wanted)
+            }));
+        } else {
+            levels.extend(level(id, row, is_wanted));
+        }
+    }
+    levels
+}
+
+/// Reads what of the ERP's variants can be sold, in whole units. Not every variant is counted, so none is missed.
+pub(crate) fn erp_levels(variants: &[Value]) -> Things {
+    let levels = variants.iter().filter_map(|row| {
+        let quantity = (price(&row["qty_available"]) - price(&row["outgoing_qty"])).floor();
+        let thing = Thing {
+            name: format!("stock of {}", plain(&row["display_name"])),
+            is_wanted: false,
+            fields: BTreeMap::from([("quantity".to_owned(), quantity.normalize().to_string())]),
+        };
+        Some((identifier(row)?, thing))
+    });
+    levels.collect()
+}
+
 fn choices(variant: &Value) -> Vec<i64> {
     let ids = variant["product_template_attribute_value_ids"]
         .as_array()

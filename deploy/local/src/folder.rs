@@ -58,6 +58,10 @@ pub(crate) enum Contents {
     MadeUp {
         products: usize,
         customers: usize,
+        #[serde(default)]
+        orders: usize,
+        #[serde(default)]
+        refunds: usize,
         seed: u64,
     },
     Recorded {
@@ -73,10 +77,12 @@ impl std::fmt::Display for Contents {
             Self::MadeUp {
                 products,
                 customers,
+                orders,
+                refunds,
                 seed,
             } => write!(
                 f,
-                "{products} products and {customers} customers made up from seed {seed}"
+                "{products} products, {customers} customers, {orders} orders and {refunds} refunds made up from seed {seed}"
             ),
             Self::Recorded { folder } => write!(f, "the recording in `{}`", folder.display()),
             Self::Nothing => f.write_str("nothing of its own"),
@@ -298,6 +304,8 @@ mod tests {
             contents: Contents::MadeUp {
                 products: 5,
                 customers: 3,
+                orders: 4,
+                refunds: 1,
                 seed: 1,
             },
             store: RemoteState::StandIn { port: 20_001 },

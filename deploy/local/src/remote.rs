@@ -167,14 +167,16 @@ impl StandIns {
             Contents::MadeUp {
                 products,
                 customers,
+                orders,
+                refunds,
                 seed: number,
             } => {
                 let plan = SeedPlan {
                     seed: *number,
                     products: *products,
                     customers: *customers,
-                    orders: 0,
-                    refunds: 0,
+                    orders: *orders,
+                    refunds: *refunds,
                 };
                 seed(store, erp, &plan);
             }

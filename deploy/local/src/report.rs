@@ -235,11 +235,21 @@ fn disagreeing(system: System, tallies: &BTreeMap<Place, Tally>, effects: &[Effe
     let mut disagreements = Vec::new();
     for entity in EntityType::ALL {
         let tally = tallies.get(&(system, entity)).copied().unwrap_or_default();
-        let felt = Felt::of(entity, effects);
-        let counts = [
-            ("created", tally.created, felt.created.len()),
-            ("updated", tally.updated, felt.updated.len()),
-        ];
+        let felt = Felt::of(system, entity, effects);
+        let counts = match (system, entity) {
+            // A level is set on what is there already, so that its first write is an update as well.
+            (_, EntityType::Inventory) => {
+                let felt = felt.created.union(&felt.updated).count();
+                vec![("wrote", tally.created + tally.updated, felt)]
+            }
+            // The store keeps an order's payment in the order: only refunds are things of their own.
+            (System::Woocommerce, EntityType::Payments) => continue,
+            (_, EntityType::Orders) => vec![("created", tally.created, felt.created.len())],
+            (_, EntityType::Customers | EntityType::Products | EntityType::Payments) => vec![
+                ("created", tally.created, felt.created.len()),
+                ("updated", tally.updated, felt.updated.len()),
+            ],
+        };
         for (what, told, felt) in counts {
             if u64::try_from(felt) != Ok(told) {
                 let (name, entity) = (title(system), entity.name());
@@ -262,13 +272,16 @@ struct Felt<'a> {
 }
 
 impl<'a> Felt<'a> {
-    fn of(entity: EntityType, effects: &'a [Effect]) -> Self {
+    fn of(system: System, entity: EntityType, effects: &'a [Effect]) -> Self {
         let (itself, parts): (&str, &[&str]) = match entity {
             EntityType::Customers => ("customer", &[]),
             EntityType::Products => ("product", &["variation", "attribute_line", "price_extra"]),
+            EntityType::Orders if system == System::Odoo => ("sale_order", &["sale_order_line"]),
             EntityType::Orders => ("order", &[]),
+            EntityType::Inventory if system == System::Odoo => ("stock_quant", &[]),
             EntityType::Inventory => ("stock", &[]),
-            EntityType::Payments => ("payment", &[]),
+            EntityType::Payments if system == System::Odoo => ("payment", &[]),
+            EntityType::Payments => ("refund", &[]),
         };
         let mut felt = Self::default();
         for effect in effects {
@@ -311,7 +324,7 @@ fn unsettled(records: &Records) -> Vec<String> {
                 State::InDoubt => "in doubt",
             };
             let why = item.last_error.as_deref().map(|error| format!(": {error}"));
-            let (name, system) = (&record.content.name, title(item.system));
+            let (name, system) = (record.name(), title(item.system));
             format!("`{name}` is {state} in {system}{}", why.unwrap_or_default())
         })
         .collect()
@@ -339,6 +352,22 @@ fn lost(records: &Records, stand_ins: &StandIns) -> Vec<String> {
         &compare::erp_products(&tables),
         &pairs(products),
     ));
+    let (orders, refunds) = (store.orders(), store.refunds());
+    lost.extend(compare::lost(
+        &compare::store_orders(&orders),
+        &compare::erp_orders(&erp.records("sale.order")),
+        &pairs(of(EntityType::Orders)),
+    ));
+    lost.extend(compare::lost(
+        &compare::store_payments(&orders, &refunds),
+        &compare::erp_payments(&erp.records("account.payment")),
+        &pairs(of(EntityType::Payments)),
+    ));
+    lost.extend(compare::lost(
+        &compare::store_levels(&store.products()),
+        &compare::erp_levels(&tables.variants),
+        &pairs(of(EntityType::Inventory)),
+    ));
     lost
 }
 
@@ -355,7 +384,7 @@ fn unknown_to_one(records: &Records) -> Vec<String> {
         let systems = System::ALL
             .into_iter()
             .filter(|system| record.external_id(*system).is_none());
-        systems.map(move |system| format!("`{}` has no identifier in {}", record.content.name, title(system)))
+        systems.map(move |system| format!("`{}` has no identifier in {}", record.name(), title(system)))
     });
     missing.collect()
 }
@@ -389,7 +418,7 @@ mod tests {
         };
         Record {
             content: Named {
-                name: "Lamp".to_owned(),
+                name: Some("Lamp".to_owned()),
             },
             items: vec![item(System::Woocommerce, store), item(System::Odoo, erp)],
         }
@@ -498,7 +527,7 @@ mod tests {
             effect("customer", Operation::Created, "9", "9"),
         ];
 
-        let felt = Felt::of(EntityType::Products, &effects);
+        let felt = Felt::of(System::Odoo, EntityType::Products, &effects);
 
         assert_eq!(felt.created, BTreeSet::from(["1"]));
         assert_eq!(felt.updated, BTreeSet::from(["7"]));
@@ -512,7 +541,7 @@ mod tests {
             effect("customer", Operation::Created, "4", "3"),
         ];
 
-        let felt = Felt::of(EntityType::Customers, &effects);
+        let felt = Felt::of(System::Odoo, EntityType::Customers, &effects);
 
         assert_eq!(felt.created, BTreeSet::from(["1"]));
         assert_eq!(felt.updated, BTreeSet::from(["3"]));

@@ -197,14 +197,19 @@ impl Asked {
         let real = |url: &Option<url::Url>| url.clone().map(|url| RemoteState::Real { url });
         let (store, erp) = (real(&cli.woocommerce.woocommerce_url), real(&cli.odoo.odoo_url));
         let options = &cli.contents;
-        let (products, customers, seed) = options.numbers();
+        let plan = options.plan();
         let made_up = Contents::MadeUp {
-            products,
-            customers,
-            seed,
+            products: plan.products,
+            customers: plan.customers,
+            orders: plan.orders,
+            refunds: plan.refunds,
+            seed: plan.seed,
         };
-        let says_numbers =
-            options.products.is_some() || options.customers.is_some() || options.seed.is_some();
+        let says_numbers = options.products.is_some()
+            || options.customers.is_some()
+            || options.orders.is_some()
+            || options.refunds.is_some()
+            || options.seed.is_some();
         let contents = match &options.recorded {
             Some(path) => {
                 let folder = std::fs::canonicalize(path).map_err(|source| RunError::NoRecording {
@@ -614,8 +619,8 @@ mod tests {
 
         assert_eq!(
             error.to_string(),
-            "the data folder was set up with 500 products and 300 customers made up from seed 1, not with 5 products and \
-             300 customers made up from seed 1; start over with `--fresh`, or name another data folder with `--data`"
+            "the data folder was set up with 500 products, 300 customers, 400 orders and 40 refunds made up from seed 1, \
+             not with 5 products, 300 customers, 400 orders and 40 refunds made up from seed 1; start over with `--fresh`, or name another data folder with `--data`"
         );
         assert!(asked(&["--recorded", "."]).fits(&state).is_err());
     }

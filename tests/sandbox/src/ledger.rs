@@ -16,15 +16,16 @@ pub enum Operation {
 #[derive(Debug, Clone)]
 pub struct Effect {
     pub at: SystemTime,
-    /// `product`, `variation`, `customer`, `attribute`, `term`, `category` and so on.
+    /// `product`, `variation`, `customer`, `order`, `refund`, `attribute`, `term`, `category` and so on. Stock that an
+    /// order moves is an update of its product.
     pub entity: &'static str,
     pub operation: Operation,
     /// The id in the stand-in.
     pub id: String,
-    /// The id of the product or customer that it is a part of: of a variation, a delivery address, a price extra; its
-    /// own id where it is a thing itself.
+    /// The id of the product, customer or order that it is a part of: of a variation, a delivery address, a price
+    /// extra, a refund; its own id where it is a thing itself.
     pub thing: String,
-    /// Marker, external id, SKU or e-mail: the first of these that the record has.
+    /// Marker, external id, SKU, e-mail or number of a payment: the first of these that the record has.
     pub key: Option<String>,
     /// False when the write left everything as it was, apart from the time of change.
     pub changed: bool,

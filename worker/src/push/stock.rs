@@ -22,6 +22,10 @@ use super::{Stopped, look_up};
 use crate::batch::{BatchError, Hand};
 use crate::connector::{Action, Connector, Cursor, Purpose, Sighting, Step, Theirs, Wanted, Write};
 use crate::named;
+use crate::pull::PAGE_LIMIT;
+
+/// Most pages of orders that are looked at beside a batch of levels: where there are more, the levels wait.
+const PAGES: usize = 5;
 
 const UNSETTLED: &str = "it is in an order that has not arrived everywhere yet; the next sync looks again";
 
@@ -163,6 +167,7 @@ pub fn leave_corrected(works: &mut [Work]) {
 }
 
 /// Orders of the system that say something that we don't know yet.
+#[derive(Default)]
 struct News {
     news: BTreeMap<String, (Order, ContentHash)>,
     /// Whether these are all.
@@ -208,16 +213,22 @@ async fn peek(hand: &Hand<'_>, connector: &dyn Connector) -> Result<Option<News>
     if position.value.is_null() {
         return Ok(None);
     }
-    let limit = connector.request_limit(EntityType::Orders);
-    let page = connector
-        .pull(&hand.gate, EntityType::Orders, &Cursor(position.value), limit)
-        .await?;
-    hand.lease.progress();
-    let news = hand.persist(|| news(hand, &page.seen)).await?;
-    Ok(Some(News {
-        news,
-        is_whole: page.is_last,
-    }))
+    let mut next = Cursor(position.value);
+    let mut all = News::default();
+    for _ in 0..PAGES {
+        let page = connector
+            .pull(&hand.gate, EntityType::Orders, &next, PAGE_LIMIT)
+            .await?;
+        hand.lease.progress();
+        all.news
+            .append(&mut hand.persist(|| news(hand, &page.seen)).await?);
+        if page.is_last {
+            all.is_whole = true;
+            break;
+        }
+        next = page.next;
+    }
+    Ok(Some(all))
 }
 
 async fn news(

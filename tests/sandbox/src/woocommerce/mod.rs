@@ -75,6 +75,51 @@ pub struct Noise {
     pub admin_mails: usize,
 }
 
+/// A guest at the storefront.
+#[derive(Debug, Clone)]
+pub struct Shopper {
+    site: Arc<Site>,
+}
+
+impl Shopper {
+    /// Buys and pays for some pieces of a product or variation; returns the order.
+    ///
+    /// # Panics
+    /// When there is no such product.
+    pub fn buy(&self, id: u64, quantity: u32) -> u64 {
+        quietly(&mut lock_for_people(&self.site), |shop| {
+            assert!(shop.product(id).is_some(), "there is a product {id}");
+            let number = shop.next_post;
+            let body = serde_json::json!({
+                "created_via": "checkout", "payment_method": "stripe", "payment_method_title": "Credit card",
+                "transaction_id": format!("ch_{number}"), "set_paid": true,
+                "billing": {
+                    "first_name": "Guest", "last_name": number.to_string(), "country": "US", "state": "NY",
+                    "city": "Buffalo", "postcode": "14201", "address_1": "1 Main St",
+                    "email": format!("guest{number}@example.com"),
+                },
+                "line_items": [{"product_id": id, "quantity": quantity}],
+            });
+            let made = shop.create_order(&object(body), now());
+            made.expect("whoever pays may buy")
+        })
+    }
+}
+
+/// Does something as the shop's people, whose mails are no noise.
+fn quietly<T>(shop: &mut Shop, work: impl FnOnce(&mut Shop) -> T) -> T {
+    let mails = (shop.mails, shop.admin_mails);
+    let done = work(shop);
+    (shop.mails, shop.admin_mails) = mails;
+    done
+}
+
+fn lock_for_people(site: &Site) -> MutexGuard<'_, Shop> {
+    let mut shop = site.lock();
+    shop.actor = Actor::People;
+    shop
+}
+
 /// A running shop; it stops when dropped.
 #[derive(Debug)]
 pub struct Store {
@@ -348,22 +393,14 @@ impl Store {
     /// # Panics
     /// When there is no such product.
     pub fn sell(&self, id: u64, quantity: u32) -> u64 {
-        self.quietly(|shop| {
-            assert!(shop.product(id).is_some(), "there is a product {id}");
-            let number = shop.next_post;
-            let body = serde_json::json!({
-                "created_via": "checkout", "payment_method": "stripe", "payment_method_title": "Credit card",
-                "transaction_id": format!("ch_{number}"), "set_paid": true,
-                "billing": {
-                    "first_name": "Guest", "last_name": number.to_string(), "country": "US", "state": "NY",
-                    "city": "Buffalo", "postcode": "14201", "address_1": "1 Main St",
-                    "email": format!("guest{number}@example.com"),
-                },
-                "line_items": [{"product_id": id, "quantity": quantity}],
-            });
-            let made = shop.create_order(&object(body), now());
-            made.expect("whoever pays may buy")
-        })
+        self.shopper().buy(id, quantity)
+    }
+
+    /// Returns somebody who can buy whenever they are let, such as in the middle of a request.
+    pub fn shopper(&self) -> Shopper {
+        Shopper {
+            site: self.site.clone(),
+        }
     }
 
     /// Sets the stock of a product or variation the way the shop's own pages do.
@@ -420,11 +457,7 @@ impl Store {
 
     /// Does something as the shop's people, whose mails are no noise.
     fn quietly<T>(&self, work: impl FnOnce(&mut Shop) -> T) -> T {
-        let mut shop = self.lock_for_people();
-        let mails = (shop.mails, shop.admin_mails);
-        let done = work(&mut shop);
-        (shop.mails, shop.admin_mails) = mails;
-        done
+        quietly(&mut self.lock_for_people(), work)
     }
 
     /// Writes down everything that the shop holds, so that a later run can go on with it. Not part of it: the keys, the
@@ -451,9 +484,7 @@ impl Store {
     }
 
     fn lock_for_people(&self) -> MutexGuard<'_, Shop> {
-        let mut shop = self.lock();
-        shop.actor = Actor::People;
-        shop
+        lock_for_people(&self.site)
     }
 }
 

@@ -49,7 +49,7 @@ impl System for Site {
 }
 
 impl Site {
-    fn lock(&self) -> MutexGuard<'_, Shop> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Shop> {
         self.shop.lock().expect("no holder of the shop panics")
     }
 

@@ -234,6 +234,18 @@ impl Shop {
         self.by_created
             .insert((is_variation, product.created, product.id));
         let entity = entity(&product);
+        // A write of nothing but the number in stock is told apart from one of the product.
+        let is_stock_alone = before.as_ref().is_some_and(|before| {
+            let restocked = Product {
+                modified: product.modified,
+                slug: product.slug.clone(),
+                manages_stock: product.manages_stock,
+                stock_quantity: product.stock_quantity,
+                stock_status: product.stock_status.clone(),
+                ..before.clone()
+            };
+            before.stock_quantity != product.stock_quantity && restocked == product
+        });
         let operation = if before.is_some() {
             Operation::Updated
         } else {
@@ -249,7 +261,8 @@ impl Shop {
         });
         self.ledger
             .lives(entity, product.id, product.keys(), self.origin());
-        self.felt(entity, operation, &product, product.key(), is_different);
+        let felt = if is_stock_alone { "stock" } else { entity };
+        self.felt(felt, operation, &product, product.key(), is_different);
         self.next_post = self.next_post.max(product.id + 1);
         self.products.insert(product.id, product);
     }

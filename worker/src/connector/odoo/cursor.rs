@@ -98,6 +98,11 @@ impl Position {
         Self::deserialize(&cursor.0).unwrap_or_default()
     }
 
+    /// Where a reader starts that needs nothing of what is there already.
+    pub(super) fn caught_up(newest: Option<Second>) -> Self {
+        Self::default().with_newest(newest).after_last(&[])
+    }
+
     pub(super) fn into_cursor(self) -> Cursor {
         Cursor(json!(self))
     }

@@ -2,8 +2,10 @@
 //!
 //! Source: facts/systems.md B4, facts/mapping-odoo.md §0.
 
+use lockstep_shared::entity::Content;
+use lockstep_shared::system::EntityType;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::http::cut;
 use super::super::{CallError, Outcome, Parts, Reach, Refusal, Step};
@@ -22,6 +24,7 @@ const BATCH_REFUSED: &str = "batch_refused";
 #[serde(rename_all = "snake_case")]
 pub(super) enum Planned {
     Load(Load),
+    Act(super::act::Act),
     /// There is nothing to send: the thing is as it should be, or the plan found out that it can't be.
     Settled(Vec<Settled>),
 }
@@ -29,7 +32,12 @@ pub(super) enum Planned {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Settled {
-    Done { external_id: String, parts: Parts },
+    Done {
+        external_id: String,
+        parts: Parts,
+        /// What the remote made of it, in canonical form.
+        held: Option<Held>,
+    },
     Refused(Refusal),
 }
 
@@ -61,6 +69,28 @@ pub(super) struct Finish {
     /// Parts that this request makes, by the record each becomes.
     pub(super) made: Vec<(lockstep_shared::entity::PartKey, usize)>,
     pub(super) next: Option<Step>,
+    /// What the remote makes of it, where that is known before.
+    pub(super) held: Option<Held>,
+}
+
+/// A record as the remote holds it, in its JSON form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Held {
+    entity: EntityType,
+    content: Value,
+}
+
+impl Held {
+    pub(super) fn new(content: &Content) -> Self {
+        Self {
+            entity: content.entity(),
+            content: content.to_json(),
+        }
+    }
+
+    pub(super) fn content(&self) -> Option<Content> {
+        Content::parse(self.entity, self.content.clone()).ok()
+    }
 }
 
 /// Where a thing's external id comes from.
@@ -158,21 +188,16 @@ impl Message {
 }
 
 impl Load {
-    /// Makes the call, with the context of every write of ours: no mail, no chatter, no followers, and three times as
-    /// fast for it (facts/mapping-odoo.md §0, §7).
-    pub(super) fn call(&self) -> Call {
+    /// Makes the call, with the context of every write of ours.
+    pub(super) fn call(&self, silence: &Map<String, Value>) -> Call {
+        let mut context = silence.clone();
+        // A `.id` column has to find archived records too.
+        context.insert("active_test".to_owned(), json!(false));
         let data: Vec<&Vec<String>> = self.rows.iter().map(|row| &row.cells).collect();
         Call::new(self.model.clone(), "load")
             .arg("fields", json!(self.fields))
             .arg("data", json!(data))
-            .context(json!({
-                "tracking_disable": true,
-                "mail_create_nolog": true,
-                "mail_notrack": true,
-                "mail_create_nosubscribe": true,
-                // A `.id` column has to find archived records too.
-                "active_test": false,
-            }))
+            .context(Value::Object(context))
     }
 
     /// Reads the answer: one outcome per write.
@@ -286,6 +311,11 @@ fn transient(code: &str, message: &str) -> Outcome {
 }
 
 impl Finish {
+    /// Says whether something of the answer's ids is this write's own.
+    pub(super) fn needs_ids(&self) -> bool {
+        matches!(self.external_id, Source::Record(_)) || !self.made.is_empty()
+    }
+
     /// `ids` has one id for every record that a finish names.
     fn outcome(&self, ids: &[i64]) -> Outcome {
         let id = |record: usize| ids.get(record).map(ToString::to_string).unwrap_or_default();
@@ -298,7 +328,7 @@ impl Finish {
             },
             parts: self.parts.clone().into_iter().chain(made).collect(),
             next: self.next,
-            held: None,
+            held: self.held.as_ref().and_then(Held::content),
         }
     }
 }
@@ -306,11 +336,15 @@ impl Finish {
 impl Settled {
     pub(super) fn outcome(&self) -> Outcome {
         match self {
-            Self::Done { external_id, parts } => Outcome::Applied {
+            Self::Done {
+                external_id,
+                parts,
+                held,
+            } => Outcome::Applied {
                 external_id: external_id.clone(),
                 parts: parts.clone(),
                 next: None,
-                held: None,
+                held: held.as_ref().and_then(Held::content),
             },
             Self::Refused(refusal) => Outcome::Rejected(refusal.clone()),
         }
@@ -339,6 +373,7 @@ mod tests {
                     parts: Parts::new(),
                     made: Vec::new(),
                     next: None,
+                    held: None,
                 })
                 .collect(),
         }
@@ -475,7 +510,9 @@ mod tests {
 
     #[test]
     fn a_call_carries_fields_and_cells() {
-        let body = format!("{:?}", load(1).call());
+        let silence = Map::from_iter([("tracking_disable".to_owned(), json!(true))]);
+
+        let body = format!("{:?}", load(1).call(&silence));
 
         assert!(body.contains("tracking_disable"), "{body}");
     }

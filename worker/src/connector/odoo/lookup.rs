@@ -17,6 +17,7 @@ use super::product::{TEMPLATE_FIELDS, TemplateRow};
 use super::pull::{PARTNER, TEMPLATE, VARIANT};
 use super::rpc::Call;
 use super::wire::{Link, falsy, rows};
+use super::{order, payment};
 
 #[derive(Clone, Debug, Deserialize)]
 struct NamedRow {
@@ -52,17 +53,17 @@ impl Odoo {
         entity: EntityType,
         wanted: &[Wanted],
     ) -> Result<Vec<Sighting>, Failure> {
+        if entity == EntityType::Inventory {
+            // A level is no thing of its own: it has neither an external id nor anything to be mixed up with.
+            return self.find_levels(gate, wanted).await;
+        }
         let created = self.created(gate, entity, wanted).await?;
         let answers = match entity {
             EntityType::Products => self.find_products(gate, wanted, &created).await?,
             EntityType::Customers => self.find_customers(gate, wanted, &created).await?,
-            EntityType::Orders | EntityType::Inventory | EntityType::Payments => {
-                return Err(crate::connector::CallError::Refused {
-                    system: "odoo",
-                    detail: "not carried yet".to_owned(),
-                }
-                .into());
-            }
+            EntityType::Orders => self.find_orders(gate, wanted, &created).await?,
+            EntityType::Payments => self.find_payments(gate, wanted, &created).await?,
+            EntityType::Inventory => Answers::new(Vec::new(), Vec::new()),
         };
         let mut found = answers.found;
         self.mark(gate, entity, wanted, &answers.candidates, &mut found)
@@ -72,6 +73,21 @@ impl Odoo {
             .iter()
             .map(|ids| sighting(ids, &found))
             .collect())
+    }
+
+    /// Orders have no natural key: two of one number may be two orders.
+    async fn find_orders(
+        &self,
+        gate: &dyn Gate,
+        wanted: &[Wanted],
+        created: &BTreeMap<RecordId, i64>,
+    ) -> Result<Answers, Failure> {
+        let candidates: Vec<BTreeSet<i64>> = wanted
+            .iter()
+            .map(|wanted| known(wanted, created).unwrap_or_default())
+            .collect();
+        let found = self.orders(gate, &worth_reading(&candidates)).await?;
+        Ok(Answers::new(candidates, found))
     }
 
     /// Finds what we have made ourselves, by the external ids that we gave.
@@ -154,10 +170,18 @@ impl Odoo {
         if ids.is_empty() {
             return Ok(Answers::new(candidates, Vec::new()));
         }
+        let found = self.products_by_ids(gate, &ids).await?;
+        Ok(Answers::new(candidates, found))
+    }
+
+    pub(super) async fn products_by_ids(
+        &self,
+        gate: &dyn Gate,
+        ids: &BTreeSet<i64>,
+    ) -> Result<Vec<Theirs>, Failure> {
         let call = Call::search_read(TEMPLATE, json!([["id", "in", ids]]), &TEMPLATE_FIELDS);
         let templates: Vec<TemplateRow> = rows(self.rpc.read(gate, &call).await?)?;
-        let found = self.products(gate, templates).await?;
-        Ok(Answers::new(candidates, found))
+        self.products(gate, templates).await
     }
 
     /// Reads the variants that have one of the keys. Keys go by lower case, and `in` does not: a code is asked for as it
@@ -258,16 +282,25 @@ impl Odoo {
         entity: EntityType,
         ids: &BTreeSet<i64>,
     ) -> Result<BTreeMap<i64, String>, Failure> {
-        if ids.is_empty() {
-            return Ok(BTreeMap::new());
-        }
         let model = match entity {
             EntityType::Customers => PARTNER,
             EntityType::Products => TEMPLATE,
-            EntityType::Orders => "sale.order",
-            EntityType::Inventory => "product.product",
-            EntityType::Payments => "account.payment",
+            EntityType::Orders => order::MODEL,
+            EntityType::Inventory => VARIANT,
+            EntityType::Payments => payment::MODEL,
         };
+        self.external_ids_of(gate, model, ids).await
+    }
+
+    pub(super) async fn external_ids_of(
+        &self,
+        gate: &dyn Gate,
+        model: &'static str,
+        ids: &BTreeSet<i64>,
+    ) -> Result<BTreeMap<i64, String>, Failure> {
+        if ids.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         let call = Call::new(model, "get_external_id").ids(ids.iter().copied().collect());
         let answer: BTreeMap<String, String> = serde_json::from_value(self.rpc.read(gate, &call).await?)
             .map_err(|error| Failure::unreadable(&error))?;
@@ -279,13 +312,13 @@ impl Odoo {
 }
 
 /// The things that may be meant by each wanted one, and what was read of them.
-struct Answers {
+pub(super) struct Answers {
     candidates: Vec<BTreeSet<i64>>,
     found: BTreeMap<i64, Theirs>,
 }
 
 impl Answers {
-    fn new(candidates: Vec<BTreeSet<i64>>, found: Vec<Theirs>) -> Self {
+    pub(super) fn new(candidates: Vec<BTreeSet<i64>>, found: Vec<Theirs>) -> Self {
         let by_id = found
             .into_iter()
             .filter_map(|theirs| Some((theirs.external_id.parse().ok()?, theirs)));
@@ -301,7 +334,7 @@ fn is_refresh(wanted: &Wanted) -> bool {
 }
 
 /// The one thing that is meant, where its id is known: an id that is none names nothing.
-fn known(wanted: &Wanted, created: &BTreeMap<RecordId, i64>) -> Option<BTreeSet<i64>> {
+pub(super) fn known(wanted: &Wanted, created: &BTreeMap<RecordId, i64>) -> Option<BTreeSet<i64>> {
     match &wanted.purpose {
         Purpose::Refresh { external_id } => Some(external_id.parse().into_iter().collect()),
         Purpose::BeforeCreate | Purpose::InDoubt { .. } => {
@@ -367,7 +400,7 @@ fn spellings(wanted: &[Wanted], keys: &[NaturalKey], kind: KeyKind) -> BTreeSet<
 }
 
 /// What is known by one id is read whole; of several only the ids are told.
-fn worth_reading(candidates: &[BTreeSet<i64>]) -> BTreeSet<i64> {
+pub(super) fn worth_reading(candidates: &[BTreeSet<i64>]) -> BTreeSet<i64> {
     let single = candidates.iter().filter(|ids| ids.len() == 1);
     single.flatten().copied().collect()
 }

@@ -76,6 +76,52 @@ pub(super) fn attribute_value(attribute: &str, option: &str) -> String {
     ))
 }
 
+pub(super) fn order(record: RecordId) -> String {
+    whole(&of_record(EntityType::Orders, record))
+}
+
+/// Names a line by its order and its key, which has only characters that such a name may have.
+pub(super) fn order_line(record: RecordId, key: &PartKey) -> String {
+    format!("{}{key}", order_lines(record))
+}
+
+/// Begins the names of an order's lines.
+fn order_lines(record: RecordId) -> String {
+    format!("{}_line_", order(record))
+}
+
+/// Reads a line's key out of its external id.
+pub(super) fn line_key(record: RecordId, external_id: &str) -> Option<PartKey> {
+    let key = external_id.strip_prefix(&order_lines(record))?;
+    serde_json::from_value(key.into()).ok()
+}
+
+/// Names the line that makes up for what an order's total is more or less than its lines.
+pub(super) fn order_round(record: RecordId) -> String {
+    format!("{}_round", order(record))
+}
+
+pub(super) fn payment(record: RecordId) -> String {
+    whole(&of_record(EntityType::Payments, record))
+}
+
+pub(super) fn guest(digest: &str) -> String {
+    whole(&format!("guest_{digest}"))
+}
+
+pub(super) fn address(digest: &str) -> String {
+    whole(&format!("address_{digest}"))
+}
+
+/// Names one of the service products that stand for what is no product.
+pub(super) fn service(name: &str) -> String {
+    whole(&format!("svc_{name}"))
+}
+
+pub(super) fn pricelist(currency: &str) -> String {
+    whole(&format!("pricelist_{currency}"))
+}
+
 fn whole(name: &str) -> String {
     format!("{MODULE}.{name}")
 }

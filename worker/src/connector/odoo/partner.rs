@@ -169,7 +169,7 @@ pub(super) fn project(customer: &Customer, places: Option<&Places>) -> Customer 
     projected
 }
 
-fn spell(mut address: Address, places: Option<&Places>) -> Address {
+pub(super) fn spell(mut address: Address, places: Option<&Places>) -> Address {
     let Some(places) = places else {
         return address;
     };

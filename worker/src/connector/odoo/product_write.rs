@@ -614,6 +614,7 @@ impl Builder<'_> {
             parts: self.task.parts.clone(),
             made: Vec::new(),
             next: None,
+            held: None,
         }
     }
 }

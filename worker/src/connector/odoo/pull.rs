@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lockstep_shared::entity::{Attribute, PartKey};
+use lockstep_shared::entity::{Attribute, Content, PartKey};
 use lockstep_shared::system::EntityType;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ use super::product::{
 };
 use super::rpc::Call;
 use super::wire::{falsy, rows};
+use super::{inventory, order, payment};
 
 pub(super) const PARTNER: &str = "res.partner";
 pub(super) const TEMPLATE: &str = "product.template";
@@ -41,10 +42,10 @@ impl From<Dated> for Stamp {
 }
 
 /// What a pull reads: whose changes, and which of them.
-struct Feed {
-    model: &'static str,
-    terms: Vec<Value>,
-    fields: &'static [&'static str],
+pub(super) struct Feed {
+    pub(super) model: &'static str,
+    pub(super) terms: Vec<Value>,
+    pub(super) fields: &'static [&'static str],
 }
 
 impl Feed {
@@ -62,9 +63,17 @@ impl Feed {
                 terms: Vec::new(),
                 fields: &TEMPLATE_FIELDS,
             },
-            EntityType::Orders | EntityType::Inventory | EntityType::Payments => {
-                unreachable!("asked for in a module of its own")
-            }
+            EntityType::Orders => Self {
+                model: order::MODEL,
+                terms: Vec::new(),
+                fields: &order::FEED_FIELDS,
+            },
+            EntityType::Payments => Self {
+                model: payment::MODEL,
+                terms: payment::terms(),
+                fields: &payment::FEED_FIELDS,
+            },
+            EntityType::Inventory => inventory::counted(),
         }
     }
 
@@ -103,17 +112,35 @@ impl Odoo {
         cursor: &Cursor,
         limit: usize,
     ) -> Result<Page, Failure> {
-        let feed = Feed::of(entity);
+        if entity == EntityType::Inventory {
+            return self.level_page(gate, cursor, limit).await;
+        }
+        let position = Position::read(cursor);
+        let (found, next, is_last) = self.turn(gate, &Feed::of(entity), position, limit).await?;
+        Ok(Page {
+            seen: self.seen(gate, entity, found).await?,
+            next: next.into_cursor(),
+            is_last,
+        })
+    }
+
+    /// Reads the rows of the next page; tells where the one after it starts, and whether it is of the next pull.
+    pub(super) async fn turn(
+        &self,
+        gate: &dyn Gate,
+        feed: &Feed,
+        mut position: Position,
+        limit: usize,
+    ) -> Result<(Vec<Value>, Position, bool), Failure> {
         let limit = limit.max(1);
-        let mut position = Position::read(cursor);
         if position.needs_newest() {
-            position = position.with_newest(self.newest(gate, &feed).await?);
+            position = position.with_newest(self.newest(gate, feed).await?);
         }
         loop {
             let found: Vec<Value> = rows(self.rpc.read(gate, &feed.page(&position, limit)).await?)?;
             match position.step(&stamps(&found)?, limit) {
                 Step::AskNewest => {
-                    position = position.with_newest(self.newest(gate, &feed).await?);
+                    position = position.with_newest(self.newest(gate, feed).await?);
                 }
                 // The whole page is one second that goes on: read that one by ids.
                 Step::Page {
@@ -122,18 +149,13 @@ impl Odoo {
                     is_last: false,
                 } if !found.is_empty() => position = next,
                 Step::Page { taken, next, is_last } => {
-                    let found = found.into_iter().take(taken).collect();
-                    return Ok(Page {
-                        seen: self.seen(gate, entity, found).await?,
-                        next: next.into_cursor(),
-                        is_last,
-                    });
+                    return Ok((found.into_iter().take(taken).collect(), next, is_last));
                 }
             }
         }
     }
 
-    async fn newest(&self, gate: &dyn Gate, feed: &Feed) -> Result<Option<Second>, Failure> {
+    pub(super) async fn newest(&self, gate: &dyn Gate, feed: &Feed) -> Result<Option<Second>, Failure> {
         let found: Vec<Dated> = rows(self.rpc.read(gate, &feed.newest()).await?)?;
         Ok(found.into_iter().find_map(|row| row.write_date))
     }
@@ -145,15 +167,22 @@ impl Odoo {
         found: Vec<Value>,
     ) -> Result<Vec<Theirs>, Failure> {
         match entity {
-            EntityType::Products => self.products(gate, rows(Value::Array(found))?).await,
+            EntityType::Products => {
+                let products = self.products(gate, rows(Value::Array(found))?).await?;
+                Ok(products
+                    .into_iter()
+                    .filter(|theirs| !is_service_of_ours(theirs))
+                    .collect())
+            }
             EntityType::Customers => {
                 let found = rows(Value::Array(found))?;
                 let partners = self.with_parents(gate, found).await?;
                 self.customers(gate, partners).await
             }
-            EntityType::Orders | EntityType::Inventory | EntityType::Payments => {
-                unreachable!("asked for in a module of its own")
-            }
+            EntityType::Orders => self.orders(gate, &ids(&found)).await,
+            EntityType::Payments => self.payments(gate, &ids(&found)).await,
+            // Read by pages of its own: it has two feeds.
+            EntityType::Inventory => Ok(Vec::new()),
         }
     }
 
@@ -306,6 +335,23 @@ impl Odoo {
     }
 }
 
+/// What stands on an order's lines for what is no product is no product of the shop's.
+fn is_service_of_ours(theirs: &Theirs) -> bool {
+    let Ok(Content::Product(product)) = &theirs.content else {
+        return false;
+    };
+    let mut codes = product
+        .variants
+        .iter()
+        .filter_map(|variant| variant.sku.as_deref());
+    codes.any(|code| order::Service::parse(code).is_some())
+}
+
+fn ids(found: &[Value]) -> BTreeSet<i64> {
+    let ids = found.iter().filter_map(|row| row.get("id")?.as_i64());
+    ids.collect()
+}
+
 fn stamps(found: &[Value]) -> Result<Vec<Stamp>, Failure> {
     found
         .iter()
@@ -319,7 +365,6 @@ mod tests {
     use std::path::Path;
 
     use lockstep_shared::connection::Settings;
-    use lockstep_shared::entity::Content;
 
     use super::super::place::Places;
     use super::*;

@@ -103,6 +103,7 @@ impl Call {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Backend {
     pub(super) version: String,
+    pub(super) major: u64,
     route: Route,
 }
 
@@ -203,7 +204,11 @@ impl Rpc {
             let uid = self.authenticate(gate).await?;
             Route::JsonRpc { uid }
         };
-        Ok(Backend { version, route })
+        Ok(Backend {
+            version,
+            major,
+            route,
+        })
     }
 
     /// Asks for the version where each generation of Odoo tells it (facts/systems.md B1).

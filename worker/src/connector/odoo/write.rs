@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::{Parts, Request, Step, Write};
+use super::act::{Act, ActDraft, Method};
 use super::load::{Finish, Load, Planned, Row, Settled, Source};
 
 /// Attributes are shared: the same one may stand in the drafts of several products.
@@ -30,6 +31,12 @@ impl Cells {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    #[cfg(test)]
+    pub(super) fn get(&self, field: &str) -> Option<&str> {
+        let cell = self.0.iter().find(|cell| cell.0 == field);
+        cell.map(|cell| cell.1.as_str())
+    }
 }
 
 /// What one write puts into a `load`.
@@ -43,6 +50,7 @@ pub(super) struct Draft {
     pub(super) parts: Parts,
     pub(super) made: Vec<(lockstep_shared::entity::PartKey, usize)>,
     pub(super) next: Option<Step>,
+    pub(super) held: Option<super::load::Held>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +81,7 @@ impl Draft {
             parts: Parts::new(),
             made: Vec::new(),
             next: None,
+            held: None,
         }
     }
 }
@@ -81,6 +90,7 @@ impl Draft {
 #[derive(Clone, Debug)]
 pub(super) enum Found {
     Call(Draft),
+    Act(ActDraft),
     Settled(Settled),
 }
 
@@ -90,6 +100,7 @@ type Columns = (&'static str, Vec<String>);
 /// Puts writes into requests of at most `limit` each.
 pub(super) fn requests(found: Vec<(Write, Found)>, limit: usize) -> Vec<Request> {
     let mut loads: BTreeMap<Columns, Vec<(Write, Draft)>> = BTreeMap::new();
+    let mut acts: BTreeMap<Method, Vec<(Write, ActDraft)>> = BTreeMap::new();
     let mut settled = Vec::new();
     for (write, found) in found {
         match found {
@@ -97,9 +108,18 @@ pub(super) fn requests(found: Vec<(Write, Found)>, limit: usize) -> Vec<Request>
                 let group = (draft.model, draft.fields.clone());
                 loads.entry(group).or_default().push((write, draft));
             }
+            Found::Act(draft) => {
+                acts.entry(draft.method.clone()).or_default().push((write, draft));
+            }
             Found::Settled(outcome) => settled.push((write, outcome)),
         }
     }
+    let acts = acts.into_iter().flat_map(|(method, group)| {
+        chunks(group, limit).into_iter().map(move |chunk| {
+            let (writes, drafts) = chunk.into_iter().unzip();
+            request(writes, &Planned::Act(Act::of(method.clone(), drafts)))
+        })
+    });
     let loads = loads
         .into_values()
         .flat_map(|group| chunks(group, limit))
@@ -108,7 +128,7 @@ pub(super) fn requests(found: Vec<(Write, Found)>, limit: usize) -> Vec<Request>
         let (writes, outcomes) = chunk.into_iter().unzip();
         request(writes, &Planned::Settled(outcomes))
     });
-    loads.chain(settled).collect()
+    loads.chain(acts).chain(settled).collect()
 }
 
 fn chunks<T>(mut items: Vec<T>, size: usize) -> Vec<Vec<T>> {
@@ -152,6 +172,7 @@ fn load(group: Vec<(Write, Draft)>) -> Request {
                 .map(|(key, record)| (key, records + record))
                 .collect(),
             next: draft.next,
+            held: draft.held,
         });
         load.rows.extend(draft.rows.into_iter().map(|row| Row {
             cells: row.cells,
@@ -164,8 +185,25 @@ fn load(group: Vec<(Write, Draft)>) -> Request {
     let mut load = load.expect("a group has a write");
     if load.model == SHARED_MODEL {
         load.rows = merge_shared(load.rows);
+    } else if load.finishes.iter().all(|finish| !finish.needs_ids()) {
+        load.rows = without_repeats(load.rows);
     }
     request(writes, &Planned::Load(load))
+}
+
+/// Puts equal rows into one: several writes may need the same thing to be there first.
+fn without_repeats(rows: Vec<Row>) -> Vec<Row> {
+    let mut kept: Vec<Row> = Vec::new();
+    for row in rows {
+        match kept
+            .iter_mut()
+            .find(|other| other.is_head && row.is_head && other.cells == row.cells)
+        {
+            Some(same) => same.writes.extend(row.writes),
+            None => kept.push(row),
+        }
+    }
+    kept
 }
 
 /// An attribute with the cells of its values, and the writes that need each.
@@ -250,7 +288,7 @@ mod tests {
     fn planned_load(request: &Request) -> Load {
         match planned(request) {
             Planned::Load(load) => load,
-            Planned::Settled(_) => panic!("a load"),
+            Planned::Act(_) | Planned::Settled(_) => panic!("a load"),
         }
     }
 
@@ -293,6 +331,7 @@ mod tests {
         let settled = Settled::Done {
             external_id: "7".to_owned(),
             parts: Parts::new(),
+            held: None,
         };
         let found = vec![(write(), named("a")), (write(), Found::Settled(settled))];
 
@@ -324,6 +363,7 @@ mod tests {
                 parts: Parts::new(),
                 made: Vec::new(),
                 next: Some(Step(1)),
+                held: None,
             })
         };
         let found = vec![
