@@ -8,12 +8,10 @@ use lockstep_sandbox::fault::Fault;
 use lockstep_shared::connection::Settings;
 use lockstep_shared::entity::{Content, LineKind, OrderStatus, Reference};
 use lockstep_shared::system::{EntityType, System};
-use lockstep_worker::connector::{
-    Action, CallError, Cursor, Outcome, Parts, Purpose, Reach, Sighting, Write,
-};
+use lockstep_worker::connector::{CallError, Cursor, Outcome, Parts, Purpose, Reach, Sighting, Write};
 use serde_json::{Value, json};
 
-use super::harness::{Placed, continued, update};
+use super::harness::continued;
 use super::sale::{Sale, content};
 
 pub const ORDERS: EntityType = EntityType::Orders;
