@@ -240,7 +240,7 @@ impl Odoo {
             return Ok(BTreeMap::new());
         }
         let major = self.rpc.backend(gate).await?.major;
-        let kept = if major >= FIRST_WITH_STORABLE {
+        let kept = if major >= super::product::FIRST_WITH_STORABLE {
             "is_storable"
         } else {
             "detailed_type"
@@ -402,9 +402,6 @@ impl Odoo {
         Ok(known)
     }
 }
-
-/// First version in which goods say by themselves whether stock is kept of them.
-const FIRST_WITH_STORABLE: u64 = 18;
 
 /// The template of a simple product, whose only variant has to be looked up.
 fn simple_template(links: &super::super::Links, level: &Inventory) -> Option<i64> {

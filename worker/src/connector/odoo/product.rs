@@ -15,8 +15,31 @@ use super::category::{self, Tree};
 use super::price;
 use super::wire::{Link, decimal, falsy, round};
 
-/// Fields of `product.template` that are read.
-pub(super) const TEMPLATE_FIELDS: [&str; 9] = [
+/// First version in which goods say by themselves whether stock is kept of them. Before, one of the kinds of product did
+/// (facts/mapping-odoo.md §6).
+pub(super) const FIRST_WITH_STORABLE: u64 = 18;
+
+/// Returns the fields of `product.template` that are read.
+pub(super) const fn template_fields(major: u64) -> &'static [&'static str] {
+    if major >= FIRST_WITH_STORABLE {
+        &TEMPLATE_FIELDS
+    } else {
+        &TEMPLATE_FIELDS_BEFORE_STORABLE
+    }
+}
+
+const TEMPLATE_FIELDS_BEFORE_STORABLE: [&str; 8] = [
+    "name",
+    "list_price",
+    "detailed_type",
+    "description_sale",
+    "active",
+    "sale_ok",
+    "categ_id",
+    "write_date",
+];
+
+const TEMPLATE_FIELDS: [&str; 9] = [
     "name",
     "list_price",
     "type",
@@ -53,6 +76,8 @@ pub(super) struct TemplateRow {
     #[serde(deserialize_with = "falsy")]
     name: Option<String>,
     list_price: Number,
+    /// `detailed_type` before version 18, where goods of which stock is kept are a type of their own.
+    #[serde(alias = "detailed_type")]
     r#type: String,
     #[serde(default)]
     is_storable: bool,
@@ -161,7 +186,8 @@ impl Catalogue {
             name: template.name.clone().unwrap_or_default(),
             status: status(template),
             kind: kind(&template.r#type),
-            tracks_stock: template.is_storable && kind(&template.r#type) == ProductKind::Goods,
+            tracks_stock: (template.is_storable || template.r#type == "product")
+                && kind(&template.r#type) == ProductKind::Goods,
             description: None,
             summary: template.description_sale.clone(),
             variants: read.into_iter().map(|(variant, _)| variant).collect(),

@@ -14,7 +14,7 @@ use super::cursor::{Position, Second, Stamp, Step};
 use super::error::Failure;
 use super::partner::{self, PartnerRow, deliveries};
 use super::product::{
-    Catalogue, TEMPLATE_FIELDS, TemplateRow, VALUE_FIELDS, VARIANT_FIELDS, ValueRow, VariantRow,
+    Catalogue, TemplateRow, VALUE_FIELDS, VARIANT_FIELDS, ValueRow, VariantRow, template_fields,
 };
 use super::rpc::Call;
 use super::wire::{falsy, rows};
@@ -51,7 +51,7 @@ pub(super) struct Feed {
 
 impl Feed {
     /// A changed delivery address is a change of its partner, whose own `write_date` it leaves alone.
-    fn of(entity: EntityType) -> Self {
+    fn of(entity: EntityType, major: u64) -> Self {
         match entity {
             EntityType::Customers => Self {
                 model: PARTNER,
@@ -62,7 +62,7 @@ impl Feed {
             EntityType::Products => Self {
                 model: TEMPLATE,
                 terms: Vec::new(),
-                fields: &TEMPLATE_FIELDS,
+                fields: template_fields(major),
             },
             EntityType::Orders => Self {
                 model: order::MODEL,
@@ -117,7 +117,8 @@ impl Odoo {
             return self.level_page(gate, cursor, limit).await;
         }
         let position = Position::read(cursor);
-        let (found, next, is_last) = self.turn(gate, &Feed::of(entity), position, limit).await?;
+        let major = self.rpc.backend(gate).await?.major;
+        let (found, next, is_last) = self.turn(gate, &Feed::of(entity, major), position, limit).await?;
         Ok(Page {
             seen: self.seen(gate, entity, found).await?,
             next: next.into_cursor(),
