@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use lockstep_shared::entity::Invalid;
 use poem::error::ReadBodyError;
 use poem::{Request, RequestBody};
@@ -16,6 +17,7 @@ use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{DeserializeOwned, Expected, IntoDeserializer, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::problem::{Refused, WrongField};
 
@@ -281,6 +283,30 @@ pub(crate) fn line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String,
 /// Reads an optional text of one line that is there, as [`present`] does.
 pub(crate) fn present_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     line(deserializer).map(Some)
+}
+
+/// Reads an identifier.
+pub(crate) fn uuid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D::Error> {
+    // By hand, because the reasons of the type's own reader show what was given.
+    let text = String::deserialize(deserializer)?;
+    text.parse()
+        .map_err(|_| serde::de::Error::custom("it must be a UUID"))
+}
+
+/// Reads a moment, whatever its offset from UTC.
+pub(crate) fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime<Utc>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let message = "it must be a date and time after RFC 3339, such as `2026-11-27T09:30:00Z`";
+    DateTime::parse_from_rfc3339(&text)
+        .map(|moment| moment.to_utc())
+        .map_err(|_| serde::de::Error::custom(message))
+}
+
+/// Reads an optional moment that is there.
+pub(crate) fn present_instant<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<DateTime<Utc>>, D::Error> {
+    instant(deserializer).map(Some)
 }
 
 /// Reads a list of texts of one line each, as [`line`] does.

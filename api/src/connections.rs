@@ -2,10 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use lockstep_shared::activity::{self, Activity, Outcome};
-use lockstep_shared::connection::{
-    self, CreateError, Credentials, NewConnection, Settings, Status, WeightUnit as CanonicalUnit,
-};
-use lockstep_shared::entity::{Currency, clean_line};
+use lockstep_shared::connection::{self, CreateError, Credentials, NewConnection, Settings, Status};
+use lockstep_shared::db::OrgTx;
+use lockstep_shared::entity::clean_line;
 use lockstep_shared::id::ConnectionId;
 use lockstep_shared::system::System;
 use poem_openapi::param::Path;
@@ -24,7 +23,9 @@ use crate::base_url;
 use crate::body::{self, Body, FromBody, present};
 use crate::config::BaseUrls;
 use crate::document::Tag;
+use crate::ownership::Ownership;
 use crate::problem::{Kind, Refused, WrongField, failed};
+use crate::settings::ConnectionSettings;
 
 const NAME_LIMIT: usize = 200;
 const CREDENTIAL_LIMIT: usize = 1_000;
@@ -45,55 +46,6 @@ pub(crate) enum SystemName {
 pub(crate) enum ConnectionStatus {
     Active,
     NeedsAttention,
-}
-
-/// A unit of weight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize)]
-#[oai(rename_all = "lowercase", remote = "CanonicalUnit")]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum WeightUnit {
-    Kg,
-    G,
-    Lbs,
-    Oz,
-}
-
-/// How to read what the remote system leaves unsaid.
-#[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize)]
-#[oai(rename_all = "camelCase", deny_unknown_fields)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct ConnectionSettings {
-    /// Currency of prices that the remote states without one: three letters after ISO 4217.
-    #[oai(default = "default_currency", validator(pattern = "^[A-Za-z]{3}$"))]
-    #[serde(default = "default_currency")]
-    currency: String,
-    /// Unit in which the remote states weights.
-    #[oai(default = "default_weight_unit")]
-    #[serde(default = "default_weight_unit")]
-    weight_unit: WeightUnit,
-}
-
-fn default_currency() -> String {
-    Settings::default().currency.code().to_owned()
-}
-
-fn default_weight_unit() -> WeightUnit {
-    Settings::default().weight_unit.into()
-}
-
-impl Default for ConnectionSettings {
-    fn default() -> Self {
-        Settings::default().into()
-    }
-}
-
-impl From<Settings> for ConnectionSettings {
-    fn from(settings: Settings) -> Self {
-        Self {
-            currency: settings.currency.code().to_owned(),
-            weight_unit: settings.weight_unit.into(),
-        }
-    }
 }
 
 /// Keys of WooCommerce's REST API, made in its settings under Advanced with read and write permission.
@@ -143,7 +95,7 @@ pub(crate) struct WoocommerceStore {
     base_url: String,
     /// What the store wants to know before it lets anyone in. Sealed on arrival, never shown again.
     credentials: WoocommerceCredentials,
-    /// How to read what the store leaves unsaid.
+    /// How to read what the store leaves unsaid, and who has the last word on what.
     #[serde(default, deserialize_with = "present")]
     settings: Option<ConnectionSettings>,
 }
@@ -166,7 +118,7 @@ pub(crate) struct OdooServer {
     base_url: String,
     /// What the server wants to know before it lets anyone in. Sealed on arrival, never shown again.
     credentials: OdooCredentials,
-    /// How to read what the server leaves unsaid.
+    /// How to read what the server leaves unsaid, and who has the last word on what.
     #[serde(default, deserialize_with = "present")]
     settings: Option<ConnectionSettings>,
 }
@@ -266,20 +218,16 @@ impl CreateConnectionRequest {
         if let Err(reason) = base_url {
             wrong.push(WrongField::new("baseUrl", reason));
         }
-        let currency = settings.currency.parse::<Currency>();
-        if let Err(error) = &currency {
-            wrong.push(WrongField::new("settings/currency", error.to_string()));
+        let settings = settings.check("settings/");
+        if let Err(errors) = &settings {
+            wrong.extend(errors.iter().cloned());
         }
-        match (base_url, currency) {
-            (Ok(base_url), Ok(currency)) if wrong.is_empty() => Ok(Asked {
+        match (base_url, settings) {
+            (Ok(base_url), Ok(settings)) if wrong.is_empty() => Ok(Asked {
                 name,
                 base_url,
                 credentials,
-                settings: Settings {
-                    currency,
-                    weight_unit: settings.weight_unit.into(),
-                    ..Settings::default()
-                },
+                settings,
             }),
             _ => Err(wrong),
         }
@@ -332,7 +280,7 @@ pub(crate) struct Connection {
     name: String,
     /// Its address.
     base_url: String,
-    /// How to read what the remote leaves unsaid.
+    /// How to read what the remote leaves unsaid, and who has the last word on what.
     settings: ConnectionSettings,
     /// Whether it can be used.
     status: ConnectionStatus,
@@ -406,6 +354,13 @@ pub(crate) enum Found {
     One(Json<Connection>),
 }
 
+#[derive(Debug, ApiResponse)]
+pub(crate) enum Owned {
+    /// Who has the last word on what, for every type of record.
+    #[oai(status = 200, content_type = "application/json")]
+    By(Json<Ownership>),
+}
+
 pub(crate) struct Connections;
 
 #[OpenApi(prefix_path = "/api/v1/connections", tag = "Tag::Connections")]
@@ -454,12 +409,122 @@ impl Connections {
         Path(connection_id): Path<Uuid>,
     ) -> Result<Found, Refused> {
         let mut tx = session.begin().await?;
-        let connection = connection::find(&mut tx, session.org(), ConnectionId(connection_id))
-            .await
-            .map_err(failed("could not read a connection"))?
-            .ok_or_else(|| Refused::not_found("there is no such connection"))?;
+        let connection = find(&mut tx, &session, ConnectionId(connection_id)).await?;
         Ok(Found::One(Json(connection.into())))
     }
+
+    /// Put a connection's settings
+    ///
+    /// Replaces all settings of a connection, its ownership included; what is left out has its default again. Batches that
+    /// begin from now on go by them.
+    #[oai(
+        path = "/:connectionId/settings",
+        method = "put",
+        operation_id = "putConnectionSettings"
+    )]
+    async fn put_settings(
+        &self,
+        Authenticated(session): Authenticated,
+        /// Identifier of the connection.
+        #[oai(name = "connectionId")]
+        Path(connection_id): Path<Uuid>,
+        /// The whole settings.
+        Body(settings): Body<ConnectionSettings>,
+    ) -> Result<Found, Refused> {
+        let settings = settings.check("").map_err(Refused::invalid)?;
+        let (org, id) = (session.org(), ConnectionId(connection_id));
+        let mut tx = session.begin().await?;
+        let before = find(&mut tx, &session, id).await?.settings;
+        connection::change_settings(&mut tx, org, id, &settings)
+            .await
+            .map_err(failed("could not change a connection's settings"))?;
+        let change = json!({ "connectionId": id, "from": before, "to": settings });
+        record_change(&mut tx, &session, "connection.settings_changed", change).await?;
+        let connection = find(&mut tx, &session, id).await?;
+        commit(tx).await?;
+        Ok(Found::One(Json(connection.into())))
+    }
+
+    /// Get who owns what
+    ///
+    /// Returns who has the last word on what, for every type of record: what was set for the connection, and the usual
+    /// rules where nothing was.
+    #[oai(
+        path = "/:connectionId/ownership",
+        method = "get",
+        operation_id = "getConnectionOwnership"
+    )]
+    async fn get_ownership(
+        &self,
+        Authenticated(session): Authenticated,
+        /// Identifier of the connection.
+        #[oai(name = "connectionId")]
+        Path(connection_id): Path<Uuid>,
+    ) -> Result<Owned, Refused> {
+        let mut tx = session.begin().await?;
+        let connection = find(&mut tx, &session, ConnectionId(connection_id)).await?;
+        Ok(Owned::By(Json(Ownership::of(&connection.settings.ownership))))
+    }
+
+    /// Put who owns what
+    ///
+    /// Replaces who has the last word on what; a type of record that is left out has the usual rules again. The other
+    /// settings stay. Batches that begin from now on go by it.
+    #[oai(
+        path = "/:connectionId/ownership",
+        method = "put",
+        operation_id = "putConnectionOwnership"
+    )]
+    async fn put_ownership(
+        &self,
+        Authenticated(session): Authenticated,
+        /// Identifier of the connection.
+        #[oai(name = "connectionId")]
+        Path(connection_id): Path<Uuid>,
+        /// The owners, by type of record.
+        Body(ownership): Body<Ownership>,
+    ) -> Result<Owned, Refused> {
+        let set = ownership.check("").map_err(Refused::invalid)?;
+        let (org, id) = (session.org(), ConnectionId(connection_id));
+        let mut tx = session.begin().await?;
+        let before = find(&mut tx, &session, id).await?.settings.ownership;
+        connection::change_ownership(&mut tx, org, id, &set)
+            .await
+            .map_err(failed("could not change a connection's ownership"))?;
+        let change = json!({ "connectionId": id, "from": before, "to": set });
+        record_change(&mut tx, &session, "connection.ownership_changed", change).await?;
+        commit(tx).await?;
+        Ok(Owned::By(Json(Ownership::of(&set))))
+    }
+}
+
+async fn find(
+    tx: &mut OrgTx,
+    session: &Session,
+    id: ConnectionId,
+) -> Result<connection::Connection, Refused> {
+    connection::find(tx, session.org(), id)
+        .await
+        .map_err(failed("could not read a connection"))?
+        .ok_or_else(|| Refused::not_found("there is no such connection"))
+}
+
+async fn record_change(
+    tx: &mut OrgTx,
+    session: &Session,
+    action: &'static str,
+    details: Value,
+) -> Result<(), Refused> {
+    let line = Activity {
+        sync: None,
+        actor: session.caller.subject.clone(),
+        action,
+        outcome: Outcome::Done,
+        details,
+    };
+    activity::record(tx, session.org(), line)
+        .await
+        .map_err(failed("could not record the activity"))
 }
 
 async fn create(session: &Session, asked: Asked) -> Result<Connection, Refused> {
@@ -494,20 +559,9 @@ async fn create(session: &Session, asked: Asked) -> Result<Connection, Refused> 
             ),
             CreateError::Database(error) => failed("could not store a connection")(error),
         })?;
-    let line = Activity {
-        sync: None,
-        actor: session.caller.subject.clone(),
-        action: "connection.created",
-        outcome: Outcome::Done,
-        details: json!({ "connectionId": connection_id, "system": system, "name": new.name }),
-    };
-    activity::record(&mut tx, org, line)
-        .await
-        .map_err(failed("could not record the activity"))?;
-    let stored = connection::find(&mut tx, org, connection_id)
-        .await
-        .map_err(failed("could not read a connection"))?
-        .ok_or_else(|| Refused::internal("a connection went as it was made", &sqlx::Error::RowNotFound))?;
+    let details = json!({ "connectionId": connection_id, "system": system, "name": new.name });
+    record_change(&mut tx, session, "connection.created", details).await?;
+    let stored = find(&mut tx, session, connection_id).await?;
     commit(tx).await?;
     tracing::info!(org.id = %org, connection.id = %connection_id, system = system.name(), "connection created");
     Ok(stored.into())

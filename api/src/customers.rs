@@ -141,6 +141,20 @@ impl Shown for Customer {
     }
 }
 
+impl Example for Address {
+    fn example() -> Self {
+        Self {
+            name: None,
+            street: Some("12 St James's Square".to_owned()),
+            street2: None,
+            city: Some("London".to_owned()),
+            postcode: Some("SW1Y 4JH".to_owned()),
+            state: None,
+            country: Some("GB".to_owned()),
+        }
+    }
+}
+
 impl Example for Customer {
     fn example() -> Self {
         Self {
@@ -150,15 +164,7 @@ impl Example for Customer {
             company: None,
             tax_number: None,
             language: Some("en_GB".to_owned()),
-            billing: Some(Address {
-                name: None,
-                street: Some("12 St James's Square".to_owned()),
-                street2: None,
-                city: Some("London".to_owned()),
-                postcode: Some("SW1Y 4JH".to_owned()),
-                state: None,
-                country: Some("GB".to_owned()),
-            }),
+            billing: Some(Address::example()),
             shipping: None,
             is_active: true,
         }

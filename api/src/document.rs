@@ -5,6 +5,9 @@ use serde_json::{Map, Value};
 
 use crate::connections::Connections;
 use crate::customers::Customers;
+use crate::inventory::Inventory;
+use crate::orders::Orders;
+use crate::payments::Payments;
 use crate::previews::Previews;
 use crate::products::Products;
 use crate::syncs::Syncs;
@@ -23,17 +26,36 @@ pub(crate) enum Tag {
     Records,
     /// Runs that bring systems into step.
     Syncs,
-    Previews,
 }
 
-pub(crate) type Service = OpenApiService<(Connections, Customers, Products, Syncs, Previews), ()>;
+type Operations = (
+    Connections,
+    Customers,
+    Products,
+    Orders,
+    Inventory,
+    Payments,
+    Syncs,
+    Previews,
+);
+
+pub(crate) type Service = OpenApiService<Operations, ()>;
 
 /// Puts together every operation.
 pub(crate) fn service() -> Service {
-    let apis = (Connections, Customers, Products, Syncs, Previews);
+    let operations = (
+        Connections,
+        Customers,
+        Products,
+        Orders,
+        Inventory,
+        Payments,
+        Syncs,
+        Previews,
+    );
     let license = LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0.html");
     let request_id = ExtraHeader::new("X-Request-Id").description("Finds the request in the logs.");
-    OpenApiService::new(apis, "Lockstep", env!("CARGO_PKG_VERSION"))
+    OpenApiService::new(operations, "Lockstep", env!("CARGO_PKG_VERSION"))
         .description(DESCRIPTION)
         .license(license)
         .server(ServerObject::new("/").description("The server that this document came from"))

@@ -5,6 +5,9 @@ use poem_openapi::Object;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer};
 
+/// Largest number that is taken: the sum of as many as a request can hold is still a number.
+const LARGEST: Decimal = Decimal::from_parts(0xa4c6_7fff, 0x0003_8d7e, 0, false, 0);
+
 /// An amount of money, exact.
 #[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize)]
 #[oai(rename_all = "camelCase", deny_unknown_fields)]
@@ -38,8 +41,13 @@ impl From<entity::Money> for Money {
 /// Reads a decimal from a text only: a number would pass through binary floating point, and lose digits.
 pub(crate) fn decimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
     let text = String::deserialize(deserializer)?;
-    Decimal::from_str_exact(&text)
-        .map_err(|_| serde::de::Error::custom("it must be a decimal in a text, such as `19.9`"))
+    let number = Decimal::from_str_exact(&text)
+        .map_err(|_| serde::de::Error::custom("it must be a decimal in a text, such as `19.9`"))?;
+    if number.abs() > LARGEST {
+        let message = format!("it must be from -{LARGEST} to {LARGEST}");
+        return Err(serde::de::Error::custom(message));
+    }
+    Ok(number)
 }
 
 /// Reads an optional decimal that is there.
@@ -50,4 +58,14 @@ pub(crate) fn some_decimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result
 /// Reads a currency's code, in capitals.
 pub(crate) fn currency<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     entity::Currency::deserialize(deserializer).map(|currency| currency.code().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_number_is_fifteen_nines() {
+        assert_eq!(LARGEST.to_string(), "9".repeat(15));
+    }
 }

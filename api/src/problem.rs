@@ -42,7 +42,7 @@ impl From<FieldError> for WrongField {
 }
 
 /// Turns a path of canonical names into the names that the API uses: `variants/0/weight_kg` → `variants/0/weightKg`.
-fn camel_case(path: &str) -> String {
+pub(crate) fn camel_case(path: &str) -> String {
     let mut letters = path.chars();
     let mut text = String::with_capacity(path.len());
     while let Some(letter) = letters.next() {

@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::body::{self, FromBody, line, lines, paths_of_lines, present, present_line};
+use crate::body::{self, FromBody, line, lines, paths_of_lines, present, present_instant, present_line};
 use crate::money::{Money, decimal, some_decimal};
 use crate::problem::WrongField;
 use crate::records::{self, Shown};
@@ -88,10 +88,10 @@ pub(crate) struct Sale {
     #[serde(deserialize_with = "decimal")]
     price: Decimal,
     /// From when on it holds, to the second; left out: already.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_instant")]
     from: Option<DateTime<Utc>>,
     /// Until when it holds, to the second; left out: for good.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_instant")]
     until: Option<DateTime<Utc>>,
 }
 
@@ -99,6 +99,7 @@ pub(crate) struct Sale {
 #[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize)]
 #[oai(rename_all = "camelCase", deny_unknown_fields, skip_serializing_if_is_none)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "units stand in names")]
 pub(crate) struct Dimensions {
     /// Length.
     #[serde(default, deserialize_with = "some_decimal")]
@@ -226,6 +227,12 @@ impl FromBody for Product {
 impl Shown for Product {
     const ENTITY: EntityType = EntityType::Products;
     const ADDRESS: &'static str = "/api/v1/records/products";
+
+    fn owned_fields() -> Vec<&'static str> {
+        let own = records::field_names::<Self>();
+        let own = own.into_iter().filter(|name| *name != "variants");
+        own.chain(records::field_names::<Variant>()).collect()
+    }
 
     fn into_content(self) -> Content {
         Content::Product(entity::Product {

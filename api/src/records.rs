@@ -13,6 +13,7 @@ use lockstep_shared::item::{self, State};
 use lockstep_shared::record::{self, Put};
 use lockstep_shared::system::EntityType;
 use poem_openapi::payload::Json;
+use poem_openapi::registry::Registry;
 use poem_openapi::types::{ParseFromJSON, ToJSON, Type};
 use poem_openapi::{ApiResponse, Enum, Object};
 use serde::Deserialize;
@@ -25,6 +26,7 @@ use crate::body::{self, FromBody, Unread, wrong_fields};
 use crate::connections::SystemName;
 use crate::page;
 use crate::problem::{Kind, Refused, WrongField, failed};
+use crate::references::{Named, Standing};
 
 /// Most records that one request may put.
 const BULK_LIMIT: usize = 1_000;
@@ -37,10 +39,29 @@ pub(crate) trait Shown:
     /// Where records of the type stand.
     const ADDRESS: &'static str;
 
+    /// Returns the records that it names, each with the field that does.
+    fn named(&self) -> Vec<Named> {
+        Vec::new()
+    }
+
     fn into_content(self) -> Content;
+
+    /// Returns the names of the fields that can have an owner, as the schema has them.
+    fn owned_fields() -> Vec<&'static str> {
+        field_names::<Self>()
+    }
 
     /// Shows a canonical record; `None` where it is of another entity type.
     fn of_content(content: Content) -> Option<Self>;
+}
+
+/// Returns the names of the fields of a schema.
+pub(crate) fn field_names<T: Type>() -> Vec<&'static str> {
+    let mut registry = Registry::new();
+    T::register(&mut registry);
+    let schema = registry.schemas.get(&*T::name());
+    let properties = schema.into_iter().flat_map(|schema| &schema.properties);
+    properties.map(|(name, _)| *name).collect()
 }
 
 /// Makes the operations of one type of record. A macro, because a name in the document is a literal of an attribute.
@@ -60,7 +81,8 @@ macro_rules! operations {
             #[doc = $put]
             ///
             /// Stores a record under an identifier of your choice: new, or instead of what stood there. A change is
-            /// carried to every connection by the next sync; putting the same content again changes nothing.
+            /// carried to every connection by the next sync; putting the same content again changes nothing. A record
+            /// that names others is refused unless they are there.
             #[oai(path = "/:recordId", method = "put", operation_id = $put_id)]
             async fn put(
                 &self,
@@ -228,6 +250,7 @@ pub(crate) struct RecordPage<T: Shown> {
 #[serde(rename_all = "camelCase", deny_unknown_fields, bound = "")]
 pub(crate) struct PutRecord<T: Shown> {
     /// Identifier of the record, chosen by you: putting the same one again changes it.
+    #[serde(deserialize_with = "body::uuid")]
     record_id: Uuid,
     /// What it is to say, whole: a field that is left out is empty.
     content: Unread<T>,
@@ -349,16 +372,15 @@ pub(crate) async fn put_one<T: Shown>(
     content: T,
 ) -> Result<Stored<T>, Refused> {
     let id = RecordId(record_id);
-    let content = content
-        .into_content()
-        .canonical()
-        .map_err(|invalid| Refused::invalid(wrong_fields(invalid)))?;
+    let checked = Checked::of(id, content).map_err(Refused::invalid)?;
     let mut tx = session.begin().await?;
-    let put = Put {
-        record_id: id,
-        content,
-    };
-    let outcome = store(&mut tx, session, T::ENTITY, &[put])
+    let wrong = Standing::of(&mut tx, session.org(), checked.named.iter())
+        .await?
+        .wrong(&checked.named);
+    if !wrong.is_empty() {
+        return Err(Refused::invalid(wrong));
+    }
+    let outcome = store(&mut tx, session, T::ENTITY, &[checked.put])
         .await?
         .remove(&id)
         .ok_or_else(|| {
@@ -386,8 +408,19 @@ pub(crate) async fn put_many<T: Shown>(
         .iter()
         .map(|record| RecordId(record.record_id))
         .collect();
-    let (puts, mut refused) = check_all(request);
+    let (checked, mut refused) = check_all(request);
     let mut tx = session.begin().await?;
+    let named = checked.values().flat_map(|checked| &checked.named);
+    let standing = Standing::of(&mut tx, session.org(), named).await?;
+    let mut puts = Vec::with_capacity(checked.len());
+    for (position, checked) in checked {
+        let wrong = standing.wrong(&checked.named);
+        if wrong.is_empty() {
+            puts.push(checked.put);
+        } else {
+            refused.insert(position, below_content(wrong));
+        }
+    }
     let outcomes = store(&mut tx, session, T::ENTITY, &puts).await?;
     let mut results = Vec::with_capacity(order.len());
     for (position, id) in order.into_iter().enumerate() {
@@ -411,15 +444,36 @@ pub(crate) async fn put_many<T: Shown>(
     Ok(AllStored::Results(Json(PutRecordsResponse { results })))
 }
 
-/// Parts the records that are valid from those that are not; the latter by their position in the request.
-fn check_all<T: Shown>(request: PutRecordsRequest<T>) -> (Vec<Put>, BTreeMap<usize, Vec<WrongField>>) {
+/// A record that is valid by itself, and what it names.
+struct Checked {
+    put: Put,
+    named: Vec<Named>,
+}
+
+impl Checked {
+    fn of<T: Shown>(record_id: RecordId, shown: T) -> Result<Self, Vec<WrongField>> {
+        // Named before the canonical form puts parts into its own order: the caller knows the order they came in.
+        let named = shown.named();
+        let content = shown.into_content().canonical().map_err(wrong_fields)?;
+        let put = Put { record_id, content };
+        Ok(Self { put, named })
+    }
+}
+
+/// What is valid of a request, and what is wrong with the rest; both by the position in the request.
+type Parted = (BTreeMap<usize, Checked>, BTreeMap<usize, Vec<WrongField>>);
+
+/// Parts the records that are valid by themselves from those that are not.
+fn check_all<T: Shown>(request: PutRecordsRequest<T>) -> Parted {
     let mut seen = HashSet::new();
-    let mut puts = Vec::with_capacity(request.records.len());
+    let mut valid = BTreeMap::new();
     let mut refused = BTreeMap::new();
     for (position, record) in request.records.into_iter().enumerate() {
         let record_id = RecordId(record.record_id);
         let checked = if seen.insert(record_id) {
-            check::<T>(record.content.0)
+            T::from_body(record.content.0)
+                .and_then(|shown| Checked::of(record_id, shown))
+                .map_err(below_content)
         } else {
             Err(vec![WrongField::new(
                 "recordId",
@@ -427,26 +481,26 @@ fn check_all<T: Shown>(request: PutRecordsRequest<T>) -> (Vec<Put>, BTreeMap<usi
             )])
         };
         match checked {
-            Ok(content) => puts.push(Put { record_id, content }),
+            Ok(checked) => {
+                valid.insert(position, checked);
+            }
             Err(errors) => {
                 refused.insert(position, errors);
             }
         }
     }
-    (puts, refused)
+    (valid, refused)
 }
 
-fn check<T: Shown>(content: Value) -> Result<Content, Vec<WrongField>> {
-    let below_content = |mut wrong: WrongField| {
+/// Puts what is wrong with a record's content under the field that holds it in a request of many.
+fn below_content(mut errors: Vec<WrongField>) -> Vec<WrongField> {
+    for wrong in &mut errors {
         wrong.field = match wrong.field.as_str() {
             "" => "content".to_owned(),
             field => format!("content/{field}"),
         };
-        wrong
-    };
-    T::from_body(content)
-        .and_then(|shown| shown.into_content().canonical().map_err(wrong_fields))
-        .map_err(|errors| errors.into_iter().map(below_content).collect())
+    }
+    errors
 }
 
 /// Writes records and makes those that changed due everywhere. Returns what became of each; records of another entity
@@ -584,9 +638,10 @@ mod tests {
             {"recordId": Uuid::from_u128(3), "content": {"name": "Bo", "vatNumber": "1"}},
         ]});
 
-        let (puts, refused) = check_all(PutRecordsRequest::<Customer>::from_body(request).unwrap());
+        let (valid, refused) = check_all(PutRecordsRequest::<Customer>::from_body(request).unwrap());
 
-        assert_eq!(puts.iter().map(|put| put.record_id.0).collect::<Vec<_>>(), [good]);
+        let valid: Vec<Uuid> = valid.values().map(|checked| checked.put.record_id.0).collect();
+        assert_eq!(valid, [good]);
         let fields = |position: usize| -> Vec<&str> {
             refused[&position]
                 .iter()

@@ -284,7 +284,7 @@ mod tests {
             "/",
             "/api/v2",
             "/api/v1/nothing",
-            "/api/v1/records/orders",
+            "/api/v1/records/invoices",
             "/docs/nothing",
         ] {
             let problem = problem(client().get(path).send().await, StatusCode::NOT_FOUND).await;

@@ -302,10 +302,10 @@ fn merge(base: Option<Base<'_>>, ours: &Content, theirs: &Content, side: Side<'_
         return Decision::Unchanged;
     }
     Decision::Update(Merge {
+        content,
         to_write,
         to_take,
         agreed,
-        content,
     })
 }
 

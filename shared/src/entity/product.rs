@@ -247,8 +247,8 @@ impl Product {
             tracks_stock: self.tracks_stock,
             description: optional(self.description, clean_text),
             summary: optional(self.summary, clean_text),
-            categories: canonical_categories(self.categories),
-            tags: canonical_tags(self.tags),
+            categories: canonical_categories(&self.categories),
+            tags: canonical_tags(&self.tags),
             tax_class: optional(self.tax_class, clean_line),
             images: self.images,
             variants,
@@ -275,7 +275,7 @@ impl Product {
     }
 }
 
-fn canonical_categories(categories: Vec<Vec<String>>) -> Vec<Vec<String>> {
+fn canonical_categories(categories: &[Vec<String>]) -> Vec<Vec<String>> {
     let mut categories: Vec<Vec<String>> = categories
         .iter()
         .map(|path| {
@@ -291,7 +291,7 @@ fn canonical_categories(categories: Vec<Vec<String>>) -> Vec<Vec<String>> {
     categories
 }
 
-fn canonical_tags(tags: Vec<String>) -> Vec<String> {
+fn canonical_tags(tags: &[String]) -> Vec<String> {
     let mut tags: Vec<String> = tags
         .iter()
         .map(|tag| clean_line(tag))

@@ -169,7 +169,15 @@ async fn a_token_of_an_unknown_organisation_opens_nothing() {
     let client = api.client_of(OrgId::random());
     let before = rows(&stack.database).await;
 
-    for list in ["connections", "syncs", "records/products", "records/customers"] {
+    for list in [
+        "connections",
+        "syncs",
+        "records/products",
+        "records/customers",
+        "records/orders",
+        "records/inventory",
+        "records/payments",
+    ] {
         client
             .get(&format!("/api/v1/{list}"))
             .await
@@ -226,7 +234,15 @@ async fn what_another_organisation_has_is_not_there() {
             .problem(404, "not-found");
         assert_eq!(theirs, nobodys, "R43: nothing tells that it is there for others");
     }
-    for list in ["connections", "syncs", "records/products", "records/customers"] {
+    for list in [
+        "connections",
+        "syncs",
+        "records/products",
+        "records/customers",
+        "records/orders",
+        "records/inventory",
+        "records/payments",
+    ] {
         let list = stranger.get(&format!("/api/v1/{list}")).await.ok(200);
         assert_eq!(list, json!({ "items": [] }), "R43");
     }

@@ -8,6 +8,7 @@ mod page;
 mod process;
 mod record;
 mod refusal;
+mod settings;
 mod sync;
 
 use std::collections::BTreeMap;

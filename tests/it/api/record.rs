@@ -1,10 +1,11 @@
 //! Records: put one by one or many at once, and read with how each system sees them.
 
+use lockstep_shared::id::OrgId;
 use lockstep_tests::api::Api;
 use lockstep_tests::stack::Stack;
 use serde_json::{Value, json};
 
-use super::{customer, id, product, rows, start, watch};
+use super::{customer, id, organisation, product, rows, start, watch};
 
 /// A product that says everything a product can, in its canonical form.
 fn whole_product() -> Value {
@@ -14,7 +15,7 @@ fn whole_product() -> Value {
             "sku": sku,
             "barcode": "4006381333931",
             "price": { "amount": "19.9", "currency": "EUR" },
-            "sale": { "price": "14.5", "from": "2026-11-27T00:00:00Z", "until": "2026-11-30T23:59:59Z" },
+            "sale": { "price": "14.5", "from": "2026-11-27T00:00:00+00:00", "until": "2026-11-30T23:59:59+00:00" },
             "weightKg": "0.35",
             "dimensions": { "lengthCm": "40", "widthCm": "25.5", "heightCm": "2" },
         })
@@ -54,14 +55,85 @@ fn whole_customer() -> Value {
     })
 }
 
+/// An order that says everything an order can, in its canonical form.
+fn whole_order(customer: &str, product: &str) -> Value {
+    let contact = |street: &str| {
+        json!({
+            "company": "Maple & Sons",
+            "email": "sinead@example.com",
+            "phone": "+44 20 7946 0000",
+            "address": { "name": "Sinéad O'Neil", "street": street, "city": "Zürich", "country": "CH" },
+        })
+    };
+    json!({
+        "number": "#1042",
+        "origin": "woocommerce",
+        "status": "on_hold",
+        "currency": "CHF",
+        "placedAt": "2026-11-02T09:30:15+00:00",
+        "customer": { "record": customer },
+        "billing": contact("Bahnhofstrasse 1"),
+        "shipping": contact("Langstrasse 2"),
+        "note": "Please ring twice.\nThank you!",
+        "coupons": ["autumn", "friends"],
+        "lines": [
+            {
+                "key": "17",
+                "kind": "item",
+                "product": { "record": product, "variant": "color=blue" },
+                "name": "Käsebrett “Söjle”, blue",
+                "quantity": "2",
+                "subtotal": "39.8",
+                "total": "35.82",
+                "taxes": [
+                    { "name": "City", "amount": "0.5" },
+                    { "name": "VAT", "rate": "8.1", "amount": "2.9" },
+                ],
+            },
+            {
+                "key": "shipping-1",
+                "kind": "shipping",
+                "name": "Parcel",
+                "quantity": "1",
+                "subtotal": "3.98",
+                "total": "3.98",
+                "taxes": [],
+            },
+        ],
+        "totalTax": "3.4",
+        "total": "43.2",
+    })
+}
+
+fn whole_payment(order: &str) -> Value {
+    json!({
+        "order": { "record": order },
+        "kind": "refunded",
+        "amount": { "amount": "19.36", "currency": "CHF" },
+        "madeAt": "2026-11-05T16:00:00+00:00",
+        "method": "stripe",
+        "transactionId": "re_3MmlLrLkdIwHu7ix0snN0B15",
+        "reason": "One was broken.",
+        "lines": [{ "line": "17", "quantity": "1", "total": "17.91", "tax": "1.45" }],
+    })
+}
+
 /// R50: what was put is what comes back, one by one and in lists.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_comes_back_as_it_was_put() {
     let stack = Stack::new().await;
     let api = Api::start(&stack);
 
-    for (entities, content) in [("products", whole_product()), ("customers", whole_customer())] {
-        let record = id();
+    let [customer, product, order, level, payment] = std::array::from_fn(|_| id());
+    let level_of_it =
+        json!({ "product": { "record": product, "variant": "color=blue" }, "quantity": "-2.5" });
+    for (entities, record, content) in [
+        ("products", &product, whole_product()),
+        ("customers", &customer, whole_customer()),
+        ("orders", &order, whole_order(&customer, &product)),
+        ("inventory", &level, level_of_it),
+        ("payments", &payment, whole_payment(&order)),
+    ] {
         let list = format!("/api/v1/records/{entities}");
         let path = format!("{list}/{record}");
 
@@ -270,4 +342,123 @@ async fn a_record_shows_why_a_system_does_not_have_it() {
             "R50: {shown:#}"
         );
     }
+}
+
+/// R50: records of every type can be put many at once, and are listed a page at a time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_of_every_type_are_put_and_listed_many_at_once() {
+    let stack = Stack::new().await;
+    let api = Api::start(&stack);
+    let [customer, product, order] = std::array::from_fn(|_| id());
+    let put = async |path: &str, content: &Value| api.client.put(path, content).await.ok(201);
+    put(
+        &format!("/api/v1/records/customers/{customer}"),
+        &whole_customer(),
+    )
+    .await;
+    put(&format!("/api/v1/records/products/{product}"), &whole_product()).await;
+    let an_order = whole_order(&customer, &product);
+    put(&format!("/api/v1/records/orders/{order}"), &an_order).await;
+    let level = json!({ "product": { "record": product, "variant": "color=red" }, "quantity": "4" });
+
+    for (entities, content, there) in [
+        ("orders", an_order, 1),
+        ("inventory", level, 0),
+        ("payments", whole_payment(&order), 0),
+    ] {
+        let path = format!("/api/v1/records/{entities}");
+        let records: Vec<Value> = (0..3)
+            .map(|_| json!({ "recordId": id(), "content": content }))
+            .collect();
+        let answer = api
+            .client
+            .post(&path, &json!({ "records": records }))
+            .await
+            .ok(200);
+        let results = answer["results"].as_array().unwrap();
+        assert!(
+            results.iter().all(|result| result["outcome"] == "created"),
+            "R50: {answer:#}"
+        );
+
+        let page = api.client.get(&format!("{path}?limit=2")).await.ok(200);
+        let cursor = page["nextCursor"].as_str().unwrap();
+        let rest = api.client.get(&format!("{path}?cursor={cursor}")).await.ok(200);
+        let count = |page: &Value| page["items"].as_array().unwrap().len();
+        assert_eq!((count(&page), count(&rest)), (2, 1 + there), "R47: {entities}");
+        assert_eq!(rest["items"][0]["content"], content, "R50");
+    }
+}
+
+/// R43, R45: a record that names one that is not there, is of another type or of another organisation, is refused by the
+/// name of the field, and nothing is stored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_record_names_has_to_be_there() {
+    let stack = Stack::new().await;
+    let api = Api::start(&stack);
+    let [customer, product, order, theirs] = std::array::from_fn(|_| id());
+    let records = |entities: &str, id: &str| format!("/api/v1/records/{entities}/{id}");
+    let stranger = api.client_of(organisation(&stack, OrgId::random()).await);
+    stranger
+        .put(&records("customers", &theirs), &whole_customer())
+        .await
+        .ok(201);
+    for (path, content) in [
+        (records("customers", &customer), whole_customer()),
+        (records("products", &product), whole_product()),
+        (records("orders", &order), whole_order(&customer, &product)),
+    ] {
+        api.client.put(&path, &content).await.ok(201);
+    }
+    let mut late = whole_order(&customer, &product);
+    // Lines are kept by their keys; the one that is wrong is named by where it came.
+    late["lines"].as_array_mut().unwrap().reverse();
+    late["lines"][1]["product"]["record"] = json!(id());
+    let level = |product: &str| json!({ "product": { "record": product }, "quantity": "1" });
+    let before = rows(&stack.database).await;
+
+    for (entities, content, field) in [
+        ("orders", whole_order(&id(), &product), "customer"),
+        ("orders", whole_order(&product, &product), "customer"),
+        ("orders", whole_order(&theirs, &product), "customer"),
+        ("orders", whole_order(&customer, &customer), "lines/0/product"),
+        ("orders", late, "lines/1/product"),
+        ("inventory", level(&id()), "product"),
+        ("inventory", level(&order), "product"),
+        ("payments", whole_payment(&id()), "order"),
+        ("payments", whole_payment(&customer), "order"),
+    ] {
+        let problem = api
+            .client
+            .put(&records(entities, &id()), &content)
+            .await
+            .problem(422, "invalid");
+        let fields: Vec<&Value> = problem["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|error| &error["field"])
+            .collect();
+        assert_eq!(fields, [field], "R45: {problem}");
+    }
+    assert_eq!(rows(&stack.database).await, before, "R45");
+
+    let [good, bad] = [id(), id()];
+    let request = json!({ "records": [
+        { "recordId": bad, "content": whole_payment(&product) },
+        { "recordId": good, "content": whole_payment(&order) },
+    ]});
+    let answer = api
+        .client
+        .post("/api/v1/records/payments", &request)
+        .await
+        .ok(200);
+    let results = &answer["results"];
+    assert_eq!(results[0]["outcome"], "refused", "R50: {answer}");
+    assert_eq!(results[0]["errors"][0]["field"], "content/order", "R45: {answer}");
+    assert_eq!(results[1]["outcome"], "created", "R50: {answer}");
+    api.client
+        .get(&records("payments", &bad))
+        .await
+        .problem(404, "not-found");
 }

@@ -1,0 +1,327 @@
+//! Settings of a connection, as the API shows and takes them.
+
+use std::collections::BTreeMap;
+
+use lockstep_shared::connection::StockSettings as CanonicalStock;
+use lockstep_shared::connection::{Settings, StockBasis as CanonicalBasis, WeightUnit as CanonicalUnit};
+use lockstep_shared::entity::{Currency, OrderStatus, clean_line};
+use poem_openapi::{Enum, Object};
+use rust_decimal::Decimal;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::body::{self, FromBody, present};
+use crate::money::decimal;
+use crate::ownership::Ownership;
+use crate::problem::WrongField;
+
+/// Longest name of a state of an order, in characters.
+const STATUS_NAME_LIMIT: usize = 100;
+
+/// Most units that can be kept back.
+const SAFETY_STOCK_LIMIT: Decimal = Decimal::from_parts(1_000_000_000, 0, 0, false, 0);
+
+/// A unit of weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize)]
+#[oai(rename_all = "lowercase", remote = "CanonicalUnit")]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum WeightUnit {
+    Kg,
+    G,
+    Lbs,
+    Oz,
+}
+
+/// A way to count stock. `available`: what is there without what was sold and not delivered yet. `on_hand`: what is there.
+/// `forecast`: what there will be once everything ordered has come in and gone out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize)]
+#[oai(rename_all = "snake_case", remote = "CanonicalBasis")]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StockBasis {
+    Available,
+    OnHand,
+    Forecast,
+}
+
+/// Which number of a system's counts as its stock.
+#[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize)]
+#[oai(rename_all = "camelCase", deny_unknown_fields, skip_serializing_if_is_none)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct StockSettings {
+    /// How it is counted.
+    #[oai(default = "default_basis")]
+    basis: StockBasis,
+    /// Units that are kept back and never offered elsewhere: 0 to 1,000,000,000, as a decimal in a text.
+    #[oai(default)]
+    #[serde(deserialize_with = "decimal")]
+    safety_stock: Decimal,
+    /// The warehouse that is meant, by its identifier in the remote. Left out: all of them together.
+    #[oai(validator(minimum(value = "1")))]
+    #[serde(deserialize_with = "present")]
+    warehouse: Option<i64>,
+}
+
+/// What the remote calls the states of an order, where that is not the usual: they are read and written so. Each name has
+/// 1 to 100 characters. Where two states have one name, it is read as the one that stands first here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Object, Deserialize)]
+#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct OrderStatusNames {
+    /// Placed, not paid.
+    #[oai(validator(min_length = 1, max_length = 100))]
+    #[serde(deserialize_with = "present")]
+    pending: Option<String>,
+    /// Placed; waits for somebody.
+    #[oai(validator(min_length = 1, max_length = 100))]
+    #[serde(deserialize_with = "present")]
+    on_hold: Option<String>,
+    /// Agreed: paid, or to be delivered on account.
+    #[oai(validator(min_length = 1, max_length = 100))]
+    #[serde(deserialize_with = "present")]
+    processing: Option<String>,
+    /// Delivered.
+    #[oai(validator(min_length = 1, max_length = 100))]
+    #[serde(deserialize_with = "present")]
+    completed: Option<String>,
+    /// Cancelled.
+    #[oai(validator(min_length = 1, max_length = 100))]
+    #[serde(deserialize_with = "present")]
+    cancelled: Option<String>,
+    /// The payment failed.
+    #[oai(validator(min_length = 1, max_length = 100))]
+    #[serde(deserialize_with = "present")]
+    failed: Option<String>,
+    /// All of it was paid back.
+    #[oai(validator(min_length = 1, max_length = 100))]
+    #[serde(deserialize_with = "present")]
+    refunded: Option<String>,
+}
+
+/// How to read what the remote system leaves unsaid, and who has the last word on what. What is left out has its default.
+#[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize)]
+#[oai(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct ConnectionSettings {
+    /// Currency of prices that the remote states without one: three letters after ISO 4217.
+    #[oai(default = "default_currency", validator(pattern = "^[A-Za-z]{3}$"))]
+    currency: String,
+    /// Unit in which the remote states weights.
+    #[oai(default = "default_weight_unit")]
+    weight_unit: WeightUnit,
+    /// Which number of the remote's counts as its stock.
+    #[oai(default)]
+    stock: StockSettings,
+    /// What the remote calls the states of an order, where that is not the usual.
+    #[oai(default)]
+    order_statuses: OrderStatusNames,
+    /// Whether people may notice what is written: mails to customers, messages, activities.
+    #[oai(default)]
+    notifies_people: bool,
+    /// Who has the last word on what.
+    #[oai(default)]
+    ownership: Ownership,
+}
+
+fn default_currency() -> String {
+    Settings::default().currency.code().to_owned()
+}
+
+fn default_weight_unit() -> WeightUnit {
+    Settings::default().weight_unit.into()
+}
+
+fn default_basis() -> StockBasis {
+    CanonicalBasis::default().into()
+}
+
+impl Default for ConnectionSettings {
+    fn default() -> Self {
+        Settings::default().into()
+    }
+}
+
+impl Default for StockSettings {
+    fn default() -> Self {
+        CanonicalStock::default().into()
+    }
+}
+
+impl From<CanonicalStock> for StockSettings {
+    fn from(stock: CanonicalStock) -> Self {
+        Self {
+            basis: stock.basis.into(),
+            safety_stock: stock.safety_stock,
+            warehouse: stock.warehouse,
+        }
+    }
+}
+
+impl From<BTreeMap<OrderStatus, String>> for OrderStatusNames {
+    fn from(mut names: BTreeMap<OrderStatus, String>) -> Self {
+        Self {
+            pending: names.remove(&OrderStatus::Pending),
+            on_hold: names.remove(&OrderStatus::OnHold),
+            processing: names.remove(&OrderStatus::Processing),
+            completed: names.remove(&OrderStatus::Completed),
+            cancelled: names.remove(&OrderStatus::Cancelled),
+            failed: names.remove(&OrderStatus::Failed),
+            refunded: names.remove(&OrderStatus::Refunded),
+        }
+    }
+}
+
+impl From<Settings> for ConnectionSettings {
+    fn from(settings: Settings) -> Self {
+        Self {
+            currency: settings.currency.code().to_owned(),
+            weight_unit: settings.weight_unit.into(),
+            stock: settings.stock.into(),
+            order_statuses: settings.order_statuses.into(),
+            notifies_people: settings.notifies_people,
+            ownership: Ownership::of(&settings.ownership),
+        }
+    }
+}
+
+impl FromBody for ConnectionSettings {
+    fn from_body(json: Value) -> Result<Self, Vec<WrongField>> {
+        body::read(json)
+    }
+}
+
+impl ConnectionSettings {
+    /// Returns the settings in canonical form, or every field that is wrong, each under the path at which they stand.
+    pub(crate) fn check(self, path: &str) -> Result<Settings, Vec<WrongField>> {
+        let mut wrong = Vec::new();
+        let currency = self.currency.parse::<Currency>();
+        if let Err(error) = &currency {
+            wrong.push(WrongField::new(format!("{path}currency"), error.to_string()));
+        }
+        let stock = self.stock.check(&format!("{path}stock/"), &mut wrong);
+        let order_statuses = self
+            .order_statuses
+            .check(&format!("{path}orderStatuses/"), &mut wrong);
+        let ownership = self.ownership.check(&format!("{path}ownership/"));
+        let ownership = ownership.unwrap_or_else(|errors| {
+            wrong.extend(errors);
+            BTreeMap::new()
+        });
+        match currency {
+            Ok(currency) if wrong.is_empty() => Ok(Settings {
+                currency,
+                weight_unit: self.weight_unit.into(),
+                stock,
+                order_statuses,
+                notifies_people: self.notifies_people,
+                ownership,
+            }),
+            _ => Err(wrong),
+        }
+    }
+}
+
+impl StockSettings {
+    fn check(self, path: &str, wrong: &mut Vec<WrongField>) -> CanonicalStock {
+        if !(Decimal::ZERO..=SAFETY_STOCK_LIMIT).contains(&self.safety_stock) {
+            let message = format!("must be from 0 to {SAFETY_STOCK_LIMIT}");
+            wrong.push(WrongField::new(format!("{path}safetyStock"), message));
+        }
+        if self.warehouse.is_some_and(|id| id < 1) {
+            wrong.push(WrongField::new(
+                format!("{path}warehouse"),
+                "must be the identifier of a warehouse: at least 1",
+            ));
+        }
+        CanonicalStock {
+            basis: self.basis.into(),
+            safety_stock: self.safety_stock.normalize(),
+            warehouse: self.warehouse,
+        }
+    }
+}
+
+impl OrderStatusNames {
+    fn check(self, path: &str, wrong: &mut Vec<WrongField>) -> BTreeMap<OrderStatus, String> {
+        let mut names = BTreeMap::new();
+        for (status, field, name) in [
+            (OrderStatus::Pending, "pending", self.pending),
+            (OrderStatus::OnHold, "on_hold", self.on_hold),
+            (OrderStatus::Processing, "processing", self.processing),
+            (OrderStatus::Completed, "completed", self.completed),
+            (OrderStatus::Cancelled, "cancelled", self.cancelled),
+            (OrderStatus::Failed, "failed", self.failed),
+            (OrderStatus::Refunded, "refunded", self.refunded),
+        ] {
+            let Some(name) = name.map(|name| clean_line(&name)) else {
+                continue;
+            };
+            if !(1..=STATUS_NAME_LIMIT).contains(&name.chars().count()) {
+                let message = format!("must have 1 to {STATUS_NAME_LIMIT} characters");
+                wrong.push(WrongField::new(format!("{path}{field}"), message));
+            }
+            names.insert(status, name);
+        }
+        names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use poem_openapi::types::ToJSON;
+    use serde_json::json;
+
+    use super::*;
+
+    fn settings(json: Value) -> Result<Settings, Vec<WrongField>> {
+        ConnectionSettings::from_body(json)?.check("")
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        assert_eq!(settings(json!({})), Ok(Settings::default()));
+        assert_eq!(settings(json!({ "stock": {} })), Ok(Settings::default()));
+    }
+
+    #[test]
+    fn settings_come_back_as_they_were_put() {
+        let json = json!({
+            "currency": "EUR",
+            "weightUnit": "lbs",
+            "stock": { "basis": "on_hand", "safetyStock": "2.5", "warehouse": 3 },
+            "orderStatuses": { "on_hold": "awaiting-check", "completed": "shipped" },
+            "notifiesPeople": true,
+            "ownership": Ownership::default().to_json(),
+        });
+
+        let settings = settings(json.clone()).unwrap();
+
+        assert_eq!(settings.order_statuses[&OrderStatus::OnHold], "awaiting-check");
+        let shown = ConnectionSettings::from(settings).to_json().unwrap();
+        assert_eq!(shown, json);
+    }
+
+    #[test]
+    fn every_wrong_setting_is_named() {
+        let wrong = settings(json!({
+            "currency": "EURO",
+            "stock": { "safetyStock": "-1", "warehouse": 0 },
+            "orderStatuses": { "pending": " ", "failed": "x".repeat(101) },
+            "ownership": { "products": { "all": "origin" } },
+        }))
+        .unwrap_err();
+
+        let fields: Vec<&str> = wrong.iter().map(|wrong| wrong.field.as_str()).collect();
+        assert_eq!(
+            fields,
+            [
+                "currency",
+                "stock/safetyStock",
+                "stock/warehouse",
+                "orderStatuses/pending",
+                "orderStatuses/failed",
+                "ownership/products/all",
+            ],
+            "R45"
+        );
+    }
+}
