@@ -20,6 +20,7 @@ use super::act::{ActDraft, End, Method};
 use super::cursor::Position;
 use super::error::{Failure, Kind};
 use super::load::{Settled, Source};
+use super::product::FIRST_WITH_STORABLE;
 use super::pull::{Feed, VARIANT};
 use super::rpc::Call;
 use super::wire::{Link, decimal, round, rows};
@@ -45,7 +46,7 @@ pub(super) fn counted() -> Feed {
     Feed {
         model: QUANT,
         terms: vec![json!(["location_id.usage", "=", "internal"])],
-        fields: &FEED_FIELDS,
+        fields: FEED_FIELDS.to_vec(),
     }
 }
 
@@ -54,7 +55,7 @@ fn moved() -> Feed {
     Feed {
         model: MOVE,
         terms: Vec::new(),
-        fields: &FEED_FIELDS,
+        fields: FEED_FIELDS.to_vec(),
     }
 }
 
@@ -402,9 +403,6 @@ impl Odoo {
         Ok(known)
     }
 }
-
-/// First version in which goods say by themselves whether stock is kept of them.
-const FIRST_WITH_STORABLE: u64 = 18;
 
 /// The template of a simple product, whose only variant has to be looked up.
 fn simple_template(links: &super::super::Links, level: &Inventory) -> Option<i64> {

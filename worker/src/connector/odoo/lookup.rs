@@ -13,7 +13,7 @@ use super::Odoo;
 use super::error::{Failure, Kind};
 use super::name::{self, MODULE};
 use super::partner::PartnerRow;
-use super::product::{TEMPLATE_FIELDS, TemplateRow};
+use super::product::{TemplateRow, template_fields};
 use super::pull::{PARTNER, TEMPLATE, VARIANT};
 use super::rpc::Call;
 use super::wire::{Link, falsy, rows};
@@ -179,7 +179,8 @@ impl Odoo {
         gate: &dyn Gate,
         ids: &BTreeSet<i64>,
     ) -> Result<Vec<Theirs>, Failure> {
-        let call = Call::search_read(TEMPLATE, json!([["id", "in", ids]]), &TEMPLATE_FIELDS);
+        let fields = template_fields(self.rpc.backend(gate).await?.major);
+        let call = Call::search_read(TEMPLATE, json!([["id", "in", ids]]), &fields);
         let templates: Vec<TemplateRow> = rows(self.rpc.read(gate, &call).await?)?;
         self.products(gate, templates).await
     }

@@ -14,7 +14,7 @@ use super::cursor::{Position, Second, Stamp, Step};
 use super::error::Failure;
 use super::partner::{self, PartnerRow, deliveries};
 use super::product::{
-    Catalogue, TEMPLATE_FIELDS, TemplateRow, VALUE_FIELDS, VARIANT_FIELDS, ValueRow, VariantRow,
+    Catalogue, TemplateRow, VALUE_FIELDS, VARIANT_FIELDS, ValueRow, VariantRow, template_fields,
 };
 use super::rpc::Call;
 use super::wire::{falsy, rows};
@@ -46,33 +46,33 @@ impl From<Dated> for Stamp {
 pub(super) struct Feed {
     pub(super) model: &'static str,
     pub(super) terms: Vec<Value>,
-    pub(super) fields: &'static [&'static str],
+    pub(super) fields: Vec<&'static str>,
 }
 
 impl Feed {
     /// A changed delivery address is a change of its partner, whose own `write_date` it leaves alone.
-    fn of(entity: EntityType) -> Self {
+    fn of(entity: EntityType, major: u64) -> Self {
         match entity {
             EntityType::Customers => Self {
                 model: PARTNER,
                 terms: vec![json!(["type", "in", ["contact", "delivery"]])],
-                fields: &partner::FIELDS,
+                fields: partner::FIELDS.to_vec(),
             },
             // Writing a variant touches its template (facts/systems.md B6).
             EntityType::Products => Self {
                 model: TEMPLATE,
                 terms: Vec::new(),
-                fields: &TEMPLATE_FIELDS,
+                fields: template_fields(major),
             },
             EntityType::Orders => Self {
                 model: order::MODEL,
                 terms: Vec::new(),
-                fields: &order::FEED_FIELDS,
+                fields: order::FEED_FIELDS.to_vec(),
             },
             EntityType::Payments => Self {
                 model: payment::MODEL,
                 terms: payment::terms(),
-                fields: &payment::FEED_FIELDS,
+                fields: payment::FEED_FIELDS.to_vec(),
             },
             EntityType::Inventory => inventory::counted(),
         }
@@ -93,7 +93,7 @@ impl Feed {
         let mut terms = self.terms.clone();
         terms.extend(position.since().into_iter().flat_map(|since| self.changed(since)));
         terms.extend(position.terms());
-        Call::search_read(self.model, json!(terms), self.fields)
+        Call::search_read(self.model, json!(terms), &self.fields)
             .option("limit", json!(limit))
             .option("order", json!(position.order()))
     }
@@ -117,7 +117,8 @@ impl Odoo {
             return self.level_page(gate, cursor, limit).await;
         }
         let position = Position::read(cursor);
-        let (found, next, is_last) = self.turn(gate, &Feed::of(entity), position, limit).await?;
+        let feed = Feed::of(entity, self.rpc.backend(gate).await?.major);
+        let (found, next, is_last) = self.turn(gate, &feed, position, limit).await?;
         Ok(Page {
             seen: self.seen(gate, entity, found).await?,
             next: next.into_cursor(),

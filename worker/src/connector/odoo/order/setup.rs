@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::super::super::Gate;
 use super::super::Odoo;
 use super::super::error::Failure;
+use super::super::product::FIRST_WITH_STORABLE;
 use super::super::rpc::Call;
 use super::super::wire::{Link, falsy, rows};
 use super::line::Service;
@@ -18,6 +19,7 @@ use super::read::LINE;
 use super::tax::{self, TaxRow, Taxes};
 
 /// Which columns orders and their lines have: they differ by version (facts/mapping-odoo.md §6).
+#[expect(clippy::struct_excessive_bools, reason = "each is a column of its own")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Columns {
     pub(super) tax: &'static str,
@@ -25,6 +27,8 @@ pub(in super::super) struct Columns {
     pub(super) is_forced: bool,
     pub(super) is_technical: bool,
     pub(super) can_lock: bool,
+    /// Whether products have one column only for what kind they are.
+    pub(super) is_older: bool,
 }
 
 impl Columns {
@@ -43,6 +47,7 @@ impl Columns {
             is_forced: fields.contains_key("extra_tax_data"),
             is_technical: fields.contains_key("technical_price_unit"),
             can_lock: major >= FIRST_WITH_LOCKED,
+            is_older: major < FIRST_WITH_STORABLE,
         }
     }
 }
