@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::connections::Connections;
 use crate::customers::Customers;
+use crate::previews::Previews;
 use crate::products::Products;
 use crate::syncs::Syncs;
 
@@ -22,13 +23,14 @@ pub(crate) enum Tag {
     Records,
     /// Runs that bring systems into step.
     Syncs,
+    Previews,
 }
 
-pub(crate) type Service = OpenApiService<(Connections, Customers, Products, Syncs), ()>;
+pub(crate) type Service = OpenApiService<(Connections, Customers, Products, Syncs, Previews), ()>;
 
 /// Puts together every operation.
 pub(crate) fn service() -> Service {
-    let apis = (Connections, Customers, Products, Syncs);
+    let apis = (Connections, Customers, Products, Syncs, Previews);
     let license = LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0.html");
     let request_id = ExtraHeader::new("X-Request-Id").description("Finds the request in the logs.");
     OpenApiService::new(apis, "Lockstep", env!("CARGO_PKG_VERSION"))

@@ -15,6 +15,7 @@ mod health;
 mod money;
 mod page;
 mod path;
+mod previews;
 mod problem;
 mod products;
 mod records;

@@ -53,9 +53,9 @@ macro_rules! operations {
         pub(crate) struct $operations;
 
         #[poem_openapi::OpenApi(
-                    prefix_path = <$record as $crate::records::Shown>::ADDRESS,
-                    tag = "crate::document::Tag::Records"
-                )]
+                                            prefix_path = <$record as $crate::records::Shown>::ADDRESS,
+                                            tag = "crate::document::Tag::Records"
+                                        )]
         impl $operations {
             #[doc = $put]
             ///

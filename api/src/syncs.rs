@@ -89,6 +89,10 @@ pub(crate) struct SyncConfig {
     #[oai(validator(minimum(value = "1"), maximum(value = "5")))]
     #[serde(deserialize_with = "present")]
     max_retries: Option<i32>,
+    /// Does everything but write to the systems; `GET …/previews` tells what would have been written. `false` where it
+    /// is not given.
+    #[serde(deserialize_with = "present")]
+    dry_run: Option<bool>,
 }
 
 impl SyncConfig {
@@ -109,7 +113,11 @@ impl SyncConfig {
         if !wrong.is_empty() {
             return Err(wrong);
         }
-        sync::Config::new(size, delay, retries).map_err(|error| vec![wrong_value(&error)])
+        let config = sync::Config::new(size, delay, retries).map_err(|error| vec![wrong_value(&error)])?;
+        Ok(sync::Config {
+            dry_run: self.dry_run.unwrap_or(config.dry_run),
+            ..config
+        })
     }
 }
 
@@ -127,6 +135,7 @@ impl From<sync::Config> for SyncConfig {
             batch_size: Some(config.batch_size.into()),
             batch_delay_ms: i32::try_from(config.batch_delay_ms).ok(),
             max_retries: Some(config.max_retries.into()),
+            dry_run: Some(config.dry_run),
         }
     }
 }

@@ -57,12 +57,26 @@ impl Ownership {
         }
     }
 
-    /// Returns what shops want: the ERP owns the catalogue and the stock, the store owns its customers; what was bought
-    /// and paid belongs to the system it was bought in, and how far an order has come, to whoever moves it on.
+    fn with(all: Owner, fields: &[&str], owner: Owner) -> Self {
+        Self {
+            all,
+            fields: fields.iter().map(|field| ((*field).to_owned(), owner)).collect(),
+        }
+    }
+
+    /// Returns what shops want: the ERP owns the catalogue and the stock, the store owns its customers; what only one of
+    /// them can hold is its own. What was bought and paid belongs to the system it was bought in, and how far an order
+    /// has come, to whoever moves it on.
     pub fn usual(content: &Content) -> Self {
         match content {
-            Content::Customer(_) | Content::Payment(_) => Self::of(Owner::Woocommerce),
-            Content::Product(_) | Content::Inventory(_) => Self::of(Owner::Odoo),
+            Content::Customer(_) => Self::with(Owner::Woocommerce, &["language"], Owner::Odoo),
+            Content::Payment(_) => Self::of(Owner::Woocommerce),
+            Content::Product(_) => Self::with(
+                Owner::Odoo,
+                &["description", "tags", "tax_class", "images", "sale", "dimensions"],
+                Owner::Woocommerce,
+            ),
+            Content::Inventory(_) => Self::of(Owner::Odoo),
             Content::Order(order) => Self {
                 all: match order.origin {
                     Some(System::Woocommerce) => Owner::Woocommerce,

@@ -291,7 +291,7 @@ async fn commands_are_applied_once_and_in_their_order() {
             Some("refused: the sync is not queued".to_owned())
         ]
     );
-    assert_eq!(sync.stages.len(), 8, "the stages were made once");
+    assert_eq!(sync.stages.len(), 20, "the stages were made once");
 }
 
 /// R30: slots are evenly spaced, and no two takers get the same one.

@@ -226,3 +226,64 @@ async fn a_sale_between_look_and_write_is_taken_off_again() {
     sync_types(&stack, &[EntityType::Orders, EntityType::Inventory]).await;
     assert_eq!(stock(&stack), 97, "once the order has arrived");
 }
+
+/// R1: a dry run looks and decides, tells what it would do, and writes nothing anywhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dry_run_tells_what_would_happen_and_writes_nothing() {
+    let mut stack = Stack::new().await;
+    small_shop(&stack);
+    stack.work();
+    let config = Config {
+        dry_run: true,
+        ..Config::new(None, Some(0), None).unwrap()
+    };
+
+    let id = stack.start_types(EntityType::ALL.to_vec(), config).await;
+    let dry = stack.finish(id).await;
+
+    assert_eq!(dry.status(), Status::Done, "{:#?}", stack.troubles().await);
+    assert_nothing_felt(&stack);
+    let mut tx = stack.begin_as_api().await;
+    let previews = lockstep_shared::preview::list(&mut tx, stack.org, id, None, 10_000)
+        .await
+        .unwrap();
+    drop(tx);
+    let would_create = |entity: EntityType| {
+        let of_type = previews.iter().filter(|preview| preview.entity_type == entity);
+        of_type
+            .filter(|preview| preview.action == lockstep_shared::preview::Action::Create)
+            .count()
+    };
+    let told = (
+        would_create(EntityType::Customers),
+        would_create(EntityType::Products),
+    );
+    let first = stack.sync().await;
+    let made = |entity: EntityType| -> usize {
+        let stages = first.stages.iter().filter(|stage| stage.entity_type == entity);
+        usize::try_from(stages.map(|stage| stage.counts.created).sum::<i64>()).unwrap()
+    };
+    let pulled_anew = |entity: EntityType| -> usize {
+        let stages = first.stages.iter();
+        let pulls = stages
+            .filter(|s| s.entity_type == entity && s.direction == lockstep_shared::system::Direction::Pull);
+        usize::try_from(pulls.map(|stage| stage.counts.created).sum::<i64>()).unwrap()
+    };
+    let created = |entity| made(entity) - pulled_anew(entity);
+    assert_eq!(
+        told,
+        (created(EntityType::Customers), created(EntityType::Products))
+    );
+    assert!(told.0 > 0 && told.1 > 0);
+    let price = previews
+        .iter()
+        .find(|preview| preview.entity_type == EntityType::Products)
+        .unwrap();
+    assert!(
+        price
+            .changes
+            .as_object()
+            .is_some_and(|changes| !changes.is_empty()),
+        "field by field"
+    );
+}

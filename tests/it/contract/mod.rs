@@ -75,6 +75,7 @@ mod odoo_inventory;
 mod odoo_order;
 mod odoo_payment;
 mod order;
+mod order_change;
 mod payment;
 mod project;
 mod pull;

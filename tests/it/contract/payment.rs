@@ -51,7 +51,7 @@ fn received(order: RecordId, amount: &str) -> Content {
     )
 }
 
-fn refunded(order: RecordId, amount: &str, more: Value) -> Content {
+fn refunded(order: RecordId, amount: &str, more: &Value) -> Content {
     let mut json = json!({
         "order": {"record": order}, "kind": "refunded", "amount": {"amount": amount, "currency": "USD"},
         "made_at": "2026-01-07T10:00:00Z", "reason": "broken & <b>lost</b>"
@@ -193,7 +193,7 @@ async fn a_refund_is_made_once_and_nobody_is_told() {
         let write = sale.create(&refunded(
             record,
             "5.50",
-            json!({
+            &json!({
                 "method": "bank", "lines": [{"line": key, "quantity": "1", "total": "5", "tax": "0.50"}]
             }),
         ));
@@ -219,7 +219,7 @@ async fn all_of_an_order_is_paid_back_unnoticed() {
     let mut sale = Sale::open().await;
     let (record, id) = own_order(&mut sale);
     let noise = sale.noise();
-    let write = sale.create(&refunded(record, "20", json!({})));
+    let write = sale.create(&refunded(record, "20", &json!({})));
 
     sale.harness.write(&write).await;
 
@@ -231,7 +231,7 @@ async fn all_of_an_order_is_paid_back_unnoticed() {
 async fn more_than_the_rest_is_refused_for_good() {
     let mut sale = Sale::open().await;
     let (record, _) = own_order(&mut sale);
-    let write = sale.create(&refunded(record, "21", json!({})));
+    let write = sale.create(&refunded(record, "21", &json!({})));
 
     let mut fates = sale.harness.push(PAYMENTS, vec![write]).await;
 
@@ -249,7 +249,7 @@ async fn a_refund_without_an_answer_is_found_and_not_made_again() {
         let mut sale = Sale::open().await;
         let (record, id) = own_order(&mut sale);
         let since = Utc::now();
-        let original = sale.create(&refunded(record, "5", json!({})));
+        let original = sale.create(&refunded(record, "5", &json!({})));
         let mut write = original.clone();
         for step in 0..=lost {
             assert_eq!(write.step, Step(step));
@@ -308,7 +308,7 @@ async fn refunds_share_the_calls_around_them() {
     let orders: Vec<(RecordId, String)> = (0..10).map(|_| own_order(&mut sale)).collect();
     let writes: Vec<Write> = orders
         .iter()
-        .map(|(record, _)| sale.create(&refunded(*record, "1", json!({}))))
+        .map(|(record, _)| sale.create(&refunded(*record, "1", &json!({}))))
         .collect();
     let before = sale.harness.arrivals();
 

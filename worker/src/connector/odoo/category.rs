@@ -20,6 +20,10 @@ pub(super) const FIELDS: [&str; 2] = ["name", "parent_id"];
 /// such, and products without a category.
 const ALL: &str = "All";
 
+/// What a store calls the category of what has none. One of that name here means no more, and could not be told to the
+/// store.
+const NONE: &str = "uncategorized";
+
 /// How deep a tree is followed.
 const DEPTH_LIMIT: usize = 32;
 
@@ -112,7 +116,12 @@ impl Tree {
     }
 }
 
-/// Walks to the outermost category; `All` is not part of a path.
+/// Says whether an outermost category is one for products that have none.
+fn says_nothing(outermost: &str) -> bool {
+    outermost == ALL || outermost.eq_ignore_ascii_case(NONE)
+}
+
+/// Walks to the outermost category; one that says nothing is not part of a path.
 fn path_of(rows: &BTreeMap<i64, CategoryRow>, id: i64) -> Path {
     let mut path = Path::new();
     let mut next = Some(id);
@@ -123,7 +132,7 @@ fn path_of(rows: &BTreeMap<i64, CategoryRow>, id: i64) -> Path {
         path.push(clean_line(row.name.as_deref().unwrap_or_default()));
         next = row.parent_id.as_ref().map(|parent| parent.0);
     }
-    while path.last().is_some_and(|outermost| outermost == ALL) {
+    while path.last().is_some_and(|outermost| says_nothing(outermost)) {
         path.pop();
     }
     path.reverse();
@@ -138,7 +147,7 @@ fn lower(path: &[String]) -> Path {
 pub(super) fn held(categories: &[Path]) -> Vec<Path> {
     let without_all = categories.iter().map(|path| {
         path.iter()
-            .skip_while(|name| *name == ALL)
+            .skip_while(|name| says_nothing(name))
             .cloned()
             .collect::<Path>()
     });
@@ -213,6 +222,6 @@ mod tests {
         assert_eq!(held(&paths), [path(&["B", "x"])]);
         assert_eq!(held(&[path(&["All", "A"])]), [path(&["A"])]);
         assert_eq!(held(&[path(&["All", "All", "A"])]), [path(&["A"])]);
-        assert_eq!(held(&[path(&["All"])]), Vec::<Path>::new());
+        assert_eq!(held(&[path(&["All", "Uncategorized"])]), Vec::<Path>::new());
     }
 }

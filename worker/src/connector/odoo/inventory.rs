@@ -20,7 +20,6 @@ use super::act::{ActDraft, End, Method};
 use super::cursor::Position;
 use super::error::{Failure, Kind};
 use super::load::{Settled, Source};
-use super::product::FIRST_WITH_STORABLE;
 use super::pull::{Feed, VARIANT};
 use super::rpc::Call;
 use super::wire::{Link, decimal, round, rows};
@@ -46,7 +45,7 @@ pub(super) fn counted() -> Feed {
     Feed {
         model: QUANT,
         terms: vec![json!(["location_id.usage", "=", "internal"])],
-        fields: FEED_FIELDS.to_vec(),
+        fields: &FEED_FIELDS,
     }
 }
 
@@ -55,7 +54,7 @@ fn moved() -> Feed {
     Feed {
         model: MOVE,
         terms: Vec::new(),
-        fields: FEED_FIELDS.to_vec(),
+        fields: &FEED_FIELDS,
     }
 }
 
@@ -241,7 +240,7 @@ impl Odoo {
             return Ok(BTreeMap::new());
         }
         let major = self.rpc.backend(gate).await?.major;
-        let kept = if major >= FIRST_WITH_STORABLE {
+        let kept = if major >= super::product::FIRST_WITH_STORABLE {
             "is_storable"
         } else {
             "detailed_type"

@@ -180,7 +180,7 @@ impl Odoo {
         ids: &BTreeSet<i64>,
     ) -> Result<Vec<Theirs>, Failure> {
         let fields = template_fields(self.rpc.backend(gate).await?.major);
-        let call = Call::search_read(TEMPLATE, json!([["id", "in", ids]]), &fields);
+        let call = Call::search_read(TEMPLATE, json!([["id", "in", ids]]), fields);
         let templates: Vec<TemplateRow> = rows(self.rpc.read(gate, &call).await?)?;
         self.products(gate, templates).await
     }

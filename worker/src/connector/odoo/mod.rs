@@ -238,17 +238,11 @@ impl Odoo {
         writes: Vec<Write>,
     ) -> Result<Vec<(Write, Found)>, Failure> {
         let known = self.known(gate, &writes).await?;
-        let is_older = self.rpc.backend(gate).await?.major < product::FIRST_WITH_STORABLE;
         let found = writes.into_iter().map(|write| {
             let found = match &write.content {
                 Content::Product(product) => {
                     match product_write::draft(&write, product, &known, &self.settings) {
-                        Ok(Some(mut draft)) => {
-                            if is_older {
-                                product::as_older(&mut draft);
-                            }
-                            Found::Call(draft)
-                        }
+                        Ok(Some(draft)) => Found::Call(draft),
                         Ok(None) => done(&write, product_write::parts_after(&write, product)),
                         Err(refusal) => refused(refusal),
                     }
@@ -279,6 +273,8 @@ impl Odoo {
             ours: BTreeSet::new(),
             archived: BTreeMap::new(),
             categories: Tree::default(),
+            has_storable: major(&version)
+                .is_none_or(|major| u64::from(major) >= product::FIRST_WITH_STORABLE),
             may_lack_category: major(&version).is_none_or(|major| major >= CATEGORY_OPTIONAL),
         };
         let is_placed =

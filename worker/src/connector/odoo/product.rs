@@ -14,9 +14,31 @@ use super::super::{Parts, Refusal};
 use super::category::{self, Tree};
 use super::price;
 use super::wire::{Link, decimal, falsy, round};
-use super::write::Draft;
 
-/// Fields of `product.template` that are read.
+/// First version in which goods say by themselves whether stock is kept of them. Before, one of the kinds of product did
+/// (facts/mapping-odoo.md §6).
+pub(super) const FIRST_WITH_STORABLE: u64 = 18;
+
+/// Returns the fields of `product.template` that are read.
+pub(super) const fn template_fields(major: u64) -> &'static [&'static str] {
+    if major >= FIRST_WITH_STORABLE {
+        &TEMPLATE_FIELDS
+    } else {
+        &TEMPLATE_FIELDS_BEFORE_STORABLE
+    }
+}
+
+const TEMPLATE_FIELDS_BEFORE_STORABLE: [&str; 8] = [
+    "name",
+    "list_price",
+    "detailed_type",
+    "description_sale",
+    "active",
+    "sale_ok",
+    "categ_id",
+    "write_date",
+];
+
 const TEMPLATE_FIELDS: [&str; 9] = [
     "name",
     "list_price",
@@ -28,36 +50,6 @@ const TEMPLATE_FIELDS: [&str; 9] = [
     "categ_id",
     "write_date",
 ];
-
-/// Until version 17 what kind of product it is says by itself whether stock is kept of it (facts/mapping-odoo.md §6).
-pub(super) const FIRST_WITH_STORABLE: u64 = 18;
-
-/// What goods are called there of which stock is kept.
-const STORABLE: &str = "product";
-
-/// Fields of `product.template` that are read of a version.
-pub(super) fn template_fields(major: u64) -> Vec<&'static str> {
-    let fields = TEMPLATE_FIELDS.into_iter();
-    fields
-        .filter(|field| *field != "is_storable" || major >= FIRST_WITH_STORABLE)
-        .collect()
-}
-
-/// Writes the kind of product in the one column that an older version has for it.
-pub(super) fn as_older(draft: &mut Draft) {
-    let column = |name: &str| draft.fields.iter().position(|field| field == name);
-    let Some(kind) = column("type") else { return };
-    "detailed_type".clone_into(&mut draft.fields[kind]);
-    let Some(storable) = draft.fields.iter().position(|field| field == "is_storable") else {
-        return;
-    };
-    draft.fields.remove(storable);
-    for row in &mut draft.rows {
-        if row.cells.remove(storable) == "1" {
-            STORABLE.clone_into(&mut row.cells[kind]);
-        }
-    }
-}
 
 /// Fields of `product.product` that are read.
 pub(super) const VARIANT_FIELDS: [&str; 6] = [
@@ -84,6 +76,8 @@ pub(super) struct TemplateRow {
     #[serde(deserialize_with = "falsy")]
     name: Option<String>,
     list_price: Number,
+    /// `detailed_type` before version 18, where goods of which stock is kept are a type of their own.
+    #[serde(alias = "detailed_type")]
     r#type: String,
     #[serde(default)]
     is_storable: bool,
@@ -192,8 +186,8 @@ impl Catalogue {
             name: template.name.clone().unwrap_or_default(),
             status: status(template),
             kind: kind(&template.r#type),
-            tracks_stock: template.r#type == STORABLE
-                || (template.is_storable && kind(&template.r#type) == ProductKind::Goods),
+            tracks_stock: (template.is_storable || template.r#type == "product")
+                && kind(&template.r#type) == ProductKind::Goods,
             description: None,
             summary: template.description_sale.clone(),
             variants: read.into_iter().map(|(variant, _)| variant).collect(),
@@ -403,25 +397,6 @@ pub(super) mod tests {
             {"id": 1, "name": "Steel", "attribute_id": [8, "Legs"], "product_tmpl_id": [9, "Desk"], "price_extra": 0.0},
             {"id": 2, "name": "Aluminium", "attribute_id": [8, "Legs"], "product_tmpl_id": [9, "Desk"], "price_extra": 50.4}
         ])
-    }
-
-    #[test]
-    fn an_older_version_has_one_column_for_the_kind() {
-        let cells = |kind: &str, storable: &str| {
-            super::super::write::Cells::default()
-                .with("name", "A")
-                .with("type", kind)
-                .with("is_storable", storable)
-                .with("active", "1")
-        };
-        let rows = vec![cells("consu", "1"), cells("consu", "0"), cells("service", "0")];
-        let mut draft = Draft::of_cells("product.template", rows, super::super::load::Source::Later);
-
-        as_older(&mut draft);
-
-        assert_eq!(draft.fields, ["name", "detailed_type", "active"]);
-        let kinds: Vec<&str> = draft.rows.iter().map(|row| row.cells[1].as_str()).collect();
-        assert_eq!(kinds, ["product", "consu", "service"]);
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub(super) struct Known {
     pub(super) categories: Tree,
     /// Whether a product may have no category.
     pub(super) may_lack_category: bool,
+    /// Whether goods say by themselves that stock is kept of them: from version 18 on.
+    pub(super) has_storable: bool,
 }
 
 /// Says whether the categories have to be read before this write is planned.
@@ -421,8 +423,17 @@ impl<'a> Task<'a> {
         }
         if self.changes("kind") || self.changes("tracks_stock") {
             let is_service = product.kind == ProductKind::Service;
-            cells.put("type", if is_service { "service" } else { "consu" });
-            cells.put("is_storable", flag(product.tracks_stock && !is_service));
+            if known.has_storable {
+                cells.put("type", if is_service { "service" } else { "consu" });
+                cells.put("is_storable", flag(product.tracks_stock && !is_service));
+            } else {
+                let kind = match (is_service, product.tracks_stock) {
+                    (true, _) => "service",
+                    (false, true) => "product",
+                    (false, false) => "consu",
+                };
+                cells.put("detailed_type", kind);
+            }
         }
         if self.changes("categories") {
             let wanted = self.product.categories.first();
@@ -753,6 +764,7 @@ mod tests {
             archived: BTreeMap::new(),
             categories: Tree::default(),
             may_lack_category: true,
+            has_storable: true,
         }
     }
 
@@ -993,6 +1005,7 @@ mod tests {
         let rows = json!([{"id": 4, "name": "Clothing", "parent_id": false}]);
         let mut known = Known {
             may_lack_category: true,
+            has_storable: true,
             ..Known::default()
         };
 
@@ -1023,6 +1036,7 @@ mod tests {
     fn a_product_without_a_category_is_given_none() {
         let mut known = Known {
             may_lack_category: true,
+            has_storable: true,
             ..Known::default()
         };
         let write = write(update(&[], &["categories"]), &simple(), 0);

@@ -46,7 +46,7 @@ impl From<Dated> for Stamp {
 pub(super) struct Feed {
     pub(super) model: &'static str,
     pub(super) terms: Vec<Value>,
-    pub(super) fields: Vec<&'static str>,
+    pub(super) fields: &'static [&'static str],
 }
 
 impl Feed {
@@ -56,7 +56,7 @@ impl Feed {
             EntityType::Customers => Self {
                 model: PARTNER,
                 terms: vec![json!(["type", "in", ["contact", "delivery"]])],
-                fields: partner::FIELDS.to_vec(),
+                fields: &partner::FIELDS,
             },
             // Writing a variant touches its template (facts/systems.md B6).
             EntityType::Products => Self {
@@ -67,12 +67,12 @@ impl Feed {
             EntityType::Orders => Self {
                 model: order::MODEL,
                 terms: Vec::new(),
-                fields: order::FEED_FIELDS.to_vec(),
+                fields: &order::FEED_FIELDS,
             },
             EntityType::Payments => Self {
                 model: payment::MODEL,
                 terms: payment::terms(),
-                fields: payment::FEED_FIELDS.to_vec(),
+                fields: &payment::FEED_FIELDS,
             },
             EntityType::Inventory => inventory::counted(),
         }
@@ -93,7 +93,7 @@ impl Feed {
         let mut terms = self.terms.clone();
         terms.extend(position.since().into_iter().flat_map(|since| self.changed(since)));
         terms.extend(position.terms());
-        Call::search_read(self.model, json!(terms), &self.fields)
+        Call::search_read(self.model, json!(terms), self.fields)
             .option("limit", json!(limit))
             .option("order", json!(position.order()))
     }
@@ -117,8 +117,8 @@ impl Odoo {
             return self.level_page(gate, cursor, limit).await;
         }
         let position = Position::read(cursor);
-        let feed = Feed::of(entity, self.rpc.backend(gate).await?.major);
-        let (found, next, is_last) = self.turn(gate, &feed, position, limit).await?;
+        let major = self.rpc.backend(gate).await?.major;
+        let (found, next, is_last) = self.turn(gate, &Feed::of(entity, major), position, limit).await?;
         Ok(Page {
             seen: self.seen(gate, entity, found).await?,
             next: next.into_cursor(),

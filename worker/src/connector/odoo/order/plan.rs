@@ -9,7 +9,7 @@ use super::super::super::{Action, Parts, Refusal, Step, Write};
 use super::super::act::{ActDraft, End, Method};
 use super::super::load::{Held, Settled, Source};
 use super::super::write::{Cells, Draft, Found};
-use super::super::{done, name, product};
+use super::super::{done, name};
 use super::contact;
 use super::known::Known;
 use super::line::Service;
@@ -198,12 +198,9 @@ impl<'a> Task<'a> {
     pub(super) fn missing(&self) -> Result<Option<Found>, Refusal> {
         let services = self.missing_services();
         if !services.is_empty() {
-            let rows = services.into_iter().map(service_row).collect();
-            let mut found = self.set_up("product.product", rows)?;
-            if let (Found::Call(draft), true) = (&mut found, self.known.setup.columns.is_older) {
-                product::as_older(draft);
-            }
-            return Ok(Some(found));
+            let column = self.known.setup.columns.kind;
+            let rows = services.into_iter().map(|service| service_row(service, column));
+            return self.set_up("product.product", rows.collect()).map(Some);
         }
         if let Priced::NoPricelist { currency } = self.known.setup.priced(self.order.currency) {
             let code = self.order.currency;
@@ -419,12 +416,12 @@ impl<'a> Task<'a> {
 }
 
 /// Not for sale by itself, never taxed by itself, and invoiced as it was ordered.
-fn service_row(service: Service) -> Cells {
+fn service_row(service: Service, kind: &'static str) -> Cells {
     Cells::default()
         .with("id", &name::service(service.name()))
         .with("name", service.title())
         .with("default_code", service.code())
-        .with("type", "service")
+        .with(kind, "service")
         .with("list_price", "0")
         .with("taxes_id", "")
         .with("invoice_policy", "order")

@@ -19,7 +19,6 @@ use super::read::LINE;
 use super::tax::{self, TaxRow, Taxes};
 
 /// Which columns orders and their lines have: they differ by version (facts/mapping-odoo.md §6).
-#[expect(clippy::struct_excessive_bools, reason = "each is a column of its own")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Columns {
     pub(super) tax: &'static str,
@@ -27,8 +26,8 @@ pub(in super::super) struct Columns {
     pub(super) is_forced: bool,
     pub(super) is_technical: bool,
     pub(super) can_lock: bool,
-    /// Whether products have one column only for what kind they are.
-    pub(super) is_older: bool,
+    /// What kind of product something is.
+    pub(super) kind: &'static str,
 }
 
 impl Columns {
@@ -47,7 +46,11 @@ impl Columns {
             is_forced: fields.contains_key("extra_tax_data"),
             is_technical: fields.contains_key("technical_price_unit"),
             can_lock: major >= FIRST_WITH_LOCKED,
-            is_older: major < FIRST_WITH_STORABLE,
+            kind: if major >= FIRST_WITH_STORABLE {
+                "type"
+            } else {
+                "detailed_type"
+            },
         }
     }
 }

@@ -161,7 +161,7 @@ mod tests {
         let second = order(6, "on-hold");
 
         assert_eq!(seen(&[]), "none");
-        assert_eq!(seen(&[draft.clone()]), "4");
+        assert_eq!(seen(std::slice::from_ref(&draft)), "4");
         assert_eq!(seen(&[draft.clone(), order(7, "checkout-draft")]), "4");
         assert_eq!(seen(&[draft.clone(), placed.clone()]), "5");
         assert_eq!(seen(&[draft, placed, second]), "5 6");

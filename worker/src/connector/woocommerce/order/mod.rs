@@ -7,6 +7,7 @@
 //! Calls: 50 orders are read by one call, and made by one look for drafts left behind, three calls that make drafts and
 //! three that place them. 50 changes take one call to read the orders and three to write.
 
+mod answer;
 mod lookup;
 mod plan;
 mod project;

@@ -48,7 +48,7 @@ impl Transition<'_> {
                     vec![self.arrival()]
                 } else {
                     let mut last = self.arrival();
-                    put_meta(&mut last, wire::SILENCE, Value::Null);
+                    put_meta(&mut last, wire::SILENCE, &Value::Null);
                     vec![self.hidden(), last]
                 }
             }
@@ -67,7 +67,7 @@ impl Transition<'_> {
         }
         let mut last = self.moved(self.name);
         if self.home == Home::Elsewhere {
-            put_meta(&mut last, "_order_stock_reduced", json!("yes"));
+            put_meta(&mut last, "_order_stock_reduced", &json!("yes"));
         }
         changes.push(last);
         changes
@@ -85,9 +85,9 @@ impl Transition<'_> {
     fn arrival(&self) -> Body {
         let mut body = self.moved(self.name);
         if self.home == Home::Elsewhere {
-            put_meta(&mut body, "_order_stock_reduced", json!("yes"));
+            put_meta(&mut body, "_order_stock_reduced", &json!("yes"));
         }
-        put_meta(&mut body, "_new_order_email_sent", json!("true"));
+        put_meta(&mut body, "_new_order_email_sent", &json!("true"));
         body
     }
 
@@ -120,7 +120,7 @@ pub(in super::super) fn silenced(id: u64, now: &Silence) -> Body {
 /// Gives an order back what it had.
 pub(in super::super) fn restored(id: u64, before: &Silence) -> Body {
     let mut body = addressed(id, &before.email, before.customer);
-    put_meta(&mut body, wire::SILENCE, Value::Null);
+    put_meta(&mut body, wire::SILENCE, &Value::Null);
     body
 }
 
@@ -134,7 +134,7 @@ fn addressed(id: u64, email: &str, customer: u64) -> Body {
 
 fn put_silence(body: &mut Body, now: &Silence) {
     let text = serde_json::to_string(now).expect("texts and a number");
-    put_meta(body, wire::SILENCE, json!(text));
+    put_meta(body, wire::SILENCE, &json!(text));
 }
 
 /// Says whether a change of an order's lines moves stock in a state, whatever the order's own flag says

@@ -37,14 +37,14 @@ pub(super) fn create_body(write: &Write, order: &Order) -> Body {
             body.insert(list.name().to_owned(), Value::Array(rows));
         }
     }
-    put_meta(&mut body, wire::MARKER, json!(write.record.to_string()));
+    put_meta(&mut body, wire::MARKER, &json!(write.record.to_string()));
     // No tax on lines, fees and shipping, also when the order is counted anew later.
-    put_meta(&mut body, "is_vat_exempt", json!("yes"));
+    put_meta(&mut body, "is_vat_exempt", &json!("yes"));
     body
 }
 
 /// Adds a meta entry; `null` takes it away (facts/systems.md A7).
-pub(in super::super) fn put_meta(body: &mut Body, key: &str, value: Value) {
+pub(in super::super) fn put_meta(body: &mut Body, key: &str, value: &Value) {
     let entries = body
         .entry("meta_data")
         .or_insert_with(|| Value::Array(Vec::new()));
@@ -99,7 +99,7 @@ pub(super) fn details(order: &Order, links: &Links, fields: Fields<'_>) -> Body 
     for (path, key, value) in meta {
         let is_new = matches!(fields, Fields::All);
         if fields.has(path) && !(is_new && value.is_null()) {
-            put_meta(&mut body, key, value);
+            put_meta(&mut body, key, &value);
         }
     }
     body
@@ -145,12 +145,12 @@ pub(super) fn rows(order: &Order, links: &Links) -> Vec<Row> {
         (wire::TAX, "Tax", rest.tax),
         (wire::ROUNDING, "Rounding", rest.rounding),
     ];
-    let lines = order.lines.iter().map(|line| row(order, line, links));
+    let own = order.lines.iter().map(|line| row(order, line, links));
     let extra = extra
         .into_iter()
         .filter(|(_, _, amount)| !amount.is_zero())
         .map(|(key, name, amount)| fee(order, (key, name, amount)));
-    lines.chain(extra).collect()
+    own.chain(extra).collect()
 }
 
 fn row(order: &Order, line: &OrderLine, links: &Links) -> Row {
@@ -206,12 +206,12 @@ fn row(order: &Order, line: &OrderLine, links: &Links) -> Row {
         }
     }
     put("total", written(total));
-    put_meta(&mut body, wire::LINE, json!(line.key));
+    put_meta(&mut body, wire::LINE, &json!(line.key));
     if pieces.is_none() {
-        put_meta(&mut body, wire::QUANTITY, json!(line.quantity.to_string()));
+        put_meta(&mut body, wire::QUANTITY, &json!(line.quantity.to_string()));
     }
     if line.name.is_none() {
-        put_meta(&mut body, wire::UNNAMED, json!("yes"));
+        put_meta(&mut body, wire::UNNAMED, &json!("yes"));
     }
     if list == List::Items && line.kind != LineKind::Item {
         let kind = if line.kind == LineKind::Fee {
@@ -219,7 +219,7 @@ fn row(order: &Order, line: &OrderLine, links: &Links) -> Row {
         } else {
             "shipping"
         };
-        put_meta(&mut body, wire::KIND, json!(kind));
+        put_meta(&mut body, wire::KIND, &json!(kind));
     }
     Row {
         list,
@@ -251,7 +251,7 @@ fn fee(order: &Order, (key, name, amount): (&str, &str, Decimal)) -> Row {
     let Value::Object(mut body) = body else {
         unreachable!("both are objects")
     };
-    put_meta(&mut body, wire::LINE, json!(key));
+    put_meta(&mut body, wire::LINE, &json!(key));
     Row {
         list,
         key: key.to_owned(),
@@ -280,7 +280,7 @@ pub(super) fn line_changes(current: &wire::Order, order: &Order, links: &Links) 
             }
             for key in [wire::QUANTITY, wire::UNNAMED, wire::KIND] {
                 if line.meta(key).is_some() && !has_meta(&body, key) {
-                    put_meta(&mut body, key, Value::Null);
+                    put_meta(&mut body, key, &Value::Null);
                 }
             }
         }
@@ -296,11 +296,11 @@ pub(super) fn line_changes(current: &wire::Order, order: &Order, links: &Links) 
     }));
     let mut body = Body::new();
     for (list, change) in changes {
-        let lines = body
+        let entries = body
             .entry(list.name())
             .or_insert_with(|| Value::Array(Vec::new()));
-        if let Value::Array(lines) = lines {
-            lines.push(change);
+        if let Value::Array(entries) = entries {
+            entries.push(change);
         }
     }
     body

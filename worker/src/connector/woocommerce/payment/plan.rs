@@ -234,8 +234,8 @@ fn receive(write: &Write, payment: &Payment, order: &Order) -> Job {
     }
     // A setter that never comes back as meta; without a zone it would be the site's own (facts/mapping-woocommerce.md §3).
     let paid_at = payment.made_at.format("%Y-%m-%dT%H:%M:%SZ").to_string();
-    put_meta(&mut body, "_date_paid", json!(paid_at));
-    put_meta(&mut body, order::PAYMENT, json!(record));
+    put_meta(&mut body, "_date_paid", &json!(paid_at));
+    put_meta(&mut body, order::PAYMENT, &json!(record));
     Job::Change(body, Slot::Noted)
 }
 
@@ -316,9 +316,9 @@ fn refund_body(write: &Write, payment: &Payment, order: &Order) -> Result<Body, 
     if !lines.is_empty() {
         body.insert("line_items".to_owned(), Value::Array(lines));
     }
-    put_meta(&mut body, order::MARKER, json!(write.record.to_string()));
+    put_meta(&mut body, order::MARKER, &json!(write.record.to_string()));
     let details = serde_json::to_string(&details).expect("details are plain JSON");
-    put_meta(&mut body, DETAILS, json!(details));
+    put_meta(&mut body, DETAILS, &json!(details));
     Ok(body)
 }
 
