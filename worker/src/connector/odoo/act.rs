@@ -248,7 +248,7 @@ mod tests {
     use super::super::error::Fault;
     use super::*;
 
-    fn act(method: Method, writes: i64) -> Act {
+    fn act(method: &Method, writes: i64) -> Act {
         let drafts = (1..=writes).map(|id| ActDraft {
             method: method.clone(),
             ids: vec![id],
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn nothing_and_true_are_success() {
         for answer in [json!(null), json!(true)] {
-            let outcomes = act(Method::ConfirmOrders, 2).outcomes(&answer).unwrap();
+            let outcomes = act(&Method::ConfirmOrders, 2).outcomes(&answer).unwrap();
 
             assert!(matches!(&outcomes[1], Outcome::Applied { external_id, .. } if external_id == "2"));
         }
@@ -283,16 +283,16 @@ mod tests {
     #[test]
     fn a_dialogue_is_no_success() {
         let dialogue = json!({"type": "ir.actions.act_window", "res_model": "stock.inventory.conflict"});
-        let told = |method| act(method, 1).outcomes(&dialogue).unwrap().remove(0);
+        let told = |method: &Method| act(method, 1).outcomes(&dialogue).unwrap().remove(0);
 
-        assert!(matches!(told(Method::ApplyCount), Outcome::Transient(_)));
-        assert!(matches!(told(Method::CancelOrders), Outcome::Rejected(_)));
+        assert!(matches!(told(&Method::ApplyCount), Outcome::Transient(_)));
+        assert!(matches!(told(&Method::CancelOrders), Outcome::Rejected(_)));
     }
 
     #[test]
     fn nobody_is_blamed_before_it_stood_alone() {
         let told = |writes| {
-            act(Method::ConfirmOrders, writes)
+            act(&Method::ConfirmOrders, writes)
                 .failed(fault("UserError"))
                 .unwrap()
         };
@@ -309,7 +309,7 @@ mod tests {
             was_included: false,
         };
 
-        let outcomes = act(copy, 1).failed(fault("AccessError")).unwrap();
+        let outcomes = act(&copy, 1).failed(fault("AccessError")).unwrap();
 
         assert!(
             matches!(&outcomes[0], Outcome::Rejected(refusal) if refusal.message.contains("account_manager"))
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn counts_are_known_by_their_places() {
-        let mut counts = act(Method::Count, 2);
+        let mut counts = act(&Method::Count, 2);
         for end in &mut counts.ends {
             end.made = Some(PartKey::named("quant"));
         }

@@ -3,7 +3,9 @@
 //! Known by their database id; ours carry an external id made of their record, and so do their lines. Read with all that
 //! they point to in one call, written by `load`, and agreed or cancelled by Odoo's own methods.
 
+mod change;
 mod contact;
+mod known;
 mod line;
 mod people;
 mod plan;
@@ -14,7 +16,7 @@ mod step;
 mod tax;
 mod write;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
@@ -45,15 +47,14 @@ impl Odoo {
     pub(super) async fn orders(&self, gate: &dyn Gate, ids: &BTreeSet<i64>) -> Result<Vec<Theirs>, Failure> {
         let found = self.order_rows(gate, ids).await?;
         let setup = self.setup_with(gate, &read::taxes_of(&found)).await?;
-        let named = self.external_ids_of(gate, MODEL, ids).await?;
-        let ours = read::ours(&named);
+        let ours = read::ours(&self.external_ids_of(gate, MODEL, ids).await?);
         // Lines of others are known by their ids.
         let lines: BTreeSet<i64> = found
             .iter()
             .filter(|row| ours.contains_key(&row.id))
             .flat_map(|row| row.order_line.iter().map(|line| line.id))
             .collect();
-        let names: BTreeMap<i64, String> = self.external_ids_of(gate, read::LINE, &lines).await?;
+        let names = self.external_ids_of(gate, read::LINE, &lines).await?;
         let reader = Reader {
             ours: &ours,
             names: &names,

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::super::super::Gate;
 use super::super::Odoo;
 use super::super::error::Failure;
+use super::super::product::FIRST_WITH_STORABLE;
 use super::super::rpc::Call;
 use super::super::wire::{Link, falsy, rows};
 use super::line::Service;
@@ -25,6 +26,8 @@ pub(in super::super) struct Columns {
     pub(super) is_forced: bool,
     pub(super) is_technical: bool,
     pub(super) can_lock: bool,
+    /// What kind of product something is.
+    pub(super) kind: &'static str,
 }
 
 impl Columns {
@@ -43,6 +46,11 @@ impl Columns {
             is_forced: fields.contains_key("extra_tax_data"),
             is_technical: fields.contains_key("technical_price_unit"),
             can_lock: major >= FIRST_WITH_LOCKED,
+            kind: if major >= FIRST_WITH_STORABLE {
+                "type"
+            } else {
+                "detailed_type"
+            },
         }
     }
 }

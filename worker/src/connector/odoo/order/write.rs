@@ -47,11 +47,11 @@ impl Stock<'_> {
     /// The variant that a line is about, where Odoo has it.
     fn variant(&self, line: &OrderLine) -> Option<i64> {
         let product = line.product.as_ref()?;
-        let link = self.links.find(product)?;
+        let found = self.links.find(product)?;
         match self.links.part(product) {
             Some(id) => id.parse().ok(),
             None if product.target()?.part.is_empty() => {
-                self.variants.get(&link.external_id.parse().ok()?).copied()
+                self.variants.get(&found.external_id.parse().ok()?).copied()
             }
             None => None,
         }
