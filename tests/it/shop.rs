@@ -220,11 +220,11 @@ async fn a_sale_between_look_and_write_is_taken_off_again() {
     let sync = sync_types(&stack, &[EntityType::Orders, EntityType::Inventory]).await;
 
     assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
-    let stock = |stack: &Stack| stack.sandbox.store.product(id).unwrap()["stock_quantity"].clone();
-    assert_eq!(stock(&stack), 97, "in the same sync");
+    let in_stock = |stack: &Stack| stack.sandbox.store.product(id).unwrap()["stock_quantity"].clone();
+    assert_eq!(in_stock(&stack), 97, "in the same sync");
     sync_types(&stack, &[EntityType::Orders, EntityType::Inventory]).await;
     sync_types(&stack, &[EntityType::Orders, EntityType::Inventory]).await;
-    assert_eq!(stock(&stack), 97, "once the order has arrived");
+    assert_eq!(in_stock(&stack), 97, "once the order has arrived");
 }
 
 /// R1: a dry run looks and decides, tells what it would do, and writes nothing anywhere.

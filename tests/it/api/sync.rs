@@ -291,7 +291,7 @@ async fn a_start_without_a_configuration_stores_the_defaults() {
     let shown = api.client.get(&path).await.ok(200);
     assert_eq!(
         shown["syncConfig"],
-        json!({ "batchSize": 200, "batchDelayMs": 2000, "maxRetries": 3 }),
+        json!({ "batchSize": 200, "batchDelayMs": 2000, "maxRetries": 3, "dryRun": false }),
         "R2, R4, R25"
     );
     assert_eq!(

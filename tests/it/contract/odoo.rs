@@ -225,7 +225,7 @@ async fn products_go_into_a_category_that_is_made_for_them<const MAJOR: u32>() {
         Some(furniture)
     );
     let to = changed(&writes[1].content, |json| {
-        json["categories"] = json!([["Furniture"]])
+        json["categories"] = json!([["Furniture"]]);
     });
     let placed = fates[&writes[1].record].clone().placed();
     let moved = update(writes[1].record, &placed, &writes[1].content, &to);
@@ -246,7 +246,7 @@ async fn a_category_that_was_renamed_keeps_its_name<const MAJOR: u32>() {
     let erp = &harness.subject.erp;
     let placed_in = |number: usize| {
         create(&changed(&plain(entity, number), |json| {
-            json["categories"] = json!([["Desks"]])
+            json["categories"] = json!([["Desks"]]);
         }))
     };
     harness.write(&placed_in(1)).await;

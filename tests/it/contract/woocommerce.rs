@@ -355,7 +355,7 @@ async fn products_go_into_categories_that_are_made_for_them() {
         placed_in(3, &json!([["Sale"], ["Music & More", "Vinyl", "12\""]])),
         placed_in(4, &json!([])),
         changed(&composed(entity, 5), |json| {
-            json["categories"] = json!([["Clothing"]])
+            json["categories"] = json!([["Clothing"]]);
         }),
     ]
     .map(|content| create(&content));
@@ -383,7 +383,6 @@ async fn products_go_into_categories_that_are_made_for_them() {
 #[tokio::test]
 async fn categories_that_the_shop_added_stay() {
     let harness = Harness::<Shop>::start().await;
-    let entity = EntityType::Products;
     let store = &harness.subject.store;
     let own = store.insert_category(json!({"name": "Staff Picks"}));
     let write = create(&placed_in(1, &json!([["Clothing", "Hats"]])));
