@@ -319,7 +319,9 @@ mod tests {
         {
           "customers": {
             "all": "woocommerce",
-            "fields": {}
+            "fields": {
+              "language": "odoo"
+            }
           },
           "inventory": {
             "all": "odoo",
@@ -337,7 +339,14 @@ mod tests {
           },
           "products": {
             "all": "odoo",
-            "fields": {}
+            "fields": {
+              "description": "woocommerce",
+              "dimensions": "woocommerce",
+              "images": "woocommerce",
+              "sale": "woocommerce",
+              "tags": "woocommerce",
+              "taxClass": "woocommerce"
+            }
           }
         }
         "#);

@@ -7,6 +7,7 @@
 
 mod api;
 mod contract;
+mod converge;
 mod doubt;
 mod isolation;
 mod make;

@@ -10,8 +10,18 @@ use super::{id, organisation, rows, store};
 fn usual() -> Value {
     let all = |owner: &str| json!({ "all": owner, "fields": {} });
     json!({
-        "customers": all("woocommerce"),
-        "products": all("odoo"),
+        "customers": { "all": "woocommerce", "fields": { "language": "odoo" } },
+        "products": {
+            "all": "odoo",
+            "fields": {
+                "description": "woocommerce",
+                "dimensions": "woocommerce",
+                "images": "woocommerce",
+                "sale": "woocommerce",
+                "tags": "woocommerce",
+                "taxClass": "woocommerce",
+            },
+        },
         "orders": { "all": "origin", "fields": { "status": "shared" } },
         "inventory": all("odoo"),
         "payments": all("woocommerce"),

@@ -301,7 +301,7 @@ async fn a_start_without_a_configuration_stores_the_defaults() {
     );
     assert_eq!(
         shown["entityTypes"],
-        json!(["customers", "products"]),
+        json!(["customers", "products", "orders", "inventory", "payments"]),
         "R3: in this order"
     );
 }

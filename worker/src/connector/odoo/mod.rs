@@ -273,8 +273,8 @@ impl Odoo {
             ours: BTreeSet::new(),
             archived: BTreeMap::new(),
             categories: Tree::default(),
-            has_storable: major(&version)
-                .is_none_or(|major| u64::from(major) >= product::FIRST_WITH_STORABLE),
+            has_storable_kind: major(&version)
+                .is_some_and(|major| u64::from(major) < product::FIRST_WITH_STORABLE),
             may_lack_category: major(&version).is_none_or(|major| major >= CATEGORY_OPTIONAL),
         };
         let is_placed =

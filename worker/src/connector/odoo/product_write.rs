@@ -53,8 +53,8 @@ pub(super) struct Known {
     pub(super) categories: Tree,
     /// Whether a product may have no category.
     pub(super) may_lack_category: bool,
-    /// Whether goods say by themselves that stock is kept of them: from version 18 on.
-    pub(super) has_storable: bool,
+    /// Whether stock is kept of a kind of product of its own: before version 18.
+    pub(super) has_storable_kind: bool,
 }
 
 /// Says whether the categories have to be read before this write is planned.
@@ -423,16 +423,16 @@ impl<'a> Task<'a> {
         }
         if self.changes("kind") || self.changes("tracks_stock") {
             let is_service = product.kind == ProductKind::Service;
-            if known.has_storable {
-                cells.put("type", if is_service { "service" } else { "consu" });
-                cells.put("is_storable", flag(product.tracks_stock && !is_service));
-            } else {
+            if known.has_storable_kind {
                 let kind = match (is_service, product.tracks_stock) {
                     (true, _) => "service",
                     (false, true) => "product",
                     (false, false) => "consu",
                 };
                 cells.put("detailed_type", kind);
+            } else {
+                cells.put("type", if is_service { "service" } else { "consu" });
+                cells.put("is_storable", flag(product.tracks_stock && !is_service));
             }
         }
         if self.changes("categories") {
@@ -764,7 +764,7 @@ mod tests {
             archived: BTreeMap::new(),
             categories: Tree::default(),
             may_lack_category: true,
-            has_storable: true,
+            has_storable_kind: false,
         }
     }
 
@@ -1005,7 +1005,7 @@ mod tests {
         let rows = json!([{"id": 4, "name": "Clothing", "parent_id": false}]);
         let mut known = Known {
             may_lack_category: true,
-            has_storable: true,
+            has_storable_kind: false,
             ..Known::default()
         };
 
@@ -1036,7 +1036,7 @@ mod tests {
     fn a_product_without_a_category_is_given_none() {
         let mut known = Known {
             may_lack_category: true,
-            has_storable: true,
+            has_storable_kind: false,
             ..Known::default()
         };
         let write = write(update(&[], &["categories"]), &simple(), 0);

@@ -176,7 +176,7 @@ async fn a_sale_at_the_storefront_is_a_paid_order_and_no_noise() {
 }
 
 #[tokio::test]
-async fn stock_that_an_order_of_the_api_takes_is_an_effect_on_the_product() {
+async fn stock_that_an_order_of_the_api_takes_is_an_effect_of_its_own() {
     let shop = Shop::open().await;
     let id = shop.product(kept(10)).await;
     shop.store.ledger().reset();
@@ -191,7 +191,7 @@ async fn stock_that_an_order_of_the_api_takes_is_an_effect_on_the_product() {
         .iter()
         .map(|effect| (effect.entity, effect.changed))
         .collect();
-    assert_eq!(effects, [("product", true), ("order", true)]);
+    assert_eq!(effects, [("stock", true), ("order", true)]);
 }
 
 #[tokio::test]
