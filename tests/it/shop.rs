@@ -5,11 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use lockstep_sandbox::fault::{Fault, Rule};
 use lockstep_sandbox::seed::{SeedPlan, seed};
+use lockstep_shared::entity::{Content, Currency, Order, OrderLine, OrderStatus, PartKey, Reference};
+use lockstep_shared::id::RecordId;
 use lockstep_shared::sync::{Config, Status};
 use lockstep_shared::system::EntityType;
 use lockstep_tests::stack::{Finished, Stack};
 use rust_decimal::Decimal;
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::make::{customer, product};
 
 fn amount(value: &Value) -> Decimal {
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -101,7 +105,7 @@ fn assert_nothing_felt(stack: &Stack) {
     assert!(effects.0.is_empty() && effects.1.is_empty(), "R17: {effects:#?}");
 }
 
-/// R3, R17: all five types go over in one sync; nobody is written to, and a second sync writes nothing.
+/// R17: all five types go over in one sync; nobody is written to, and a second sync writes nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_whole_shop_goes_over_in_silence_and_stays_still() {
     let mut stack = Stack::new().await;
@@ -227,7 +231,7 @@ async fn a_sale_between_look_and_write_is_taken_off_again() {
     assert_eq!(in_stock(&stack), 97, "once the order has arrived");
 }
 
-/// R1: a dry run looks and decides, tells what it would do, and writes nothing anywhere.
+/// A dry run looks and decides, tells what it would do, and writes nothing anywhere.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dry_run_tells_what_would_happen_and_writes_nothing() {
     let mut stack = Stack::new().await;
@@ -286,4 +290,87 @@ async fn a_dry_run_tells_what_would_happen_and_writes_nothing() {
             .is_some_and(|changes| !changes.is_empty()),
         "field by field"
     );
+}
+
+/// An order waits in vain for a customer that the ERP refuses: a conflict says so, the rest goes on, and once the customer
+/// gets there the order follows and its conflict closes itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_whose_customer_is_refused_says_so_and_follows_later() {
+    let mut stack = Stack::new().await;
+    stack.forget_partners();
+    let ann = stack.put(customer("ann@example.com")).await;
+    let lamp = stack.put(product("LAMP", 1000)).await;
+    stack.put(order("A-1", ann, lamp)).await;
+    let refusal = json!({
+        "name": "odoo.exceptions.ValidationError", "message": "not this one", "arguments": ["not this one"],
+        "context": {}, "debug": "",
+    });
+    let faults = stack.sandbox.erp.faults();
+    faults.on_path(
+        "/json/2/res.partner/load",
+        Fault::Status {
+            code: 422,
+            retry_after: None,
+            body: Some(refusal.to_string()),
+        },
+        None,
+    );
+    stack.work();
+
+    let sync = stack.sync().await;
+
+    assert_eq!(
+        sync.status(),
+        Status::Partial,
+        "R8: {:#?}",
+        stack.troubles().await
+    );
+    let troubles = stack.troubles().await;
+    let says = |what: &str| troubles.iter().any(|trouble| trouble.contains(what));
+    assert!(says("odoo customers failed: not this one"), "{troubles:#?}");
+    assert!(
+        says(&format!(
+            "conflict orders ValidationError: it needs customer `{ann}`"
+        )),
+        "{troubles:#?}"
+    );
+    assert!(stack.sandbox.erp.records("sale.order").is_empty());
+    assert_eq!(
+        stack.sandbox.erp.ledger().created("product"),
+        1,
+        "the rest went on"
+    );
+
+    stack.sandbox.erp.faults().clear();
+    let sync = stack.sync().await;
+    assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
+    assert_eq!(stack.troubles().await, Vec::<String>::new());
+    assert_eq!(stack.sandbox.erp.records("sale.order").len(), 1);
+}
+
+fn order(number: &str, customer: RecordId, product: RecordId) -> Content {
+    let ten = Decimal::from(10);
+    Content::Order(Order {
+        number: number.to_owned(),
+        origin: None,
+        status: OrderStatus::Processing,
+        currency: Currency::USD,
+        placed_at: "2026-03-01T10:00:00Z".parse().unwrap(),
+        customer: Some(Reference::record(customer, PartKey::default())),
+        billing: None,
+        shipping: None,
+        note: None,
+        coupons: Vec::new(),
+        lines: vec![OrderLine {
+            key: PartKey::named("1"),
+            product: Some(Reference::record(product, PartKey::default())),
+            name: Some("Lamp".to_owned()),
+            quantity: Decimal::ONE,
+            subtotal: ten,
+            total: ten,
+            ..OrderLine::default()
+        }],
+        total_tax: Decimal::ZERO,
+        total: ten,
+    })
 }

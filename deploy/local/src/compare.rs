@@ -12,6 +12,9 @@ const NO_EMAIL: &str = "@no-email.invalid";
 /// Digits in which prices are compared: the ERP keeps them as binary fractions.
 const PRICE_DIGITS: u32 = 6;
 
+/// How the codes of the products begin that stand for what is none, such as shipping.
+pub(crate) const ACCESSORY: &str = "LOCKSTEP-";
+
 /// A thing as one system holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Thing {
@@ -201,9 +204,12 @@ pub(crate) fn erp_products(tables: &ErpProducts) -> Things {
     }
     let things = tables.templates.iter().filter_map(|row| {
         let name = plain(&row["name"]);
-        let is_wanted = is_active(row);
         let mut fields = BTreeMap::from([("name".to_owned(), name.clone())]);
         let all = variants.get(&row["id"].as_i64()?).map_or(&[][..], Vec::as_slice);
+        let is_accessory = all
+            .iter()
+            .any(|one| plain(&one["default_code"]).starts_with(ACCESSORY));
+        let is_wanted = is_active(row) && !is_accessory;
         let live: Vec<&Value> = all
             .iter()
             .copied()
@@ -302,8 +308,12 @@ fn payment(name: String, amount: &Value, direction: &str) -> Thing {
 pub(crate) fn store_payments(orders: &[Value], refunds: &[Value]) -> Things {
     let paid = orders.iter().filter_map(|row| {
         let id = identifier(row)?;
-        let is_paid =
-            row["date_paid"].is_string() && !price(&row["total"]).is_zero() && row["status"] != "trash";
+        // The store dates the payment of an order that we put in place by itself: nobody told of one.
+        let is_told = row["created_via"] != "lockstep" || !plain(&row["payment_method"]).is_empty();
+        let is_paid = is_told
+            && row["date_paid"].is_string()
+            && !price(&row["total"]).is_zero()
+            && row["status"] != "trash";
         let name = format!("payment of {}", plain(&row["number"]));
         is_paid.then(|| (id, payment(name, &row["total"], "in")))
     });

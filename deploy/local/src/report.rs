@@ -237,10 +237,13 @@ fn disagreeing(system: System, tallies: &BTreeMap<Place, Tally>, effects: &[Effe
         let tally = tallies.get(&(system, entity)).copied().unwrap_or_default();
         let felt = Felt::of(system, entity, effects);
         let counts = match (system, entity) {
-            // A level is set on what is there already, so that its first write is an update as well.
+            // A level is set on what is there already, so that its first write is an update as well; and a level of
+            // nothing needs no write where nothing was ever counted.
             (_, EntityType::Inventory) => {
                 let felt = felt.created.union(&felt.updated).count();
-                vec![("wrote", tally.created + tally.updated, felt)]
+                let told = tally.created + tally.updated;
+                let told = u64::try_from(felt).map_or(told, |felt| told.min(felt));
+                vec![("wrote", told, felt)]
             }
             // The store keeps an order's payment in the order: only refunds are things of their own.
             (System::Woocommerce, EntityType::Payments) => continue,
@@ -260,6 +263,18 @@ fn disagreeing(system: System, tallies: &BTreeMap<Place, Tally>, effects: &[Effe
         }
     }
     disagreements
+}
+
+/// Says whether a thing is there only because orders need it: a guest, an address, a product that stands for shipping.
+fn is_accessory(effect: &Effect) -> bool {
+    let names = [
+        "lockstep.guest_",
+        "lockstep.address_",
+        "lockstep.svc_",
+        compare::ACCESSORY,
+    ];
+    let key = effect.key.as_deref().unwrap_or_default();
+    names.iter().any(|name| key.starts_with(name))
 }
 
 /// The things that effects touched: a product with all its variations is one thing, and so is a customer with the
@@ -284,7 +299,7 @@ impl<'a> Felt<'a> {
             EntityType::Payments => ("refund", &[]),
         };
         let mut felt = Self::default();
-        for effect in effects {
+        for effect in effects.iter().filter(|effect| !is_accessory(effect)) {
             let is_part = parts.contains(&effect.entity)
                 // A child address of a partner.
                 || entity == EntityType::Customers && effect.id != effect.thing;

@@ -244,7 +244,7 @@ impl Shop {
                 stock_status: product.stock_status.clone(),
                 ..before.clone()
             };
-            before.stock_quantity != product.stock_quantity && restocked == product
+            product.manages_stock && before.stock_quantity != product.stock_quantity && restocked == product
         });
         let operation = if before.is_some() {
             Operation::Updated
