@@ -70,7 +70,8 @@ pub struct Picked {
 }
 
 /// Puts the next items that are due into a batch: those of the stage's kind behind the lane's position and below the
-/// stage's high-water mark. Items in other hands are passed over, and come with the next sync.
+/// stage's high-water mark, and of a stage of named things only what others wait for. Items in other hands are passed
+/// over, and come with the next sync.
 pub async fn pick_due(
     db: &mut PgConnection,
     org: OrgId,
@@ -78,9 +79,6 @@ pub async fn pick_due(
     (batch, position): (BatchId, i64),
     limit: i64,
 ) -> Result<Picked, sqlx::Error> {
-    if stage.scope == Scope::Named {
-        return pick_named(db, org, stage, (batch, position), limit).await;
-    }
     let row = sqlx::query!(
         r#"
         with due as (
@@ -89,6 +87,7 @@ pub async fn pick_due(
              where org_id = $1 and connection_id = $2 and entity_type = $3
                and state in ('pending', 'failed') and batch_id is null and retry_stage_id is null
                and due_sequence > $4 and due_sequence <= $5
+               and ($8 or item_is_awaited(org_id, connection_id, record_id, external_id))
              order by due_sequence
              limit $6
                for update skip locked
@@ -107,50 +106,7 @@ pub async fn pick_due(
         stage.high_water.unwrap_or(0),
         limit,
         batch as _,
-    )
-    .fetch_one(db)
-    .await?;
-    Ok(Picked {
-        count: i32::try_from(row.count).unwrap_or(i32::MAX),
-        position: row.position,
-    })
-}
-
-/// Puts the next items that are due into a batch of a stage that carries only what others wait for.
-async fn pick_named(
-    db: &mut PgConnection,
-    org: OrgId,
-    stage: &Stage,
-    (batch, position): (BatchId, i64),
-    limit: i64,
-) -> Result<Picked, sqlx::Error> {
-    let row = sqlx::query!(
-        r#"
-        with due as (
-            select i.item_id
-              from item i
-             where i.org_id = $1 and i.connection_id = $2 and i.entity_type = $3
-               and i.state in ('pending', 'failed') and i.batch_id is null and i.retry_stage_id is null
-               and i.due_sequence > $4 and i.due_sequence <= $5
-               and item_is_awaited(i.org_id, i.connection_id, i.record_id, i.external_id)
-             order by i.due_sequence
-             limit $6
-               for update skip locked
-        ), picked as (
-            update item i set batch_id = $7, retries = 0
-              from due
-             where i.org_id = $1 and i.item_id = due.item_id
-            returning i.due_sequence
-        )
-        select count(*) as "count!", coalesce(max(due_sequence), $4) as "position!" from picked
-        "#,
-        org as _,
-        stage.connection_id as _,
-        stage.entity_type as _,
-        position,
-        stage.high_water.unwrap_or(0),
-        limit,
-        batch as _,
+        stage.scope == Scope::All,
     )
     .fetch_one(db)
     .await?;
@@ -520,6 +476,9 @@ pub async fn referred(
     connection: ConnectionId,
     records: &[RecordId],
 ) -> Result<Vec<Referred>, sqlx::Error> {
+    if records.is_empty() {
+        return Ok(Vec::new());
+    }
     let records: Vec<Uuid> = records.iter().map(|id| id.0).collect();
     sqlx::query_as!(
         Referred,

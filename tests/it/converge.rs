@@ -181,11 +181,10 @@ async fn comes_to_rest(seed_number: u64) {
 
     let mut is_still = false;
     for _ in 0..ROUNDS {
-        stack.sandbox.store.ledger().reset();
-        stack.sandbox.erp.ledger().reset();
+        stack.forget_effects();
         stack.sync().await;
-        let (store, erp) = (stack.sandbox.store.ledger(), stack.sandbox.erp.ledger());
-        is_still = store.effects().is_empty() && erp.effects().is_empty();
+        let (store, erp) = stack.effects();
+        is_still = store.is_empty() && erp.is_empty();
         if is_still {
             break;
         }
@@ -193,10 +192,7 @@ async fn comes_to_rest(seed_number: u64) {
     let story = format!(
         "seed {seed_number}, {edits:#?}, {:#?}, {:#?}",
         stack.troubles().await,
-        (
-            stack.sandbox.store.ledger().effects(),
-            stack.sandbox.erp.ledger().effects()
-        )
+        stack.effects()
     );
     assert!(is_still, "it does not come to rest: {story}");
     assert_eq!(stack.troubles().await, Vec::<String>::new(), "{story}");

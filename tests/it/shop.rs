@@ -92,16 +92,8 @@ fn noise(stack: &Stack) -> (usize, usize, usize, usize, usize) {
     )
 }
 
-fn forget_effects(stack: &Stack) {
-    stack.sandbox.store.ledger().reset();
-    stack.sandbox.erp.ledger().reset();
-}
-
 fn assert_nothing_felt(stack: &Stack) {
-    let effects = (
-        stack.sandbox.store.ledger().effects(),
-        stack.sandbox.erp.ledger().effects(),
-    );
+    let effects = stack.effects();
     assert!(effects.0.is_empty() && effects.1.is_empty(), "R17: {effects:#?}");
 }
 
@@ -143,7 +135,7 @@ async fn a_whole_shop_goes_over_in_silence_and_stays_still() {
     assert_eq!((booked("inbound"), booked("outbound")), (paid, back));
     assert_eq!(noise(&stack), before, "R17");
 
-    forget_effects(&stack);
+    stack.forget_effects();
     let second = stack.sync().await;
     assert_eq!(second.status(), Status::Done, "{:#?}", stack.troubles().await);
     assert_nothing_felt(&stack);

@@ -35,16 +35,8 @@ fn assert_nothing_written(stack: &Stack, sync: &Finished) {
         "R17: {:#?}",
         sync.stages
     );
-    let effects = (
-        stack.sandbox.store.ledger().effects(),
-        stack.sandbox.erp.ledger().effects(),
-    );
+    let effects = stack.effects();
     assert!(effects.0.is_empty() && effects.1.is_empty(), "R17: {effects:?}");
-}
-
-fn forget_effects(stack: &Stack) {
-    stack.sandbox.store.ledger().reset();
-    stack.sandbox.erp.ledger().reset();
 }
 
 /// R1, R3, R17: a full sync from start to completion.
@@ -81,7 +73,7 @@ async fn a_full_sync_brings_both_systems_in_step_and_a_second_one_writes_nothing
         missing,
         "what one side had, the other got"
     );
-    forget_effects(&stack);
+    stack.forget_effects();
     let second = stack.sync().await;
     assert_in_step(&stack, &second);
     assert_nothing_written(&stack, &second);
@@ -102,7 +94,7 @@ async fn recorded_data_of_real_servers_goes_over_whole() {
     let first = stack.sync().await;
 
     assert_in_step(&stack, &first);
-    forget_effects(&stack);
+    stack.forget_effects();
     let second = stack.sync().await;
     assert_in_step(&stack, &second);
     assert_nothing_written(&stack, &second);

@@ -7,6 +7,7 @@ use base64::Engine;
 use lockstep_local::database::{Roles, Urls};
 use lockstep_local::postgres::{Cluster, StopMode};
 use lockstep_sandbox::Sandbox;
+use lockstep_sandbox::ledger::Effect;
 use lockstep_sandbox::odoo::ErpOptions;
 use lockstep_sandbox::woocommerce::StoreOptions;
 use lockstep_shared::connection::{self, Credentials, NewConnection, Settings};
@@ -330,6 +331,20 @@ impl Stack {
             .await
             .expect("the database answers");
         Finished { view, stages }
+    }
+
+    /// Has both stand-ins forget what they felt.
+    pub fn forget_effects(&self) {
+        self.sandbox.store.ledger().reset();
+        self.sandbox.erp.ledger().reset();
+    }
+
+    /// Returns what the stand-ins felt, the store's first.
+    pub fn effects(&self) -> (Vec<Effect>, Vec<Effect>) {
+        (
+            self.sandbox.store.ledger().effects(),
+            self.sandbox.erp.ledger().effects(),
+        )
     }
 
     /// Says of every item that is not in step where it stands and why, and what conflicts are open.

@@ -12,7 +12,7 @@ use lockstep_shared::activity::{self, Activity, Outcome};
 use lockstep_shared::backoff;
 use lockstep_shared::batch::{self, Batch, Claim, Claimant, Counts, Leave};
 use lockstep_shared::conflict::{self, ConflictType, NewConflict};
-use lockstep_shared::connection;
+use lockstep_shared::connection::{self, Connection};
 use lockstep_shared::db::{self, Isolation, OrgTx};
 use lockstep_shared::decide::Ownership;
 use lockstep_shared::entity::Content;
@@ -58,8 +58,8 @@ pub struct Hand<'a> {
     pub batch: Batch,
     pub stage: Stage,
     pub sync: SyncConfig,
-    /// The settings of the batch's connection.
-    pub settings: connection::Settings,
+    /// The batch's connection, unless it is gone.
+    pub connection: Option<Connection>,
     pub lease: Arc<Lease>,
     pub gate: BatchGate,
 }
@@ -145,9 +145,7 @@ pub async fn answer(fleet: &Fleet, org: OrgId, id: BatchId) -> Result<(), BatchE
         batch,
         stage,
         sync,
-        settings: connection
-            .map(|connection| connection.settings)
-            .unwrap_or_default(),
+        connection,
         lease: lease.clone(),
         gate,
     };
@@ -206,12 +204,13 @@ impl Hand<'_> {
     }
 
     async fn connector(&self) -> Result<Arc<dyn Connector>, RemoteError> {
-        let failed = |error| RemoteError::Database(self.batch.connection_id, error);
-        let mut tx = self.begin(Isolation::ReadCommitted).await.map_err(failed)?;
-        self.fleet
-            .remotes
-            .connector(&mut tx, self.org, self.batch.connection_id)
+        let id = self.batch.connection_id;
+        let connection = self.connection.as_ref().ok_or(RemoteError::Gone(id))?;
+        let mut tx = self
+            .begin(Isolation::ReadCommitted)
             .await
+            .map_err(|error| RemoteError::Database(id, error))?;
+        self.fleet.remotes.connector(&mut tx, self.org, connection).await
     }
 
     /// Begins the transaction that settles the batch, with the batch's row in hand.
@@ -225,8 +224,9 @@ impl Hand<'_> {
 
     /// Says who has the last word on what a record says.
     pub fn ownership(&self, content: &Content) -> Ownership {
-        let set = self.settings.ownership.get(&content.entity()).cloned();
-        set.unwrap_or_else(|| Ownership::usual(content))
+        let settings = self.connection.as_ref().map(|connection| &connection.settings);
+        let set = settings.and_then(|settings| settings.ownership.get(&content.entity()));
+        set.cloned().unwrap_or_else(|| Ownership::usual(content))
     }
 
     /// Begins a transaction for the batch's organisation.

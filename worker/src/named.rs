@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep_shared::db::{Isolation, OrgTx};
 use lockstep_shared::entity::{Content, PartKey, RecordPart, Reference, RemoteThing};
+use lockstep_shared::id::RecordId;
 use lockstep_shared::item;
 use lockstep_shared::system::EntityType;
 
@@ -16,18 +17,18 @@ use crate::push::Stopped;
 
 /// The records behind remote things.
 #[derive(Debug, Default)]
-struct Records(BTreeMap<(EntityType, String), (RecordPart, Parts)>);
+struct Records(BTreeMap<(EntityType, String), (RecordId, Parts)>);
 
 impl Records {
     /// Finds the record, and the part of it, that a remote thing is.
     fn find(&self, entity: EntityType, thing: &RemoteThing) -> Option<RecordPart> {
-        let (whole, parts) = self.0.get(&(entity, thing.external_id.clone()))?;
+        let (record, parts) = self.0.get(&(entity, thing.external_id.clone()))?;
         let part = match &thing.part {
             None => PartKey::default(),
             Some(id) => parts.iter().find(|(_, part)| *part == id)?.0.clone(),
         };
         Some(RecordPart {
-            record: whole.record,
+            record: *record,
             part,
         })
     }
@@ -104,12 +105,8 @@ async fn records(
         known
             .into_iter()
             .map(|known| {
-                let whole = RecordPart {
-                    record: known.record_id,
-                    part: PartKey::default(),
-                };
                 let parts = serde_json::from_value(known.parts).unwrap_or_default();
-                ((known.entity_type, known.external_id), (whole, parts))
+                ((known.entity_type, known.external_id), (known.record_id, parts))
             })
             .collect(),
     ))
@@ -118,16 +115,19 @@ async fn records(
 /// Puts our records in the place of what things name.
 pub async fn resolve(hand: &Hand<'_>, tx: &mut OrgTx, seen: &[Theirs]) -> Result<Vec<Theirs>, sqlx::Error> {
     let records = records(hand, tx, things_named(seen.iter())).await?;
-    Ok(seen
-        .iter()
-        .map(|theirs| Theirs {
-            content: theirs
-                .content
-                .clone()
-                .and_then(|content| content.resolved(|entity, thing| records.find(entity, thing)))
-                // Lines that lost their product may now read like others.
-                .and_then(Content::canonical),
-            ..theirs.clone()
-        })
-        .collect())
+    let resolve = |theirs: &Theirs| {
+        let mut theirs = theirs.clone();
+        theirs.content = theirs
+            .content
+            .and_then(|content| content.resolved(|entity, thing| records.find(entity, thing)))
+            // Lines that lost their product may now read like others.
+            .and_then(Content::canonical);
+        theirs
+    };
+    Ok(seen.iter().map(resolve).collect())
+}
+
+/// Says whether any of the things names another.
+pub fn names_any(seen: &[Theirs]) -> bool {
+    things_named(seen.iter()).next().is_some()
 }

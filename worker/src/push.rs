@@ -86,11 +86,14 @@ async fn load(hand: &Hand<'_>, connector: &dyn Connector) -> Result<Vec<Work>, B
     }
     let now = db::now(&mut tx).await?;
     let entity = hand.batch.entity_type;
-    let named: BTreeSet<RecordId> = items
-        .iter()
-        .filter_map(|loaded| Content::parse(entity, loaded.content.clone()).ok())
-        .flat_map(|content| targets(&content))
+    let mut works: Vec<Work> = items
+        .into_iter()
+        .map(|loaded| {
+            let effects = effects.remove(&loaded.item_id).unwrap_or_default();
+            Work::new((loaded, entity), effects, connector, now)
+        })
         .collect();
+    let named: BTreeSet<RecordId> = works.iter().flat_map(|work| targets(&work.whole)).collect();
     let named: Vec<RecordId> = named.into_iter().collect();
     let referred: BTreeMap<RecordId, Referred> =
         item::referred(&mut tx, hand.org, hand.batch.connection_id, &named)
@@ -99,15 +102,10 @@ async fn load(hand: &Hand<'_>, connector: &dyn Connector) -> Result<Vec<Work>, B
             .map(|referred| (referred.record_id, referred))
             .collect();
     let links = Arc::new(links(&referred));
-    let mut works: Vec<Work> = items
-        .into_iter()
-        .map(|loaded| {
-            let effects = effects.remove(&loaded.item_id).unwrap_or_default();
-            let mut work = Work::new((loaded, entity), effects, (connector, &links), now);
-            work.await_references(&referred);
-            work
-        })
-        .collect();
+    for work in &mut works {
+        work.links = links.clone();
+        work.await_references(&referred);
+    }
     stock::await_orders(hand, &mut tx, &mut works).await?;
     Ok(works)
 }
@@ -244,7 +242,7 @@ async fn resolve(hand: &Hand<'_>, sightings: &[Sighting]) -> Result<Vec<Sighting
             Sighting::Missing | Sighting::Many(_) | Sighting::NotAsked => None,
         })
         .collect();
-    if found.is_empty() {
+    if !named::names_any(&found) {
         return Ok(sightings.to_vec());
     }
     let mut tx = hand.begin(Isolation::ReadCommitted).await?;

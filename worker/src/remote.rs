@@ -58,22 +58,16 @@ impl Remotes {
         &self,
         db: &mut PgConnection,
         org: OrgId,
-        id: ConnectionId,
+        connection: &Connection,
     ) -> Result<Arc<dyn Connector>, RemoteError> {
-        let failed = |error| RemoteError::Database(id, error);
-        let connection = connection::find(db, org, id)
-            .await
-            .map_err(failed)?
-            .ok_or(RemoteError::Gone(id))?;
+        let id = connection.connection_id;
         let sealed = connection::sealed(db, org, id)
             .await
-            .map_err(failed)?
+            .map_err(|error| RemoteError::Database(id, error))?
             .ok_or(RemoteError::Gone(id))?;
         if connection.status == Status::NeedsAttention {
-            return Err(RemoteError::NeedsAttention(
-                id,
-                connection.attention.unwrap_or_default(),
-            ));
+            let attention = connection.attention.clone().unwrap_or_default();
+            return Err(RemoteError::NeedsAttention(id, attention));
         }
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = built.get(&id)
@@ -83,11 +77,11 @@ impl Remotes {
         {
             return Ok(kept.connector.clone());
         }
-        let connector = self.build(org, &connection, &sealed)?;
+        let connector = self.build(org, connection, &sealed)?;
         let kept = Built {
             sealed,
-            base_url: connection.base_url,
-            settings: connection.settings,
+            base_url: connection.base_url.clone(),
+            settings: connection.settings.clone(),
             connector: connector.clone(),
         };
         built.insert(id, kept);

@@ -145,7 +145,7 @@ impl Work {
     pub fn new(
         (item, entity): (Loaded, EntityType),
         effects: Vec<Effect>,
-        (connector, links): (&dyn Connector, &Arc<Links>),
+        connector: &dyn Connector,
         now: DateTime<Utc>,
     ) -> Self {
         let parsed = Content::parse(entity, item.content.clone());
@@ -177,7 +177,7 @@ impl Work {
             whole,
             base,
             expected: None,
-            links: links.clone(),
+            links: Arc::default(),
             theirs: None,
             is_corrected: false,
             external_id: item.external_id.clone(),

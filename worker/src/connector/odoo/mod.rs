@@ -267,15 +267,14 @@ impl Odoo {
             .iter()
             .filter_map(|(write, product)| product_write::needs_values(write, product))
             .collect();
-        let version = self.rpc.backend(gate).await?.version.clone();
+        let major = self.rpc.backend(gate).await?.major;
         let mut known = Known {
             values: self.values(gate, &templates).await?,
             ours: BTreeSet::new(),
             archived: BTreeMap::new(),
             categories: Tree::default(),
-            has_storable_kind: major(&version)
-                .is_some_and(|major| u64::from(major) < product::FIRST_WITH_STORABLE),
-            may_lack_category: major(&version).is_none_or(|major| major >= CATEGORY_OPTIONAL),
+            has_storable_kind: major < product::FIRST_WITH_STORABLE,
+            may_lack_category: major >= CATEGORY_OPTIONAL,
         };
         let is_placed =
             |(write, product): &(&Write, &Product)| product_write::needs_categories(write, product);
@@ -325,13 +324,7 @@ impl Odoo {
 
 /// First version whose products need no category: up to 18 `All` is the least that one has. Odoo's own, from its source
 /// and not from a capture; the recorded version 19 has no `All`.
-const CATEGORY_OPTIONAL: u32 = 19;
-
-/// Reads `19.0`, and what Odoo's own cloud says: `saas~18.2`.
-fn major(version: &str) -> Option<u32> {
-    let digits = version.trim_start_matches(|c: char| !c.is_ascii_digit());
-    digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-}
+const CATEGORY_OPTIONAL: u64 = 19;
 
 fn done(write: &Write, parts: Parts) -> Found {
     let external_id = match &write.action {
