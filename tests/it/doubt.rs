@@ -4,7 +4,7 @@ use lockstep_sandbox::fault::Fault;
 use lockstep_shared::sync::Status;
 use lockstep_tests::stack::{Finished, Stack};
 
-use crate::make::{customer, product};
+use lockstep_tests::make::{customer, product};
 
 const THINGS: usize = 12;
 

@@ -5,7 +5,7 @@ use lockstep_shared::id::OrgId;
 use lockstep_tests::stack::Stack;
 use sqlx::PgPool;
 
-use crate::make::product;
+use lockstep_tests::make::product;
 
 async fn visible(pool: &PgPool, org: OrgId, table: &str) -> i64 {
     let mut tx = db::begin(pool, org, Isolation::ReadCommitted).await.unwrap();

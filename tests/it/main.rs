@@ -10,7 +10,6 @@ mod contract;
 mod converge;
 mod doubt;
 mod isolation;
-mod make;
 mod protocol;
 mod schema;
 mod shop;

@@ -12,7 +12,7 @@ use lockstep_shared::sync::{self, Config, NewSync, StartError, Status};
 use lockstep_shared::system::{EntityType, System};
 use lockstep_tests::stack::{Stack, eventually};
 
-use crate::make::product;
+use lockstep_tests::make::product;
 
 const LEASE: Duration = Duration::from_secs(20);
 

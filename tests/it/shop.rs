@@ -13,7 +13,7 @@ use lockstep_tests::stack::{Finished, Stack};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-use crate::make::{customer, product};
+use lockstep_tests::make::{customer, order, product};
 
 fn amount(value: &Value) -> Decimal {
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -338,31 +338,4 @@ async fn an_order_whose_customer_is_refused_says_so_and_follows_later() {
     assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
     assert_eq!(stack.troubles().await, Vec::<String>::new());
     assert_eq!(stack.sandbox.erp.records("sale.order").len(), 1);
-}
-
-fn order(number: &str, customer: RecordId, product: RecordId) -> Content {
-    let ten = Decimal::from(10);
-    Content::Order(Order {
-        number: number.to_owned(),
-        origin: None,
-        status: OrderStatus::Processing,
-        currency: Currency::USD,
-        placed_at: "2026-03-01T10:00:00Z".parse().unwrap(),
-        customer: Some(Reference::record(customer, PartKey::default())),
-        billing: None,
-        shipping: None,
-        note: None,
-        coupons: Vec::new(),
-        lines: vec![OrderLine {
-            key: PartKey::named("1"),
-            product: Some(Reference::record(product, PartKey::default())),
-            name: Some("Lamp".to_owned()),
-            quantity: Decimal::ONE,
-            subtotal: ten,
-            total: ten,
-            ..OrderLine::default()
-        }],
-        total_tax: Decimal::ZERO,
-        total: ten,
-    })
 }

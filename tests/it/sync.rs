@@ -10,7 +10,7 @@ use lockstep_shared::system::{Direction, EntityType};
 use lockstep_tests::stack::{Finished, Stack};
 use serde_json::json;
 
-use crate::make::{customer, product};
+use lockstep_tests::make::{customer, product};
 
 fn assert_in_step(stack: &Stack, sync: &Finished) {
     assert_eq!(sync.status(), Status::Done, "{:#?}", sync.stages);

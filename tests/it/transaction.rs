@@ -6,7 +6,7 @@ use lockstep_sandbox::fault::Fault;
 use lockstep_shared::sync::Status;
 use lockstep_tests::stack::{Stack, eventually};
 
-use crate::make::product;
+use lockstep_tests::make::product;
 
 /// Has the database refuse the first settlements of batches, at their very end, with the given error code.
 async fn refuse_settlements(stack: &Stack, code: &str, times: i32) {

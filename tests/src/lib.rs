@@ -2,4 +2,7 @@
 //! with a private Postgres and stand-ins for the remote systems.
 
 pub mod api;
+pub mod crash;
+pub mod make;
+pub mod process;
 pub mod stack;

@@ -30,35 +30,40 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 const TEMPLATE: &str = "lockstep_template";
 
-struct Shared {
-    cluster: Arc<Cluster>,
+/// A private cluster with a database that all others are copied from.
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub cluster: Arc<Cluster>,
     roles: Roles,
 }
 
-/// One cluster per test process, with a database that all others are copied from.
-async fn shared() -> &'static Shared {
-    static SHARED: OnceCell<Shared> = OnceCell::const_new();
-    SHARED
-        .get_or_init(|| async {
-            let cluster = Cluster::for_tests()
-                .await
-                .expect("a private Postgres can be started");
-            let roles = Roles::make(&cluster).await.expect("its roles can be made");
-            roles
-                .database(&cluster, TEMPLATE)
-                .await
-                .expect("its tables can be made");
-            Shared {
-                cluster: Arc::new(cluster),
-                roles,
-            }
-        })
-        .await
+impl Server {
+    /// Starts a cluster of its own.
+    pub async fn start() -> Self {
+        let cluster = Cluster::for_tests()
+            .await
+            .expect("a private Postgres can be started");
+        let roles = Roles::make(&cluster).await.expect("its roles can be made");
+        roles
+            .database(&cluster, TEMPLATE)
+            .await
+            .expect("its tables can be made");
+        Self {
+            cluster: Arc::new(cluster),
+            roles,
+        }
+    }
+
+    /// Returns the one cluster that the tests of this process share.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceCell<Server> = OnceCell::const_new();
+        SHARED.get_or_init(Self::start).await
+    }
 }
 
 /// Has the cluster of this process count the statements that it runs. Restarts it: to be called before anything else.
 pub async fn count_statements() -> anyhow::Result<()> {
-    let cluster = &shared().await.cluster;
+    let cluster = &Server::shared().await.cluster;
     let mut admin = PgConnection::connect(&cluster.superuser_url("postgres")).await?;
     // Fails where the library is missing, with which the server would not start again.
     sqlx::raw_sql("load 'pg_stat_statements'")
@@ -84,16 +89,20 @@ pub struct Database {
 }
 
 impl Database {
-    /// Makes a database.
+    /// Makes a database in the cluster that tests share.
     pub async fn new() -> Self {
-        let shared = shared().await;
+        Self::new_in(Server::shared().await).await
+    }
+
+    /// Makes a database.
+    pub async fn new_in(server: &Server) -> Self {
         let name = format!("test_{}", uuid::Uuid::new_v4().simple());
-        shared
+        server
             .cluster
             .create_database(&name, Some(TEMPLATE))
             .await
             .expect("the template can be copied");
-        let urls = shared.roles.urls(&shared.cluster, &name);
+        let urls = server.roles.urls(&server.cluster, &name);
         let given = format!("alter database {name} owner to lockstep_owner");
         let mut admin = PgConnection::connect(&urls.superuser)
             .await
@@ -138,10 +147,15 @@ impl Drop for Stack {
 impl Stack {
     /// Starts a sandbox and makes an organisation that knows it; no worker yet. `LOCKSTEP_LOG` shows the workers' log.
     pub async fn new() -> Self {
+        Self::new_in(Server::shared().await).await
+    }
+
+    /// Does so in a cluster of one's own, which may be stopped and started.
+    pub async fn new_in(server: &Server) -> Self {
         if let Ok(filter) = std::env::var("LOCKSTEP_LOG") {
             lockstep_shared::telemetry::init(&filter, lockstep_shared::telemetry::LogFormat::Text);
         }
-        let database = Database::new().await;
+        let database = Database::new_in(server).await;
         let sandbox = Sandbox::start().await.expect("a port is free");
         let org = OrgId::random();
         let mut stack = Self {
@@ -406,7 +420,8 @@ where
     within(PATIENCE, what, condition).await
 }
 
-async fn within<T, F>(patience: Duration, what: &str, mut condition: impl FnMut() -> F) -> T
+/// Waits until a condition holds, and fails the test when it does not within a time.
+pub async fn within<T, F>(patience: Duration, what: &str, mut condition: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {

@@ -30,6 +30,7 @@ use crate::config::Config;
 use crate::connector::{CallError, Connector, Hold};
 use crate::gate::BatchGate;
 use crate::lease::{Lease, Leases};
+use crate::point::{Place, Point};
 use crate::remote::{RemoteError, Remotes};
 use crate::{plan, pull, push};
 
@@ -119,7 +120,10 @@ pub async fn answer(fleet: &Fleet, org: OrgId, id: BatchId) -> Result<(), BatchE
     let stage = stage::find(&mut tx, org, batch.stage_id).await?;
     let sync = sync::config(&mut tx, org, batch.sync_id).await?;
     let connection = connection::find(&mut tx, org, batch.connection_id).await?;
+    let place = Place::of(&batch, connection.as_ref());
+    reach(place, Point::ClaimInside);
     tx.commit().await?;
+    reach(place, Point::ClaimAfter);
 
     let lease = fleet.leases.hold(batch.batch_id, token, claimed_at);
     let gate = BatchGate {
@@ -197,7 +201,19 @@ async fn halve_if_poisonous(tx: &mut OrgTx, org: OrgId, mut batch: Batch) -> Res
     Ok(batch)
 }
 
+/// Goes by a point, where the batch's connection is still there.
+fn reach(place: Option<Place>, point: Point) {
+    if let Some(place) = place {
+        place.reach(point);
+    }
+}
+
 impl Hand<'_> {
+    /// Goes by a named point of the protocol.
+    pub fn reach(&self, point: Point) {
+        reach(Place::of(&self.batch, self.connection.as_ref()), point);
+    }
+
     /// Says whether the batch is one item that has outlived too many owners.
     pub fn is_poison(&self) -> bool {
         self.batch.takeovers >= TAKEOVER_CAP && self.batch.item_count <= 1
@@ -220,6 +236,14 @@ impl Hand<'_> {
             return Err(BatchError::Lost);
         }
         Ok(tx)
+    }
+
+    /// Commits the transaction that settles the batch.
+    pub async fn commit(&self, tx: OrgTx) -> Result<(), BatchError> {
+        self.reach(Point::SettleInside);
+        tx.commit().await?;
+        self.reach(Point::SettleAfter);
+        Ok(())
     }
 
     /// Says who has the last word on what a record says.

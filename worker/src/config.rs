@@ -54,7 +54,7 @@ impl Config {
                 progress_limit: http.timeout + Duration::from_secs(30),
             },
             sweep_every: Duration::from_secs(5),
-            drain: Duration::from_secs(20),
+            drain: Duration::from_secs(25),
             http,
             grace: None,
             patience: Duration::from_secs(1),

@@ -11,6 +11,8 @@ mod gate;
 mod lease;
 mod named;
 mod plan;
+pub mod point;
+pub mod process;
 mod pull;
 mod push;
 mod remote;

@@ -1,14 +1,14 @@
-//! The worker process: configuration from the environment, logs, and a graceful end.
+//! The worker process: configuration from the environment, and logs.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 use lockstep_shared::secret::SealingKey;
-use lockstep_shared::telemetry::{self, Chain, LogFormat};
+use lockstep_shared::telemetry::{self, LogFormat};
 use lockstep_worker::config::Config;
+use lockstep_worker::process;
 use secrecy::SecretString;
-use tokio_util::sync::CancellationToken;
 
 /// Claims batches from the queue and brings WooCommerce and Odoo in step.
 #[derive(Parser)]
@@ -40,8 +40,8 @@ struct Options {
     /// Seconds between two looks for lost bells and expired leases.
     #[arg(long, env = "LOCKSTEP_SWEEP_SECS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     sweep_secs: u64,
-    /// Seconds that batches under way may take to stop after SIGTERM.
-    #[arg(long, env = "LOCKSTEP_DRAIN_SECS", default_value_t = 20)]
+    /// Seconds that batches under way may take to stop after SIGTERM: less than what the platform waits before it kills.
+    #[arg(long, env = "LOCKSTEP_DRAIN_SECS", default_value_t = 25)]
     drain_secs: u64,
     /// Seconds one request to a remote system may take. Odoo retries conflicts by itself for up to 25 s.
     #[arg(long, env = "LOCKSTEP_CALL_SECS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..))]
@@ -70,19 +70,7 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let stop = CancellationToken::new();
-    let signal = stop.clone();
-    tokio::spawn(async move {
-        signalled().await;
-        signal.cancel();
-    });
-    match lockstep_worker::run(config, stop).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(error = %Chain(&error), "the worker ended");
-            ExitCode::FAILURE
-        }
-    }
+    process::run(config).await
 }
 
 fn configure(options: Options) -> Result<Config, String> {
@@ -98,20 +86,4 @@ fn configure(options: Options) -> Result<Config, String> {
     config.http.timeout = Duration::from_secs(options.call_secs);
     config.lease.progress_limit = config.http.timeout + Duration::from_secs(30);
     Ok(config)
-}
-
-async fn signalled() {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let (Ok(mut term), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals can't be listened to; the process ends only when killed");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("asked to end; giving back what is under way");
 }

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::batch::{BatchError, End, Hand};
 use crate::connector::{CallError, Connector, Cursor, Page, Theirs};
 use crate::named;
+use crate::point::Point;
 use crate::push::Stopped;
 
 /// Things that one page has at most: what WooCommerce gives at a time (facts/systems.md A3).
@@ -29,11 +30,13 @@ pub async fn run(hand: &Hand<'_>, connector: &dyn Connector) -> Result<(), Batch
     let entity = hand.batch.entity_type;
     let position = hand.persist(|| read_position(hand)).await?;
     let limit = connector.request_limit(entity).max(PAGE_LIMIT);
+    hand.reach(Point::PageBefore);
     let end = match connector
         .pull(&hand.gate, entity, &Cursor(position.value.clone()), limit)
         .await
     {
         Ok(page) => {
+            hand.reach(Point::PageAfter);
             hand.lease.progress();
             match named::fetch(hand, connector, &page.seen).await {
                 Ok(named) => {
@@ -69,7 +72,7 @@ async fn read_position(hand: &Hand<'_>) -> Result<cursor::Position, BatchError> 
 async fn leave(hand: &Hand<'_>, end: &End) -> Result<(), BatchError> {
     let mut tx = hand.begin_settling().await?;
     hand.leave(&mut tx, &Counts::default(), end).await?;
-    Ok(tx.commit().await?)
+    hand.commit(tx).await
 }
 
 async fn store(
@@ -79,6 +82,7 @@ async fn store(
     page: &Page,
     named: &[(EntityType, Vec<Theirs>)],
 ) -> Result<(), BatchError> {
+    hand.reach(Point::SettleBefore);
     let mut tx = hand.begin_settling().await?;
     let key = (hand.batch.connection_id, hand.batch.entity_type);
     let is_ours = cursor::advance(&mut tx, hand.org, key, position, &page.next.0).await?;
@@ -101,7 +105,7 @@ async fn store(
         End::Done
     };
     hand.leave(&mut tx, &outcome.counts, &end).await?;
-    Ok(tx.commit().await?)
+    hand.commit(tx).await
 }
 
 /// What a page comes to, before it is written.

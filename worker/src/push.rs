@@ -28,12 +28,14 @@ use crate::batch::{BatchError, End, Hand};
 use crate::connector::{
     Action, CallError, Connector, Link, Links, Parts, Sighting, Step, Theirs, Wanted, Write,
 };
+use crate::point::Point;
 use crate::{named, plan};
 use work::{Fate, Work};
 
 /// Runs a batch of a push.
 pub async fn run(hand: &Hand<'_>, connector: &dyn Connector) -> Result<(), BatchError> {
     let mut works = hand.persist(|| load(hand, connector)).await?;
+    hand.reach(Point::LoadAfter);
     if hand.is_poison() {
         works.iter_mut().for_each(Work::park);
     }
@@ -217,9 +219,11 @@ async fn look_up(
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
+    hand.reach(Point::LookBefore);
     let sightings = connector
         .look_up(&hand.gate, hand.batch.entity_type, &wanted)
         .await?;
+    hand.reach(Point::LookAfter);
     hand.lease.progress();
     let sightings = hand.persist(|| resolve(hand, &sightings)).await?;
     if sightings.len() != wanted.len() {
@@ -410,6 +414,7 @@ fn all_paths(content: &Content) -> std::collections::BTreeSet<String> {
 
 /// Settles the batch: items, bases, conflicts, records that took something over, follow-ups, counts and what is next.
 async fn settle(hand: &Hand<'_>, works: &[Work], end: &End) -> Result<(), BatchError> {
+    hand.reach(Point::SettleBefore);
     let mut tx = hand.begin_settling().await?;
     let org = hand.org;
     if hand.sync.dry_run {
@@ -452,7 +457,7 @@ async fn settle(hand: &Hand<'_>, works: &[Work], end: &End) -> Result<(), BatchE
         item::let_go(&mut tx, org, hand.batch.batch_id).await?;
     }
     hand.leave(&mut tx, &counts(works), end).await?;
-    Ok(tx.commit().await?)
+    hand.commit(tx).await
 }
 
 /// Settles a batch of a dry run: what it found is kept, and its items go back as they were.
@@ -465,7 +470,7 @@ async fn settle_dry(hand: &Hand<'_>, mut tx: OrgTx, works: &[Work], end: &End) -
         item::let_go(&mut tx, hand.org, hand.batch.batch_id).await?;
     }
     hand.leave(&mut tx, &counts(works), end).await?;
-    Ok(tx.commit().await?)
+    hand.commit(tx).await
 }
 
 /// Opens the batch that waits until the requests in doubt can no longer arrive, if any item needs it.

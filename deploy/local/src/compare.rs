@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use lockstep_sandbox::odoo::Erp;
+use lockstep_sandbox::woocommerce::Store;
+use lockstep_shared::system::EntityType;
 use rust_decimal::Decimal;
 use serde_json::Value;
 
@@ -28,6 +31,38 @@ pub(crate) struct Thing {
 
 /// The things of one type that one system holds, by their identifiers there.
 pub(crate) type Things = BTreeMap<String, Thing>;
+
+/// Finds what one stand-in holds without the other, and what they say differently, of all five types: a sentence for
+/// each thing. `pairs` tells the identifiers, in the store and in the ERP, of what is taken for the same thing.
+pub fn stand_ins(
+    store: &Store,
+    erp: &Erp,
+    pairs: impl Fn(EntityType) -> Vec<(String, String)>,
+) -> Vec<String> {
+    let (products, orders) = (store.products(), store.orders());
+    let tables = ErpProducts {
+        templates: erp.records("product.template"),
+        variants: erp.records("product.product"),
+        values: erp.records("product.template.attribute.value"),
+    };
+    let lost_of = |entity| {
+        let (ours, theirs) = match entity {
+            EntityType::Customers => (
+                store_customers(&store.customers()),
+                erp_customers(&erp.records("res.partner")),
+            ),
+            EntityType::Products => (store_products(&products), erp_products(&tables)),
+            EntityType::Orders => (store_orders(&orders), erp_orders(&erp.records("sale.order"))),
+            EntityType::Inventory => (store_levels(&products), erp_levels(&tables.variants)),
+            EntityType::Payments => (
+                store_payments(&orders, &store.refunds()),
+                erp_payments(&erp.records("account.payment")),
+            ),
+        };
+        lost(&ours, &theirs, &pairs(entity))
+    };
+    EntityType::ALL.into_iter().flat_map(lost_of).collect()
+}
 
 /// Finds what stands in one system without a counterpart in the other, and what both say differently: a sentence for
 /// each thing. `pairs` are the identifiers, in the store and in the ERP, of what is taken for the same thing.

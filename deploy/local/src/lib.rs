@@ -5,7 +5,7 @@
 
 pub mod cli;
 mod client;
-mod compare;
+pub mod compare;
 pub mod database;
 mod folder;
 mod logs;

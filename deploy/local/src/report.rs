@@ -9,7 +9,7 @@ use lockstep_shared::sync::Status;
 use lockstep_shared::system::{Direction, EntityType, System};
 
 use crate::client::{Counts, Record, Records, Stage, Sync};
-use crate::compare::{self, ErpProducts};
+use crate::compare;
 use crate::remote::{StandIns, title};
 
 /// Most sentences of one kind that are printed.
@@ -348,42 +348,10 @@ fn unsettled(records: &Records) -> Vec<String> {
 /// Compares what the stand-ins hold. Where a system is a real one, the records have to do.
 fn lost(records: &Records, stand_ins: &StandIns) -> Vec<String> {
     let of = |entity| records.get(&entity).map_or(&[][..], Vec::as_slice);
-    let (customers, products) = (of(EntityType::Customers), of(EntityType::Products));
     let (Some(store), Some(erp)) = (&stand_ins.store, &stand_ins.erp) else {
         return unknown_to_one(records);
     };
-    let mut lost = compare::lost(
-        &compare::store_customers(&store.customers()),
-        &compare::erp_customers(&erp.records("res.partner")),
-        &pairs(customers),
-    );
-    let tables = ErpProducts {
-        templates: erp.records("product.template"),
-        variants: erp.records("product.product"),
-        values: erp.records("product.template.attribute.value"),
-    };
-    lost.extend(compare::lost(
-        &compare::store_products(&store.products()),
-        &compare::erp_products(&tables),
-        &pairs(products),
-    ));
-    let (orders, refunds) = (store.orders(), store.refunds());
-    lost.extend(compare::lost(
-        &compare::store_orders(&orders),
-        &compare::erp_orders(&erp.records("sale.order")),
-        &pairs(of(EntityType::Orders)),
-    ));
-    lost.extend(compare::lost(
-        &compare::store_payments(&orders, &refunds),
-        &compare::erp_payments(&erp.records("account.payment")),
-        &pairs(of(EntityType::Payments)),
-    ));
-    lost.extend(compare::lost(
-        &compare::store_levels(&store.products()),
-        &compare::erp_levels(&tables.variants),
-        &pairs(of(EntityType::Inventory)),
-    ));
-    lost
+    compare::stand_ins(store, erp, |entity| pairs(of(entity)))
 }
 
 fn pairs(records: &[Record]) -> Vec<(String, String)> {

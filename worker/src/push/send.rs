@@ -17,6 +17,7 @@ use crate::batch::{BatchError, Hand};
 use crate::connector::{
     CallError, Connector, Gate, Hold, Outcome, Purpose, Reach, Refusal, Request, Wanted, Write,
 };
+use crate::point::Point;
 
 /// Sends writes in as few requests as the system allows. Returns the writes of the next round: further steps, things
 /// that turned out to be there already, and parts of a request that the remote refused as a whole.
@@ -86,8 +87,9 @@ impl Round<'_> {
 
     /// Sends one request. Returns parts of it that have to be planned and sent anew.
     async fn send(&mut self, request: Request) -> Result<Vec<Vec<Write>>, Stopped> {
-        self.hand.gate.pass().await?;
         let hand = self.hand;
+        hand.gate.pass().await?;
+        hand.reach(Point::TokenAfter);
         let intents = self.intents(&request);
         let (deadline, quiet_at) = match hand.persist(|| intend(hand, self.connector, &intents)).await {
             Ok((Intended::Go { deadline }, quiet_at)) => (deadline, quiet_at),
@@ -95,12 +97,15 @@ impl Round<'_> {
             Ok((Intended::Held(hold), _)) => return Err(CallError::Held(hold).into()),
             Err(error) => return Err(error.into()),
         };
+        hand.reach(Point::IntendAfter);
         if !hand.lease.is_held() || Instant::now() >= deadline {
             // Noted, not sent: whoever has the batch by now will look it up and find nothing.
             return Err(CallError::Held(Hold::LeaseLost).into());
         }
         hand.lease.progress();
+        hand.reach(Point::CallBefore);
         let result = self.connector.send(&request, deadline).await;
+        hand.reach(Point::CallAfter);
         hand.lease.progress();
         match result {
             Ok(outcomes) if outcomes.len() == request.writes.len() => {
@@ -195,6 +200,7 @@ impl Round<'_> {
             .map(|(write, outcome)| resolution(write.item, outcome))
             .collect();
         hand.persist(|| note(hand, &resolved)).await?;
+        hand.reach(Point::OutcomeAfter);
         let has_culprit = outcomes
             .iter()
             .any(|outcome| matches!(outcome, Outcome::Rejected(_) | Outcome::Taken { .. }));
@@ -432,6 +438,7 @@ async fn intend(
         // Nothing of this request is sent as it stands, so nothing of it may stay noted.
         return Ok((Intended::Standing(standing), quiet_at));
     }
+    hand.reach(Point::IntendInside);
     tx.commit().await?;
     Ok((Intended::Go { deadline }, quiet_at))
 }
@@ -444,5 +451,6 @@ pub async fn note(hand: &Hand<'_>, resolved: &[Resolved]) -> Result<(), BatchErr
     let mut tx = hand.begin(Isolation::ReadCommitted).await?;
     still_ours(hand, &mut tx).await?;
     effect::resolve(&mut tx, hand.org, resolved).await?;
+    hand.reach(Point::OutcomeInside);
     Ok(tx.commit().await?)
 }

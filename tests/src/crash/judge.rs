@@ -1,0 +1,162 @@
+//! What a shop came to, and what that says beside a run in which nothing died.
+
+use std::collections::BTreeMap;
+
+use lockstep_local::compare;
+use lockstep_sandbox::ledger::{Effect, Operation};
+use lockstep_shared::system::{EntityType, System};
+
+use super::Verdict;
+use crate::stack::Stack;
+
+/// What was done how often: by system and type of thing.
+type Tally = BTreeMap<(System, &'static str, &'static str), usize>;
+
+/// What stands in both systems after a sync, and what it took.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Writes that came to something.
+    done: Tally,
+    /// What people in both systems noticed.
+    noticed: BTreeMap<&'static str, usize>,
+    effects: usize,
+    wrong: Vec<String>,
+    twice: Vec<String>,
+}
+
+impl State {
+    /// Reads where a stack stands. Nothing may be at work.
+    pub async fn read(stack: &Stack) -> Self {
+        let pairs = pairs(stack).await;
+        let (store, erp) = (&stack.sandbox.store, &stack.sandbox.erp);
+        let of = |entity: EntityType| pairs.get(&entity).cloned().unwrap_or_default();
+        let mut wrong = compare::stand_ins(store, erp, of);
+        wrong.extend(stack.troubles().await);
+        wrong.extend(unresolved(stack).await);
+        let ledgers = [
+            (System::Woocommerce, store.ledger()),
+            (System::Odoo, erp.ledger()),
+        ];
+        let mut done = Tally::new();
+        let mut effects = 0;
+        let mut twice = Vec::new();
+        for (system, ledger) in ledgers {
+            for effect in ledger.effects().iter().filter(|effect| effect.changed) {
+                effects += 1;
+                *done
+                    .entry((system, effect.entity, operation(effect)))
+                    .or_default() += 1;
+            }
+            twice.extend(ledger.duplicates().into_iter().map(|one| {
+                format!(
+                    "{} has {} `{}` {} times",
+                    system.name(),
+                    one.entity,
+                    one.key,
+                    one.ids.len()
+                )
+            }));
+        }
+        let (shop, office) = (store.noise(), erp.noise());
+        let noticed = BTreeMap::from([
+            ("mails to customers", shop.customer_mails),
+            ("mails to the shop", shop.admin_mails),
+            ("mails of the ERP", office.mails),
+            ("messages", office.messages),
+            ("activities", office.activities),
+            ("pickings", office.pickings),
+            ("stock moves", office.moves),
+        ]);
+        Self {
+            done,
+            noticed,
+            effects,
+            wrong,
+            twice,
+        }
+    }
+
+    /// Says what this run, in which so many died, lost or did twice beside one in which nobody did.
+    pub fn beside(&self, calm: &Self, deaths: usize, story: &str) -> Verdict {
+        let told = |sentence: &String| format!("{story}: {sentence}");
+        let mut lost: Vec<String> = self
+            .wrong
+            .iter()
+            .filter(|one| !calm.wrong.contains(one))
+            .map(told)
+            .collect();
+        let mut doubled: Vec<String> = self.twice.iter().map(told).collect();
+        let places: std::collections::BTreeSet<_> = self.done.keys().chain(calm.done.keys()).collect();
+        for place in places
+            .into_iter()
+            .filter(|(.., operation)| *operation != "updated")
+        {
+            let (system, entity, operation) = *place;
+            let [ours, theirs] = [self, calm].map(|state| state.done.get(place).copied().unwrap_or_default());
+            let sentence = format!(
+                "{} {entity} {operation} {ours} times instead of {theirs}",
+                system.name()
+            );
+            match ours.cmp(&theirs) {
+                std::cmp::Ordering::Less => lost.push(told(&sentence)),
+                std::cmp::Ordering::Greater => doubled.push(told(&sentence)),
+                std::cmp::Ordering::Equal => {}
+            }
+        }
+        for (what, times) in &self.noticed {
+            let calmly = calm.noticed[what];
+            if *times > calmly {
+                doubled.push(told(&format!("{what}: {times} instead of {calmly}")));
+            }
+        }
+        Verdict {
+            rounds: 1,
+            deaths,
+            effects: self.effects,
+            lost,
+            doubled,
+        }
+    }
+}
+
+const fn operation(effect: &Effect) -> &'static str {
+    match effect.operation {
+        Operation::Created => "created",
+        Operation::Updated => "updated",
+        Operation::Deleted => "deleted",
+    }
+}
+
+/// The identifiers in the store and in the ERP of what is one record.
+async fn pairs(stack: &Stack) -> BTreeMap<EntityType, Vec<(String, String)>> {
+    let rows: Vec<(EntityType, String, String)> = sqlx::query_as(
+        "select s.entity_type, s.external_id, e.external_id
+           from item s
+           join item e on e.org_id = s.org_id and e.record_id = s.record_id and e.connection_id = $2
+          where s.connection_id = $1 and s.external_id is not null and e.external_id is not null",
+    )
+    .bind(stack.store.0)
+    .bind(stack.erp.0)
+    .fetch_all(&stack.database.superuser)
+    .await
+    .expect("the database answers");
+    let mut pairs: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (entity, store, erp) in rows {
+        pairs.entry(entity).or_default().push((store, erp));
+    }
+    pairs
+}
+
+/// What our own tables have not come to an end with.
+async fn unresolved(stack: &Stack) -> Vec<String> {
+    sqlx::query_scalar(
+        "select 'effect ' || operation || ' is ' || state from sync_idempotency_log where state in ('intended', 'in_doubt')
+         union all
+         select 'batch of ' || direction || ' ' || entity_type || ' is ' || status from sync_batch where status <> 'done'
+         union all
+         select 'item of ' || entity_type || ' is in a batch' from item where batch_id is not null",
+    )
+    .fetch_all(&stack.database.superuser)
+    .await
+    .expect("the database answers")
+}

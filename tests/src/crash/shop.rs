@@ -1,0 +1,94 @@
+//! The shop that is carried over while workers die: something of every type in either system, and records of the
+//! application's own, so that every stage has something to do.
+
+use lockstep_sandbox::seed::{SeedPlan, seed};
+use lockstep_shared::entity::Content;
+use lockstep_shared::id::RecordId;
+use serde_json::json;
+
+use crate::make;
+use crate::stack::Stack;
+
+/// The application's own records.
+#[derive(Clone, Copy, Debug)]
+pub struct Own {
+    customer: RecordId,
+    product: RecordId,
+    order: RecordId,
+}
+
+/// Fills both systems and puts the application's records.
+pub async fn open(stack: &Stack, seed_number: u64) -> Own {
+    stack.forget_partners();
+    let plan = SeedPlan {
+        seed: seed_number,
+        products: 10,
+        customers: 10,
+        orders: 5,
+        refunds: 2,
+    };
+    seed(&stack.sandbox.store, &stack.sandbox.erp, &plan);
+    let customer = stack.put(make::customer("own@example.com")).await;
+    let product = stack.put(counted("OWN-1", 1000)).await;
+    let order = stack.put(make::order("OWN-1", customer, product)).await;
+    stack.put(make::payment(order, "txn-1")).await;
+    stack.put(make::level(product, 40)).await;
+    Own {
+        customer,
+        product,
+        order,
+    }
+}
+
+fn counted(sku: &str, price_cents: i64) -> Content {
+    let Content::Product(mut product) = make::product(sku, price_cents) else {
+        unreachable!("it makes products");
+    };
+    product.tracks_stock = true;
+    Content::Product(product)
+}
+
+/// Changes something of every type, on all sides: what the second sync has to carry over.
+pub async fn change(stack: &Stack, own: Own) {
+    let (store, erp) = (&stack.sandbox.store, &stack.sandbox.erp);
+    let Content::Customer(mut customer) = make::customer("own@example.com") else {
+        unreachable!("it makes customers");
+    };
+    customer.phone = Some("+1 555 0100".to_owned());
+    stack.put_as(own.customer, Content::Customer(customer)).await;
+    stack.put_as(own.product, counted("OWN-1", 1250)).await;
+
+    for customer in store.customers().iter().take(3) {
+        store.update_customer(number(customer, "id"), json!({"first_name": "Renamed"}));
+    }
+    for template in erp
+        .records("product.template")
+        .iter()
+        .filter(|row| row["active"] == true)
+        .take(3)
+    {
+        let id = i64::try_from(number(template, "id")).expect("a small number");
+        erp.update("product.template", id, json!({"name": "Renamed in the office"}));
+    }
+    let orders = store.orders();
+    if let Some(order) = orders.iter().find(|order| order["status"] == "processing") {
+        store.update_order(number(order, "id"), json!({"status": "completed"}));
+    }
+    let variants = erp.records("product.product");
+    for variant in variants
+        .iter()
+        .filter(|row| row["is_storable"] == true && row["active"] == true)
+        .take(2)
+    {
+        let id = i64::try_from(number(variant, "id")).expect("a small number");
+        erp.set_stock(id, 5, 77.0);
+    }
+    // More of what is new, besides.
+    let order = stack.put(make::order("OWN-2", own.customer, own.product)).await;
+    stack.put(make::payment(order, "txn-2")).await;
+    let _ = own.order;
+}
+
+fn number(row: &serde_json::Value, name: &str) -> u64 {
+    row[name].as_u64().expect("a number")
+}
