@@ -450,6 +450,18 @@ pub async fn halve(db: &mut PgConnection, org: OrgId, id: BatchId, to: BatchId) 
     Ok(i32::try_from(moved).unwrap_or(i32::MAX))
 }
 
+/// Notes that a batch gets on: the owners that it lost before were not lost to one of its items. The caller holds it.
+pub async fn got_on(db: &mut PgConnection, org: OrgId, id: BatchId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update sync_batch set takeovers = 0 where org_id = $1 and batch_id = $2 and takeovers > 0",
+        org as _,
+        id as _,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Returns a lane of the stage that was never used.
 pub async fn free_lane(db: &mut PgConnection, org: OrgId, stage: StageId) -> Result<i32, sqlx::Error> {
     sqlx::query_scalar!(

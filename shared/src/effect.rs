@@ -94,6 +94,8 @@ pub struct Effect {
     pub quiet_at: DateTime<Utc>,
     pub external_id: Option<String>,
     pub parts: Option<Value>,
+    /// What the remote made of it, where that is not just what was sent.
+    pub held: Option<Value>,
     pub next_step: Option<i16>,
     pub created_at: DateTime<Utc>,
 }
@@ -156,7 +158,7 @@ pub async fn intend(
         Effect,
         r#"
         select effect_id as "effect_id: EffectId", item_id as "item_id: ItemId", operation, step, generation, content,
-               state as "state: State", token as "token: Token", quiet_at, external_id, parts, next_step, created_at
+               state as "state: State", token as "token: Token", quiet_at, external_id, parts, held, next_step, created_at
           from sync_idempotency_log
          where org_id = $1 and idempotency_key = any($2)
         "#,
@@ -180,6 +182,7 @@ pub struct Resolved {
     pub state: State,
     pub external_id: Option<String>,
     pub parts: Option<Value>,
+    pub held: Option<Value>,
     pub next_step: Option<i16>,
     pub error: Option<Value>,
 }
@@ -199,45 +202,28 @@ pub async fn resolve(db: &mut PgConnection, org: OrgId, resolved: &[Resolved]) -
         .collect();
     let external_ids: Vec<Option<String>> = resolved.iter().map(|r| r.external_id.clone()).collect();
     let parts: Vec<Option<Value>> = resolved.iter().map(|r| r.parts.clone()).collect();
+    let helds: Vec<Option<Value>> = resolved.iter().map(|r| r.held.clone()).collect();
     let next_steps: Vec<Option<i16>> = resolved.iter().map(|r| r.next_step).collect();
     let errors: Vec<Option<Value>> = resolved.iter().map(|r| r.error.clone()).collect();
     let noted = sqlx::query!(
         "update sync_idempotency_log e
-            set state = r.state, external_id = r.external_id, parts = r.parts, next_step = r.next_step, error = r.error,
-                resolved_at = case when r.state in ('applied', 'rejected') then lockstep_now() end
-           from unnest($2::uuid[], $3::text[], $4::text[], $5::jsonb[], $6::smallint[], $7::jsonb[])
-                r (item_id, state, external_id, parts, next_step, error)
+            set state = r.state, external_id = r.external_id, parts = r.parts, held = r.held, next_step = r.next_step,
+                error = r.error, resolved_at = case when r.state in ('applied', 'rejected') then lockstep_now() end
+           from unnest($2::uuid[], $3::text[], $4::text[], $5::jsonb[], $6::jsonb[], $7::smallint[], $8::jsonb[])
+                r (item_id, state, external_id, parts, held, next_step, error)
           where e.org_id = $1 and e.item_id = r.item_id and e.state in ('intended', 'in_doubt')",
         org as _,
         &items,
         &states as &[&str],
         &external_ids as &[Option<String>],
         &parts as &[Option<Value>],
+        &helds as &[Option<Value>],
         &next_steps as &[Option<i16>],
         &errors as &[Option<Value>],
     )
     .execute(db)
     .await?;
     Ok(noted.rows_affected())
-}
-
-/// Takes back intents that were never sent. The caller holds the batch.
-pub async fn withdraw(
-    db: &mut PgConnection,
-    org: OrgId,
-    token: Token,
-    items: &[ItemId],
-) -> Result<u64, sqlx::Error> {
-    let items: Vec<Uuid> = items.iter().map(|id| id.0).collect();
-    let gone = sqlx::query!(
-        "delete from sync_idempotency_log where org_id = $1 and token = $2 and state = 'intended' and item_id = any($3)",
-        org as _,
-        token as _,
-        &items,
-    )
-    .execute(db)
-    .await?;
-    Ok(gone.rows_affected())
 }
 
 /// Returns what a batch's items have in the log that is not settled yet: unresolved effects, and applied ones of the
@@ -252,7 +238,7 @@ pub async fn unsettled(
         r#"
         select e.effect_id as "effect_id: EffectId", e.item_id as "item_id: ItemId", e.operation, e.step, e.generation,
                e.content, e.state as "state: State", e.token as "token: Token", e.quiet_at, e.external_id, e.parts,
-               e.next_step, e.created_at
+               e.held, e.next_step, e.created_at
           from item i
           join sync_idempotency_log e on e.org_id = i.org_id and e.item_id = i.item_id
          where i.org_id = $1 and i.batch_id = $2

@@ -5,4 +5,5 @@ pub mod api;
 pub mod crash;
 pub mod make;
 pub mod process;
+pub mod proxy;
 pub mod stack;

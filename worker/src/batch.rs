@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use lockstep_shared::activity::{self, Activity, Outcome};
 use lockstep_shared::backoff;
 use lockstep_shared::batch::{self, Batch, Claim, Claimant, Counts, Leave};
+use lockstep_shared::bucket;
 use lockstep_shared::conflict::{self, ConflictType, NewConflict};
 use lockstep_shared::connection::{self, Connection};
 use lockstep_shared::db::{self, Isolation, OrgTx};
@@ -288,8 +289,12 @@ impl Hand<'_> {
         error: &CallError,
         exhausted: impl FnOnce(String) -> End,
     ) -> Result<End, BatchError> {
-        let mut tx = self.begin(Isolation::ReadCommitted).await?;
-        let now = db::now(&mut tx).await?;
+        let now = self
+            .persist(|| async {
+                let mut tx = self.begin(Isolation::ReadCommitted).await?;
+                Ok(db::now(&mut tx).await?)
+            })
+            .await?;
         let attempts = self.batch.attempts;
         let failures = u32::try_from(attempts).unwrap_or_default() + 1;
         let wait = backoff::wait(failures, LONGEST_BACKOFF, rand::random());
@@ -313,8 +318,12 @@ impl Hand<'_> {
             },
             CallError::Throttled { retry_after, .. } => {
                 let wait = retry_after.unwrap_or(wait);
-                lockstep_shared::bucket::hold_back(&mut tx, self.org, wait).await?;
-                tx.commit().await?;
+                self.persist(|| async {
+                    let mut tx = self.begin(Isolation::ReadCommitted).await?;
+                    bucket::hold_back(&mut tx, self.org, wait).await?;
+                    Ok(tx.commit().await?)
+                })
+                .await?;
                 End::Later {
                     at: now + wait,
                     attempts: attempts.saturating_add(1),

@@ -307,6 +307,14 @@ fn judge_one(
                 });
                 outcome.conflict(hand, None, ConflictType::DuplicateKey, reason);
             }
+            Match::Twice { record, other } => {
+                let reason = json!({
+                    "reason": "two things of the remote carry the mark of one record: delete the one that is too many",
+                    "externalId": theirs.external_id, "otherExternalId": other, "record": record,
+                    "theirs": content.to_json(),
+                });
+                outcome.conflict(hand, None, ConflictType::DuplicateKey, reason);
+            }
             Match::None if !content.is_wanted_when_new() => outcome.counts.unchanged += 1,
             Match::None => {
                 let record_id = RecordId::random();
@@ -333,11 +341,17 @@ fn judge_one(
 enum Match {
     One(RecordId),
     Many(Vec<RecordId>),
+    /// A record's, which has another thing for its counterpart: a request that came late made it a second time.
+    Twice {
+        record: RecordId,
+        other: String,
+    },
     None,
 }
 
 /// Finds the record that a thing is a copy of: by our marker on it, else by SKU, barcode, e-mail, in this order. A
-/// record that has its counterpart on this connection already is not asked for.
+/// record that has its counterpart on this connection already is not asked for; but what carries its marker and answers
+/// to the same keys was made by us, and not by people, who change the SKU of a copy that they make.
 fn find_record(known: &Known, theirs: &Theirs, content: &Content) -> Match {
     let is_free = |record: &RecordId| {
         known
@@ -345,13 +359,20 @@ fn find_record(known: &Known, theirs: &Theirs, content: &Content) -> Match {
             .get(record)
             .is_none_or(|met| met.external_id.is_none())
     };
-    if let Some(record) = theirs.marker
-        && known.contents.contains_key(&record)
-        && is_free(&record)
-    {
-        return Match::One(record);
-    }
     let keys = content.natural_keys();
+    if let Some(record) = theirs.marker
+        && let Some(ours) = known.contents.get(&record)
+    {
+        let counterpart = known
+            .by_record
+            .get(&record)
+            .and_then(|met| met.external_id.clone());
+        match counterpart {
+            None => return Match::One(record),
+            Some(other) if ours.natural_keys() == keys => return Match::Twice { record, other },
+            Some(_) => {}
+        }
+    }
     for kind in [KeyKind::Sku, KeyKind::Barcode, KeyKind::Email, KeyKind::Subject] {
         let of_kind = keys.iter().filter(|key| key.kind == kind);
         let hits: BTreeSet<RecordId> = of_kind.flat_map(|key| free_hits(known, key, &is_free)).collect();

@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use lockstep_tests::crash::{Verdict, matrix};
+use lockstep_tests::crash::{Verdict, matrix, storm};
 use lockstep_tests::process::{self, Program};
 
 #[derive(Parser)]
@@ -14,9 +14,12 @@ struct Options {
     /// Kills a worker at every named point of every place, instead of at random.
     #[arg(long)]
     matrix: bool,
-    /// Shops that are carried over.
+    /// Shops that are carried over; 10 storms, or every round of the matrix, unless told otherwise.
     #[arg(long)]
     rounds: Option<usize>,
+    /// What the first storm is made from; the next takes the next number.
+    #[arg(long)]
+    seed: Option<u64>,
     /// Shops at a time.
     #[arg(long, default_value_t = 3)]
     at_once: usize,
@@ -32,12 +35,18 @@ fn main() -> anyhow::Result<ExitCode> {
 
 async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let program = Program::this()?;
-    let rounds = options.rounds.unwrap_or(matrix::ALL);
-    let outcome = matrix::run(&program, 0..rounds, options.at_once).await;
-    for (operation, place, point) in &outcome.unreached {
-        println!("nobody came by {operation:?} {}", place.name(*point));
+    if options.matrix {
+        let rounds = options.rounds.unwrap_or(matrix::ALL);
+        let outcome = matrix::run(&program, 0..rounds, options.at_once).await;
+        for (operation, place, point) in &outcome.unreached {
+            println!("nobody came by {operation:?} {}", place.name(*point));
+        }
+        return Ok(tell(&outcome.verdict));
     }
-    Ok(tell(&outcome.verdict))
+    let seed = options.seed.unwrap_or_else(rand::random);
+    println!("the storms begin with seed {seed}");
+    let verdict = storm::run(&program, options.rounds.unwrap_or(10), seed, options.at_once).await;
+    Ok(tell(&verdict))
 }
 
 fn tell(verdict: &Verdict) -> ExitCode {

@@ -9,8 +9,8 @@ use lockstep_shared::system::{EntityType, System};
 use super::Verdict;
 use crate::stack::Stack;
 
-/// What was done how often: by system and type of thing.
-type Tally = BTreeMap<(System, &'static str, &'static str), usize>;
+/// What was done to what: by system, type of thing, and operation.
+type Tally = BTreeMap<(System, &'static str, &'static str), Vec<String>>;
 
 /// What stands in both systems after a sync, and what it took.
 #[derive(Clone, Debug)]
@@ -43,9 +43,13 @@ impl State {
         for (system, ledger) in ledgers {
             for effect in ledger.effects().iter().filter(|effect| effect.changed) {
                 effects += 1;
-                *done
-                    .entry((system, effect.entity, operation(effect)))
-                    .or_default() += 1;
+                done.entry((system, effect.entity, operation(effect)))
+                    .or_default()
+                    .push(format!(
+                        "{} `{}`",
+                        effect.id,
+                        effect.key.as_deref().unwrap_or_default()
+                    ));
             }
             twice.extend(ledger.duplicates().into_iter().map(|one| {
                 format!(
@@ -67,6 +71,14 @@ impl State {
             ("pickings", office.pickings),
             ("stock moves", office.moves),
         ]);
+        if std::env::var_os("DUMP").is_some() {
+            for row in erp.records("res.partner") {
+                println!(
+                    "{} {} {} {} {}",
+                    row["id"], row["name"], row["email"], row["type"], row["parent_id"]
+                );
+            }
+        }
         Self {
             done,
             noticed,
@@ -76,15 +88,17 @@ impl State {
         }
     }
 
+    /// Returns it where nothing is wrong with it: what others are measured by.
+    pub fn right(self) -> Self {
+        assert!(self.wrong.is_empty(), "without any death: {:#?}", self.wrong);
+        assert!(self.twice.is_empty(), "without any death: {:#?}", self.twice);
+        self
+    }
+
     /// Says what this run, in which so many died, lost or did twice beside one in which nobody did.
     pub fn beside(&self, calm: &Self, deaths: usize, story: &str) -> Verdict {
         let told = |sentence: &String| format!("{story}: {sentence}");
-        let mut lost: Vec<String> = self
-            .wrong
-            .iter()
-            .filter(|one| !calm.wrong.contains(one))
-            .map(told)
-            .collect();
+        let mut lost: Vec<String> = self.wrong.iter().map(told).collect();
         let mut doubled: Vec<String> = self.twice.iter().map(told).collect();
         let places: std::collections::BTreeSet<_> = self.done.keys().chain(calm.done.keys()).collect();
         for place in places
@@ -92,12 +106,15 @@ impl State {
             .filter(|(.., operation)| *operation != "updated")
         {
             let (system, entity, operation) = *place;
-            let [ours, theirs] = [self, calm].map(|state| state.done.get(place).copied().unwrap_or_default());
+            let [ours, theirs] =
+                [self, calm].map(|state| state.done.get(place).map_or(&[][..], Vec::as_slice));
             let sentence = format!(
-                "{} {entity} {operation} {ours} times instead of {theirs}",
-                system.name()
+                "{} {entity} {operation} {} times instead of {}: {ours:?} instead of {theirs:?}",
+                system.name(),
+                ours.len(),
+                theirs.len(),
             );
-            match ours.cmp(&theirs) {
+            match ours.len().cmp(&theirs.len()) {
                 std::cmp::Ordering::Less => lost.push(told(&sentence)),
                 std::cmp::Ordering::Greater => doubled.push(told(&sentence)),
                 std::cmp::Ordering::Equal => {}

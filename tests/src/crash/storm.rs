@@ -1,1 +1,264 @@
-//! Random faults.
+//! Storms: while a shop is carried over by three workers, whatever can happen to them, to their database and to the
+//! remote systems happens at random. The same seed makes the same storm, as far as the machine keeps time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockstep_local::postgres::StopMode;
+use lockstep_sandbox::fault::Fault;
+use lockstep_shared::id::SyncId;
+use lockstep_worker::config::Config;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rustix::process::Signal;
+use tokio::sync::Mutex;
+
+use super::judge::State;
+use super::{Verdict, config, shop};
+use crate::process::{Program, Worker};
+use crate::proxy::Proxy;
+use crate::stack::{Server, Stack};
+
+const WORKERS: usize = 3;
+
+/// Kinds of shops: a storm takes one of them.
+const SHOPS: u64 = 4;
+
+/// Longest that a sync may take once the storm is over.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+/// Syncs after which everything has come to rest.
+const CALM_SYNCS: usize = 3;
+
+/// One request in so many goes wrong.
+const FAULT_RATE: f64 = 0.06;
+
+/// One thing that happens.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// A worker is killed; another takes its place.
+    Kill(usize),
+    /// A worker is stopped for longer than its leases last, and wakes in the belief that nothing happened.
+    Sleep(usize, Duration),
+    /// A worker is asked to end, and killed if it takes too long; another takes its place.
+    Drain(usize),
+    /// The database is started anew, in good order or not.
+    Restart(StopMode),
+    Cut,
+    Stall(Duration),
+    Refuse(Duration),
+}
+
+impl Event {
+    fn draw(random: &mut StdRng) -> Self {
+        let worker = random.random_range(0..WORKERS);
+        match random.random_range(0..20) {
+            0..=11 => Self::Kill(worker),
+            // Longer than a lease, shorter than the deadline and the grace of a request: the bound that the promise has
+            // for remotes without a unique key.
+            12..=14 => Self::Sleep(worker, Duration::from_millis(random.random_range(1400..2300))),
+            15 => Self::Drain(worker),
+            16 => Self::Restart(if random.random() {
+                StopMode::Fast
+            } else {
+                StopMode::Immediate
+            }),
+            17 => Self::Cut,
+            18 => Self::Stall(Duration::from_millis(random.random_range(200..2000))),
+            _ => Self::Refuse(Duration::from_millis(random.random_range(200..2000))),
+        }
+    }
+}
+
+/// Everything that can go wrong with a request. What runs on ends before a request counts as never to arrive.
+fn faults() -> Vec<Fault> {
+    let status = |code| Fault::Status {
+        code,
+        retry_after: None,
+        body: None,
+    };
+    vec![
+        Fault::LostReply,
+        Fault::LostReply,
+        Fault::CutConnection,
+        Fault::PartialBatch(2),
+        Fault::RunsOn(Duration::from_millis(600)),
+        Fault::SerializationMessage,
+        Fault::Truncated,
+        Fault::Latency(Duration::from_millis(700)),
+        status(500),
+        status(502),
+        Fault::Status {
+            code: 429,
+            retry_after: Some("1".to_owned()),
+            body: None,
+        },
+    ]
+}
+
+/// Runs storms one after another on each of several databases.
+pub async fn run(program: &Program, rounds: usize, seed: u64, at_once: usize) -> Verdict {
+    let calm = Arc::new(calm(program).await);
+    let seeds: Vec<u64> = (0..rounds as u64).map(|round| seed.wrapping_add(round)).collect();
+    let left = Arc::new(Mutex::new(seeds.into_iter()));
+    let lanes: Vec<_> = (0..at_once.min(rounds))
+        .map(|_| {
+            let (calm, left, program) = (calm.clone(), left.clone(), program.clone());
+            tokio::spawn(async move {
+                let server = Server::start().await;
+                let mut verdict = Verdict::default();
+                loop {
+                    let next = left.lock().await.next();
+                    let Some(seed) = next else { return verdict };
+                    let one = storm(&program, &server, seed, &calm[&(seed % SHOPS)]).await;
+                    println!("seed {seed}: {one}");
+                    verdict.add(one);
+                }
+            })
+        })
+        .collect();
+    let mut verdict = Verdict::default();
+    for lane in lanes {
+        verdict.add(lane.await.expect("a storm does not panic"));
+    }
+    verdict
+}
+
+/// Carries every kind of shop over without a storm: what is right.
+async fn calm(program: &Program) -> BTreeMap<u64, State> {
+    let mut states = BTreeMap::new();
+    for kind in 0..SHOPS {
+        let stack = Stack::new().await;
+        let own = shop::open(&stack, kind).await;
+        let _worker = program.start(&config(&stack), "");
+        stack.finish_within(stack.start().await, PATIENCE).await;
+        shop::change(&stack, own).await;
+        come_to_rest(&stack).await;
+        states.insert(kind, State::read(&stack).await.right());
+    }
+    states
+}
+
+async fn come_to_rest(stack: &Stack) {
+    for _ in 0..CALM_SYNCS {
+        stack.finish_within(stack.start().await, PATIENCE).await;
+    }
+}
+
+async fn storm(program: &Program, server: &Server, seed: u64, calm: &State) -> Verdict {
+    let mut random = StdRng::seed_from_u64(seed);
+    let stack = Stack::new_in(server).await;
+    let own = shop::open(&stack, seed % SHOPS).await;
+    let proxy = Proxy::to(server.cluster.port()).await.expect("a port is free");
+    let mut config = config(&stack);
+    let port = proxy.address.port();
+    config.database_url = rewired(&stack.database.urls.worker, port).into();
+    let mut fleet = Fleet {
+        program,
+        workers: (0..WORKERS).map(|_| program.start(&config, "")).collect(),
+        config,
+        deaths: 0,
+    };
+    for is_changed in [false, true] {
+        if is_changed {
+            shop::change(&stack, own).await;
+        }
+        for stand_in in [stack.sandbox.store.faults(), stack.sandbox.erp.faults()] {
+            stand_in.random(random.random(), FAULT_RATE, faults());
+        }
+        let id = stack.start().await;
+        blow(&stack, server, &proxy, &mut fleet, id, &mut random).await;
+        // What is left over arrives before people change more: an order says where its customer lived when it arrived.
+        stack.sandbox.store.faults().clear();
+        stack.sandbox.erp.faults().clear();
+        come_to_rest(&stack).await;
+    }
+    let verdict = State::read(&stack)
+        .await
+        .beside(calm, fleet.deaths, &format!("seed {seed}"));
+    drop(fleet);
+    verdict
+}
+
+/// The same address by another port.
+fn rewired(address: &str, port: u16) -> String {
+    let mut address = url::Url::parse(address).expect("an address");
+    address.set_port(Some(port)).expect("it has a host");
+    address.into()
+}
+
+struct Fleet<'a> {
+    program: &'a Program,
+    config: Config,
+    workers: Vec<Worker>,
+    deaths: usize,
+}
+
+impl Fleet<'_> {
+    fn replace(&mut self, number: usize) {
+        self.workers[number] = self.program.start(&self.config, "");
+    }
+
+    /// A worker that ended without being asked is started anew, as its platform would.
+    fn look_after(&mut self) {
+        for number in 0..self.workers.len() {
+            if self.workers[number].status().is_some() {
+                self.replace(number);
+            }
+        }
+    }
+}
+
+/// Has things happen until the sync is over.
+async fn blow(
+    stack: &Stack,
+    server: &Server,
+    proxy: &Proxy,
+    fleet: &mut Fleet<'_>,
+    id: SyncId,
+    random: &mut StdRng,
+) {
+    let started = std::time::Instant::now();
+    while !stack.view(id).await.status.is_final() {
+        assert!(
+            started.elapsed() < PATIENCE,
+            "the sync does not end: {:#?}",
+            stack.troubles().await
+        );
+        tokio::time::sleep(Duration::from_millis(random.random_range(100..1200))).await;
+        fleet.look_after();
+        match Event::draw(random) {
+            Event::Kill(number) => {
+                fleet.workers[number].kill();
+                fleet.deaths += 1;
+                fleet.replace(number);
+            }
+            Event::Sleep(number, length) => {
+                fleet.workers[number].signal(Signal::STOP);
+                tokio::time::sleep(length).await;
+                fleet.workers[number].signal(Signal::CONT);
+            }
+            Event::Drain(number) => {
+                fleet.workers[number].signal(Signal::TERM);
+                tokio::time::sleep(Duration::from_millis(random.random_range(0..500))).await;
+                if fleet.workers[number].status().is_none() {
+                    fleet.workers[number].kill();
+                    fleet.deaths += 1;
+                }
+                fleet.replace(number);
+            }
+            Event::Restart(mode) => {
+                fleet.deaths += 1;
+                server
+                    .cluster
+                    .restart(mode)
+                    .await
+                    .expect("the server starts again");
+            }
+            Event::Cut => proxy.cut(),
+            Event::Stall(length) => proxy.stall(length).await,
+            Event::Refuse(length) => proxy.refuse(length).await,
+        }
+    }
+}

@@ -117,6 +117,7 @@ impl Verdict {
             state,
             external_id: theirs.map(|theirs| theirs.external_id.clone()),
             parts: theirs.map(crate::pull::parts),
+            held: None,
             next_step,
             error: (state == State::Rejected).then(|| json!({ "code": "never_arrived" })),
         })
@@ -130,7 +131,7 @@ impl Verdict {
                 done,
             } => {
                 work.found(theirs.external_id, theirs.parts);
-                work.arrived(carried, done);
+                work.arrived(carried, None, done);
             }
             Self::ArrivedInPart { theirs } => {
                 work.found(theirs.external_id, theirs.parts);

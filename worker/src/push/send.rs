@@ -8,6 +8,7 @@ use lockstep_shared::batch::{self, Held};
 use lockstep_shared::conflict::ConflictType;
 use lockstep_shared::db::{Isolation, OrgTx};
 use lockstep_shared::effect::{self, Effect, Intent, Key, KeyParts, Resolved, State, Under};
+use lockstep_shared::entity::Content;
 use lockstep_shared::id::{EffectId, ItemId};
 use serde_json::json;
 
@@ -197,7 +198,7 @@ impl Round<'_> {
             .writes
             .iter()
             .zip(&outcomes)
-            .map(|(write, outcome)| resolution(write.item, outcome))
+            .map(|(write, outcome)| resolution(self.work(write.item), outcome))
             .collect();
         hand.persist(|| note(hand, &resolved)).await?;
         hand.reach(Point::OutcomeAfter);
@@ -244,7 +245,7 @@ impl Round<'_> {
         write: Write,
         (external_id, parts): (String, crate::connector::Parts),
         next: Option<crate::connector::Step>,
-        held: Option<lockstep_shared::entity::Content>,
+        held: Option<Content>,
     ) {
         let operation = self.operation(&write);
         let work = self.work(write.item);
@@ -289,6 +290,7 @@ impl Round<'_> {
                 state,
                 external_id: None,
                 parts: None,
+                held: None,
                 next_step: None,
                 error: Some(json!({ "code": "call_failed", "message": error.to_string() })),
             })
@@ -380,12 +382,14 @@ fn halves(mut writes: Vec<Write>) -> Vec<Vec<Write>> {
     [writes, second].into_iter().flat_map(non_empty).collect()
 }
 
-fn resolution(item_id: ItemId, outcome: &Outcome) -> Resolved {
+fn resolution(work: &Work, outcome: &Outcome) -> Resolved {
+    let item_id = work.item.item_id;
     let refused = |refusal: &Refusal| Resolved {
         item_id,
         state: State::Rejected,
         external_id: None,
         parts: None,
+        held: None,
         next_step: None,
         error: Some(json!(refusal)),
     };
@@ -394,12 +398,13 @@ fn resolution(item_id: ItemId, outcome: &Outcome) -> Resolved {
             external_id,
             parts,
             next,
-            held: _,
+            held,
         } => Resolved {
             item_id,
             state: State::Applied,
             external_id: Some(external_id.clone()),
             parts: Some(serde_json::to_value(parts).expect("parts are strings")),
+            held: held.as_ref().or(work.expected.as_ref()).map(Content::to_json),
             next_step: next.map(|step| step.0.into()),
             error: None,
         },
@@ -451,6 +456,9 @@ pub async fn note(hand: &Hand<'_>, resolved: &[Resolved]) -> Result<(), BatchErr
     let mut tx = hand.begin(Isolation::ReadCommitted).await?;
     still_ours(hand, &mut tx).await?;
     effect::resolve(&mut tx, hand.org, resolved).await?;
+    if hand.batch.takeovers > 0 && resolved.iter().any(|one| one.state == State::Applied) {
+        batch::got_on(&mut tx, hand.org, hand.batch.batch_id).await?;
+    }
     hand.reach(Point::OutcomeInside);
     Ok(tx.commit().await?)
 }

@@ -237,13 +237,21 @@ impl Work {
         let Ok(carried) = Content::parse(self.ours.entity(), effect.content.clone()) else {
             return;
         };
-        self.arrived(carried, Done::of(&effect.operation));
+        let held = effect
+            .held
+            .clone()
+            .and_then(|held| Content::parse(carried.entity(), held).ok());
+        self.arrived(carried, held, Done::of(&effect.operation));
     }
 
-    /// Notes that a write arrived whole: what it carried is agreed on, whatever we hold by now.
-    pub fn arrived(&mut self, carried: Content, done: Done) {
+    /// Notes that a write arrived whole: what it carried, and what the remote made of it where that is told, is agreed
+    /// on, whatever we hold by now.
+    pub fn arrived(&mut self, carried: Content, held: Option<Content>, done: Done) {
         let is_current = carried == self.ours;
-        let base = Agreed::same(carried);
+        let base = Agreed {
+            theirs: held.unwrap_or_else(|| carried.clone()),
+            ours: carried,
+        };
         self.fate = if is_current {
             Fate::Synced { base, done }
         } else {
