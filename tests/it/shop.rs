@@ -5,8 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use lockstep_sandbox::fault::{Fault, Rule};
 use lockstep_sandbox::seed::{SeedPlan, seed};
-use lockstep_shared::entity::{Content, Currency, Order, OrderLine, OrderStatus, PartKey, Reference};
-use lockstep_shared::id::RecordId;
 use lockstep_shared::sync::{Config, Status};
 use lockstep_shared::system::EntityType;
 use lockstep_tests::stack::{Finished, Stack};

@@ -23,7 +23,7 @@ enum Mood {
 /// A wire to a port of this machine. It is cut when this value is dropped.
 #[derive(Debug)]
 pub struct Proxy {
-    pub address: SocketAddr,
+    address: SocketAddr,
     mood: Arc<watch::Sender<Mood>>,
     listener: tokio::task::JoinHandle<()>,
 }
@@ -51,6 +51,15 @@ impl Proxy {
             mood,
             listener,
         })
+    }
+
+    /// The same address by way of this wire.
+    pub fn rewired(&self, address: &str) -> String {
+        let mut address = url::Url::parse(address).expect("an address");
+        address
+            .set_port(Some(self.address.port()))
+            .expect("it has a host");
+        address.into()
     }
 
     /// Cuts every connection; new ones are carried.

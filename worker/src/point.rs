@@ -3,6 +3,7 @@
 
 use lockstep_shared::batch::Batch;
 use lockstep_shared::connection::Connection;
+use lockstep_shared::id::ItemId;
 use lockstep_shared::system::{Direction, EntityType, System};
 
 /// A moment in the life of a batch: before or after a step of the protocol, or inside its transaction, with everything
@@ -122,19 +123,33 @@ impl Place {
     /// Does what a test has set for the point: `return` kills the process, `return(stop)` has it stand still.
     #[cfg(feature = "failpoints")]
     pub fn reach(self, point: Point) {
-        use rustix::process::{Signal, getpid, kill_process};
-
-        let name = self.name(point);
-        fail::fail_point!(&name, |how| {
-            let is_stop = how.as_deref() == Some("stop");
-            let signal = if is_stop { Signal::STOP } else { Signal::KILL };
-            // Its last words, for the test that set the point.
-            eprintln!("{name}");
-            kill_process(getpid(), signal).expect("a process may signal itself");
-        });
+        strike(&self.name(point));
     }
 
     /// Does nothing: nobody can set a point in this build.
     #[cfg(not(feature = "failpoints"))]
     pub const fn reach(self, _point: Point) {}
+}
+
+/// Does what a test has set for whoever takes an item in hand, under a name such as `item.` and the item's id.
+#[cfg(feature = "failpoints")]
+pub fn touch(item: ItemId) {
+    strike(&format!("item.{item}"));
+}
+
+/// Does nothing: nobody can set a point in this build.
+#[cfg(not(feature = "failpoints"))]
+pub const fn touch(_item: ItemId) {}
+
+#[cfg(feature = "failpoints")]
+fn strike(name: &str) {
+    use rustix::process::{Signal, getpid, kill_process};
+
+    fail::fail_point!(name, |how| {
+        let is_stop = how.as_deref() == Some("stop");
+        let signal = if is_stop { Signal::STOP } else { Signal::KILL };
+        // Its last words, for the test that set the point.
+        eprintln!("{name}");
+        kill_process(getpid(), signal).expect("a process may signal itself");
+    });
 }

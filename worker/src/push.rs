@@ -28,7 +28,7 @@ use crate::batch::{BatchError, End, Hand};
 use crate::connector::{
     Action, CallError, Connector, Link, Links, Parts, Sighting, Step, Theirs, Wanted, Write,
 };
-use crate::point::Point;
+use crate::point::{self, Point};
 use crate::{named, plan};
 use work::{Fate, Work};
 
@@ -38,6 +38,9 @@ pub async fn run(hand: &Hand<'_>, connector: &dyn Connector) -> Result<(), Batch
     hand.reach(Point::LoadAfter);
     if hand.is_poison() {
         works.iter_mut().for_each(Work::park);
+    }
+    for work in works.iter().filter(|work| work.is_open()) {
+        point::touch(work.item.item_id);
     }
     let end = match bring_over(hand, connector, &mut works).await {
         Ok(()) => End::Done,

@@ -17,7 +17,7 @@ struct Options {
     /// Shops that are carried over; 10 storms, or every round of the matrix, unless told otherwise.
     #[arg(long)]
     rounds: Option<usize>,
-    /// What the first storm is made from; the next takes the next number.
+    /// What the first storm is made from, or the first round of the matrix; the next takes the next number.
     #[arg(long)]
     seed: Option<u64>,
     /// Shops at a time.
@@ -36,8 +36,9 @@ fn main() -> anyhow::Result<ExitCode> {
 async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let program = Program::this()?;
     if options.matrix {
+        let first = usize::try_from(options.seed.unwrap_or_default())?;
         let rounds = options.rounds.unwrap_or(matrix::ALL);
-        let outcome = matrix::run(&program, 0..rounds, options.at_once).await;
+        let outcome = matrix::run(&program, first..first + rounds, options.at_once).await;
         for (operation, place, point) in &outcome.unreached {
             println!("nobody came by {operation:?} {}", place.name(*point));
         }

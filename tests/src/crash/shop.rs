@@ -14,7 +14,7 @@ use crate::stack::Stack;
 pub struct Own {
     customer: RecordId,
     product: RecordId,
-    order: RecordId,
+    level: RecordId,
 }
 
 /// Fills both systems and puts the application's records.
@@ -32,11 +32,11 @@ pub async fn open(stack: &Stack, seed_number: u64) -> Own {
     let product = stack.put(counted("OWN-1", 1000)).await;
     let order = stack.put(make::order("OWN-1", customer, product)).await;
     stack.put(make::payment(order, "txn-1")).await;
-    stack.put(make::level(product, 40)).await;
+    let level = stack.put(make::level(product, 40)).await;
     Own {
         customer,
         product,
-        order,
+        level,
     }
 }
 
@@ -57,6 +57,7 @@ pub async fn change(stack: &Stack, own: Own) {
     customer.phone = Some("+1 555 0100".to_owned());
     stack.put_as(own.customer, Content::Customer(customer)).await;
     stack.put_as(own.product, counted("OWN-1", 1250)).await;
+    stack.put_as(own.level, make::level(own.product, 55)).await;
 
     for customer in store.customers().iter().take(3) {
         store.update_customer(number(customer, "id"), json!({"first_name": "Renamed"}));
@@ -86,7 +87,6 @@ pub async fn change(stack: &Stack, own: Own) {
     // More of what is new, besides.
     let order = stack.put(make::order("OWN-2", own.customer, own.product)).await;
     stack.put(make::payment(order, "txn-2")).await;
-    let _ = own.order;
 }
 
 fn number(row: &serde_json::Value, name: &str) -> u64 {

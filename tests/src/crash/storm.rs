@@ -152,8 +152,7 @@ async fn storm(program: &Program, server: &Server, seed: u64, calm: &State) -> V
     let own = shop::open(&stack, seed % SHOPS).await;
     let proxy = Proxy::to(server.cluster.port()).await.expect("a port is free");
     let mut config = config(&stack);
-    let port = proxy.address.port();
-    config.database_url = rewired(&stack.database.urls.worker, port).into();
+    config.database_url = proxy.rewired(&stack.database.urls.worker).into();
     let mut fleet = Fleet {
         program,
         workers: (0..WORKERS).map(|_| program.start(&config, "")).collect(),
@@ -179,13 +178,6 @@ async fn storm(program: &Program, server: &Server, seed: u64, calm: &State) -> V
         .beside(calm, fleet.deaths, &format!("seed {seed}"));
     drop(fleet);
     verdict
-}
-
-/// The same address by another port.
-fn rewired(address: &str, port: u16) -> String {
-    let mut address = url::Url::parse(address).expect("an address");
-    address.set_port(Some(port)).expect("it has a host");
-    address.into()
 }
 
 struct Fleet<'a> {
