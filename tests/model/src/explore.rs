@@ -117,7 +117,9 @@ fn first_without_end(states: usize, edges: &[(u32, u32)], ends: &[u32]) -> Optio
     }
     let mut can_end = vec![false; states];
     let mut waiting = ends.to_vec();
-    ends.iter().for_each(|end| can_end[*end as usize] = true);
+    for end in ends {
+        can_end[*end as usize] = true;
+    }
     while let Some(state) = waiting.pop() {
         let (from, to) = (begins[state as usize], begins[state as usize + 1]);
         for earlier in &before[from as usize..to as usize] {

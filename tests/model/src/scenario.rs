@@ -60,14 +60,19 @@ pub enum Guard {
     Sweep,
     /// `stage::lock` in `Hand::leave`.
     StageLock,
-    /// A thing that was found made in part is completed under a key of its own, also by the next owner.
+    /// `Making::going_on`: a thing found made in part is completed under a key of its own, also by the next owner.
     OwnKeyToComplete,
-    /// A stage that is ended by one lane lets go of what the batches of its other lanes have in hand.
+    /// A stage that is ended by one lane lets go of what the batches of its other lanes have in hand. Not in the code yet:
+    /// `plan::end_stage` closes the stage alone.
     EndFreesLanes,
 }
 
 /// What is modelled.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says whether one kind of trouble is there, and any may go together"
+)]
 pub struct Scenario {
     pub remote: Remote,
     pub bound: Bound,

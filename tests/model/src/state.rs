@@ -154,6 +154,10 @@ pub enum BatchStatus {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are the columns of a row, each for itself"
+)]
 pub struct Batch {
     pub status: BatchStatus,
     /// `None`: its sync is over.

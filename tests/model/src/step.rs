@@ -216,7 +216,7 @@ impl Steps<'_> {
             };
             match effect.time {
                 Time::BeforeDeadline => {
-                    self.add(What::DeadlinePasses, item, |state| pass_deadline(state, item))
+                    self.add(What::DeadlinePasses, item, |state| pass_deadline(state, item));
                 }
                 Time::BeforeQuiet if self.may_be_quiet(item) => {
                     self.add(What::QuietComes, item, |state| {

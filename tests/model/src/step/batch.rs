@@ -80,7 +80,7 @@ impl Steps<'_> {
                     match verdict {
                         Verdict::Arrived => applied.note(effect.operation, effect.value, effect.lag),
                         Verdict::ArrivedInPart => {
-                            applied.note(Operation::CreateInPart, effect.value, effect.lag)
+                            applied.note(Operation::CreateInPart, effect.value, effect.lag);
                         }
                         Verdict::NeverArrived => {}
                     }

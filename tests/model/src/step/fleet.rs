@@ -70,7 +70,7 @@ impl Steps<'_> {
             }
             if batch.has_bell {
                 self.add(What::LoseBell, index, |state| {
-                    state.batches[index].has_bell = false
+                    state.batches[index].has_bell = false;
                 });
             } else if self.has(Guard::Sweep) && is_claimable(self.state, index) {
                 self.add(What::Sweep, index, |state| state.batches[index].has_bell = true);
