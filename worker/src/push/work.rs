@@ -139,6 +139,15 @@ impl Making {
             _ => Self::No,
         }
     }
+
+    /// What goes on after an applied write that names a next step. Only a thing that was found made in part goes on at
+    /// its first step: the keys of making it are used up by then, so it is completed under keys of its own.
+    fn going_on(operation: &str, next_step: i16) -> Self {
+        match Self::of(operation) {
+            Self::Creating if next_step == 0 => Self::Completing,
+            making => making,
+        }
+    }
 }
 
 impl Work {
@@ -229,7 +238,7 @@ impl Work {
             self.parts = parts;
         }
         if let Some(step) = effect.next_step {
-            self.making = Making::of(&effect.operation);
+            self.making = Making::going_on(&effect.operation, step);
             self.resume = Some(Step(u8::try_from(step).unwrap_or_default()));
             return;
         }
@@ -685,4 +694,22 @@ fn placeholder(item: &Loaded) -> Content {
         shipping: None,
         is_active: true,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thing_found_made_in_part_is_completed_under_keys_of_its_own() {
+        assert_eq!(Making::going_on("create", 0), Making::Completing);
+        assert_eq!(Making::going_on("complete", 0), Making::Completing);
+    }
+
+    #[test]
+    fn a_thing_being_made_goes_on_being_made() {
+        assert_eq!(Making::going_on("create", 1), Making::Creating);
+        assert_eq!(Making::going_on("complete", 1), Making::Completing);
+        assert_eq!(Making::going_on("update", 1), Making::No);
+    }
 }
