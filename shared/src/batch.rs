@@ -425,6 +425,20 @@ pub async fn main_lane(db: &mut PgConnection, org: OrgId, stage: StageId) -> Res
     .await
 }
 
+/// Closes every batch of a stage that is not done. An owner of one finds out before its next call.
+pub async fn close_all(db: &mut PgConnection, org: OrgId, stage: StageId) -> Result<u64, sqlx::Error> {
+    let closed = sqlx::query!(
+        "update sync_batch
+            set status = 'done', token = null, owner = null, lease_until = null, closed_at = lockstep_now()
+          where org_id = $1 and stage_id = $2 and status <> 'done'",
+        org as _,
+        stage as _,
+    )
+    .execute(db)
+    .await?;
+    Ok(closed.rows_affected())
+}
+
 /// Moves half of a batch's items to another batch, which has to be stored already; returns how many moved.
 pub async fn halve(db: &mut PgConnection, org: OrgId, id: BatchId, to: BatchId) -> Result<i32, sqlx::Error> {
     let moved = sqlx::query!(

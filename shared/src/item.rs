@@ -260,6 +260,24 @@ pub async fn let_go(db: &mut PgConnection, org: OrgId, batch: BatchId) -> Result
     Ok(freed.rows_affected())
 }
 
+/// Lets go of whatever a stage that ends early still has in hand in any of its lanes, or has put off. What is in doubt stays
+/// so in the log of effects: whoever takes the item up next looks first.
+pub async fn let_go_of_stage(db: &mut PgConnection, org: OrgId, stage: StageId) -> Result<u64, sqlx::Error> {
+    let freed = sqlx::query!(
+        "update item
+            set batch_id = null, retry_stage_id = null, retry_at = null,
+                state = case when state = 'in_doubt' then 'pending' else state end
+          where org_id = $1
+            and (retry_stage_id = $2
+                 or batch_id in (select batch_id from sync_batch where org_id = $1 and stage_id = $2))",
+        org as _,
+        stage as _,
+    )
+    .execute(db)
+    .await?;
+    Ok(freed.rows_affected())
+}
+
 /// Makes records due for every connection but one (their source), with an item each where there is none yet. An item
 /// in a batch stays there; its due sequence moves, so whoever settles it leaves it pending.
 pub async fn make_due(

@@ -1,6 +1,9 @@
 //! Requests without an answer: looked up before anything is sent again. Judged by the stand-ins' ledgers.
 
-use lockstep_sandbox::fault::Fault;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lockstep_sandbox::fault::{Fault, Rule};
 use lockstep_shared::sync::Status;
 use lockstep_tests::stack::{Finished, Stack};
 
@@ -227,5 +230,63 @@ async fn a_dead_workers_batch_is_taken_over_and_nothing_is_sent_twice() {
     assert_eq!(
         sent, 1,
         "R13, R14: the other worker looked, found all of it, and sent nothing"
+    );
+}
+
+/// What waits in a lane of its own when refused credentials end its stage is free again: the next sync looks it up, and
+/// makes nothing twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_in_doubt_when_a_stage_ends_early_is_looked_up_by_the_next_sync() {
+    let mut stack = stack_with_things().await;
+    let faults = stack.sandbox.store.faults();
+    let is_cut = Arc::new(AtomicBool::new(false));
+    let cuts = is_cut.clone();
+    faults.add(Rule {
+        matches: Box::new(move |request| {
+            let strikes = request.path.ends_with("/products/batch");
+            cuts.fetch_or(strikes, Ordering::Relaxed);
+            strikes
+        }),
+        fault: Fault::CutConnection,
+        times: Some(1),
+    });
+    // Every request after the one without an answer.
+    faults.add(Rule {
+        matches: Box::new(move |_| is_cut.load(Ordering::Relaxed)),
+        fault: Fault::Status {
+            code: 401,
+            retry_after: None,
+            body: None,
+        },
+        times: None,
+    });
+    // Longer than the sync goes on.
+    let mut patient = stack.worker_config();
+    patient.grace = Some(std::time::Duration::from_mins(2));
+    stack.work_as(patient);
+    let config = lockstep_shared::sync::Config::new(Some(4), Some(0), None).unwrap();
+    let id = stack.start_with(config).await;
+    let first = stack.finish(id).await;
+    assert_eq!(first.status(), Status::Partial, "{:#?}", first.stages);
+
+    stack.shift_clock("3 minutes").await;
+    stack.sandbox.store.faults().clear();
+    sqlx::query("update connection set status = 'active', attention = null")
+        .execute(&stack.database.superuser)
+        .await
+        .unwrap();
+    let sync = stack.sync().await;
+
+    assert_each_once(&stack, &sync);
+    assert_eq!(
+        stack
+            .troubles()
+            .await
+            .iter()
+            .filter(|trouble| !trouble.contains("stage"))
+            .count(),
+        1,
+        "the conflict about the credentials: {:#?}",
+        stack.troubles().await
     );
 }

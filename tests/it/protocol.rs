@@ -59,14 +59,6 @@ async fn stack_with_queued_batch() -> (Stack, SyncId, BatchId) {
     (stack, sync, batch)
 }
 
-async fn shift_clock(stack: &Stack, interval: &str) {
-    sqlx::query("update clock set shift = shift + $1::text::interval")
-        .bind(interval)
-        .execute(&stack.database.superuser)
-        .await
-        .unwrap();
-}
-
 async fn claim(stack: &Stack, batch: BatchId, token: Token) -> Claim {
     let mut tx = stack.begin_as_worker().await;
     let claim = batch::claim(
@@ -95,18 +87,18 @@ async fn a_batch_changes_hands_only_when_its_lease_has_run_out() {
         matches!(claim(&stack, batch, first).await, Claim::NotBefore(_)),
         "its time has not come"
     );
-    shift_clock(&stack, "2 hours").await;
+    stack.shift_clock("2 hours").await;
     assert!(matches!(claim(&stack, batch, first).await, Claim::Claimed(_)));
     assert!(
         matches!(claim(&stack, batch, second).await, Claim::Nothing),
         "R14: its owner is living"
     );
-    shift_clock(&stack, "19 seconds").await;
+    stack.shift_clock("19 seconds").await;
     assert!(
         matches!(claim(&stack, batch, second).await, Claim::Nothing),
         "R14: its lease has not run out"
     );
-    shift_clock(&stack, "2 seconds").await;
+    stack.shift_clock("2 seconds").await;
     let Claim::Claimed(taken) = claim(&stack, batch, second).await else {
         panic!("R14: its lease has run out")
     };
@@ -118,9 +110,9 @@ async fn a_batch_changes_hands_only_when_its_lease_has_run_out() {
 async fn a_stale_owner_can_record_nothing() {
     let (stack, _, batch) = stack_with_queued_batch().await;
     let (stale, owner) = (Token::random(), Token::random());
-    shift_clock(&stack, "2 hours").await;
+    stack.shift_clock("2 hours").await;
     claim(&stack, batch, stale).await;
-    shift_clock(&stack, "21 seconds").await;
+    stack.shift_clock("21 seconds").await;
     claim(&stack, batch, owner).await;
 
     let mut tx = stack.begin_as_worker().await;
@@ -158,7 +150,7 @@ async fn a_stale_owner_can_record_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_bells_are_rung_again_by_one_of_many_sweeps() {
     let (stack, _, batch) = stack_with_queued_batch().await;
-    shift_clock(&stack, "3 hours").await;
+    stack.shift_clock("3 hours").await;
     let quiet = Duration::from_secs(5);
 
     let sweeps = (0..4).map(|_| async {
@@ -359,7 +351,7 @@ async fn a_batch_without_a_token_is_given_back_until_there_is_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_organisation_runs_no_more_batches_at_once_than_its_cap() {
     let (stack, _, batch) = stack_with_queued_batch().await;
-    shift_clock(&stack, "2 hours").await;
+    stack.shift_clock("2 hours").await;
     sqlx::query("update organisation set running_batch_limit = 1")
         .execute(&stack.database.superuser)
         .await

@@ -244,6 +244,15 @@ impl Stack {
         config
     }
 
+    /// Has the database tell another time, such as `2 hours` later.
+    pub async fn shift_clock(&self, interval: &str) {
+        sqlx::query("update clock set shift = shift + $1::text::interval")
+            .bind(interval)
+            .execute(&self.database.superuser)
+            .await
+            .expect("the database answers");
+    }
+
     /// Starts a worker.
     pub fn work(&mut self) {
         self.work_as(self.worker_config());

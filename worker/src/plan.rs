@@ -72,7 +72,8 @@ pub async fn go_on(
     Ok(())
 }
 
-/// Closes a stage, with a reason where it failed, and opens the next one.
+/// Closes a stage, with a reason where it failed, and opens the next one. What the lanes of a stage that failed still had
+/// in hand is free for the next sync.
 pub async fn end_stage(
     db: &mut PgConnection,
     org: OrgId,
@@ -80,6 +81,10 @@ pub async fn end_stage(
     failure: Option<&str>,
 ) -> Result<(), sqlx::Error> {
     if stage::close(db, org, stage.stage_id, failure).await? {
+        if failure.is_some() {
+            item::let_go_of_stage(db, org, stage.stage_id).await?;
+            batch::close_all(db, org, stage.stage_id).await?;
+        }
         open_next_stage(db, org, stage.sync_id).await?;
     }
     Ok(())

@@ -62,8 +62,7 @@ pub enum Guard {
     StageLock,
     /// `Making::going_on`: a thing found made in part is completed under a key of its own, also by the next owner.
     OwnKeyToComplete,
-    /// A stage that is ended by one lane lets go of what the batches of its other lanes have in hand. Not in the code yet:
-    /// `plan::end_stage` closes the stage alone.
+    /// `plan::end_stage`: a stage that is ended by one lane lets go of what the batches of its other lanes have in hand.
     EndFreesLanes,
 }
 
