@@ -296,9 +296,7 @@ impl Site {
             ["settings", group] => shop.render_group(group).map(|rows| Reply::json(200, &rows)),
             ["settings", group, id] => shop.render_setting(group, id).map(|row| Reply::json(200, &row)),
             ["taxes", "classes"] => Ok(Reply::json(200, &shop.render_classes())),
-            [name @ "coupons"] | ["products", name @ "brands"] => {
-                recorded_list(&shop, name, query)
-            }
+            [name @ "coupons"] | ["products", name @ "brands"] => recorded_list(&shop, name, query),
             [name @ "coupons", id] if id.parse::<u64>().is_ok() => {
                 recorded_item(&shop, name, id.parse().unwrap_or_default())
             }
