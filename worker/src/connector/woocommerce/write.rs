@@ -395,22 +395,27 @@ struct Placed {
 }
 
 /// Finds a product's categories and tags, or returns the job that makes what is missing.
-fn placed(write: &Write, product: &Product, store: Store<'_>, known: (&str, &Parts)) -> Result<Placed, Job> {
+fn placed(
+    write: &Write,
+    product: &Product,
+    store: Store<'_>,
+    known: (&str, &Parts),
+) -> Result<Placed, Box<Job>> {
     let (external_id, parts) = known;
     let prepare = |of, missing: BTreeSet<Missing>| {
         if write.step >= LAST_PREPARATION {
-            return Job::refused(
+            return Box::new(Job::refused(
                 "categories_missing",
                 "the product's categories or tags can't be made: they are too many, or vanish again",
-            );
+            ));
         }
-        Job::Prepare {
+        Box::new(Job::Prepare {
             of,
             external_id: external_id.to_owned(),
             parts: parts.clone(),
             missing: missing.into_iter().take(BATCH_LIMIT).collect(),
             next: Step(write.step.0 + 1),
-        }
+        })
     };
     let mut body = Body::new();
     let mut spelt = product.clone();
@@ -449,7 +454,7 @@ fn product_job(write: &Write, store: Store<'_>) -> Job {
     };
     let Placed { body: placing, held } = match placed(write, product, store, (&external_id, &parts)) {
         Ok(placed) => placed,
-        Err(job) => return job,
+        Err(job) => return *job,
     };
     let last = is_about_images(write).then_some(IMAGES);
     match &write.action {
