@@ -318,7 +318,8 @@ pub trait Connector: Debug + Send + Sync {
         writes: Vec<Write>,
     ) -> Result<Vec<Request>, CallError>;
 
-    /// Sends one request: exactly one HTTP request, with no look at the gate, never started after `deadline` and timed
-    /// out before it. One outcome per write, in their order.
+    /// Sends one request: exactly one HTTP request to the system, with no look at the gate, never started after `deadline` and timed
+    /// out before it. What the system can't fetch by itself is fetched from elsewhere first. One outcome per write, in
+    /// their order.
     async fn send(&self, request: &Request, deadline: Instant) -> Result<Vec<Outcome>, CallError>;
 }
