@@ -74,6 +74,7 @@ mod odoo;
 mod odoo_inventory;
 mod odoo_order;
 mod odoo_payment;
+mod odoo_product;
 mod order;
 mod order_change;
 mod payment;
