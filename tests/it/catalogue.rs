@@ -177,3 +177,78 @@ async fn pictures_that_the_application_names_are_fetched_once() {
     );
     stays_still(&stack).await;
 }
+
+/// A picture that the store can't fetch is told, keeps nothing else back, and follows once it can be had.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_picture_that_is_gone_is_told_and_follows_later() {
+    let mut stack = Stack::new().await;
+    stack.forget_partners();
+    stack.sandbox.store.insert_product(json!({
+        "name": "Other", "sku": "OTHER", "regular_price": "1.00", "images": [{"src": format!("{ELSEWHERE}/a.png")}],
+    }));
+    let file = stack.sandbox.store.pictures()[0]["src"]
+        .as_str()
+        .expect("a text")
+        .to_owned();
+    stack.sandbox.store.lose_picture(&file);
+    let Content::Product(mut lamp) = product("LAMP", 1000) else {
+        unreachable!("a product")
+    };
+    lamp.images = vec![file.clone()];
+    stack.put(Content::Product(lamp)).await;
+    stack.work();
+
+    let sync = stack.sync().await;
+
+    assert_eq!(
+        sync.status(),
+        Status::Partial,
+        "R8: {:#?}",
+        stack.troubles().await
+    );
+    let troubles = stack.troubles().await;
+    assert!(
+        troubles
+            .iter()
+            .any(|trouble| trouble.contains("Error getting remote image")),
+        "{troubles:#?}"
+    );
+    assert_eq!(in_store(&stack, "LAMP")["regular_price"], "10.00");
+    assert_eq!(in_erp(&stack, "LAMP").0.as_deref(), Some("a.png"));
+
+    stack.sandbox.store.find_pictures();
+    in_step(&stack).await;
+    assert_eq!(sources(&stack, "LAMP"), [file]);
+    stays_still(&stack).await;
+}
+
+/// The store's own spelling of categories and tags is no change, also of a product that takes several calls.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_spelling_of_the_store_s_is_no_change() {
+    let mut stack = Stack::new().await;
+    stack.forget_partners();
+    stack.sandbox.store.insert_category(json!({"name": "lamps"}));
+    stack.sandbox.store.insert_tag(json!({"name": "BRIGHT"}));
+    stack.sandbox.store.insert_product(json!({
+        "name": "Other", "sku": "OTHER", "regular_price": "1.00", "images": [{"src": format!("{ELSEWHERE}/a.png")}],
+    }));
+    let file = stack.sandbox.store.pictures()[0]["src"]
+        .as_str()
+        .expect("a text")
+        .to_owned();
+    let Content::Product(mut lamp) = product("LAMP", 1000) else {
+        unreachable!("a product")
+    };
+    lamp.images = vec![file];
+    lamp.categories = vec![texts(&["Lamps"])];
+    lamp.tags = texts(&["Bright"]);
+    stack.put(Content::Product(lamp)).await;
+    stack.work();
+
+    in_step(&stack).await;
+
+    assert_eq!(in_store(&stack, "LAMP")["categories"][0]["name"], "lamps");
+    let (_, tags, category) = in_erp(&stack, "LAMP");
+    assert_eq!((tags, category.as_str()), (texts(&["Bright"]), "Lamps"));
+    stays_still(&stack).await;
+}

@@ -184,7 +184,7 @@ pub enum Outcome {
         /// The call that this thing needs next; `None` when it is all there.
         next: Option<Step>,
         /// What the remote made of it, where its answer tells and that differs from what was sent: the next sighting of
-        /// it is no change.
+        /// it is no change. With a next step: what it will hold when all are done.
         held: Option<Content>,
     },
     /// The remote refuses this thing and will again.

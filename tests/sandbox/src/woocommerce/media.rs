@@ -164,3 +164,6 @@ impl Shop {
         Some(format!("GIF89a\x04\0\x04\0{}", picture.file))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1299,18 +1299,18 @@ fn outcome(slot: &Slot, lists: &mut Lists<'_>) -> Option<Outcome> {
     })
 }
 
-/// Adds what the store holds of a thing that is all there.
+/// Adds what the store holds of a thing.
 fn holding(outcome: Outcome, content: Option<&Value>) -> Outcome {
     match outcome {
         Outcome::Applied {
             external_id,
             parts,
-            next: None,
+            next,
             held: None,
         } => Outcome::Applied {
             external_id,
             parts,
-            next: None,
+            next,
             held: content.and_then(|json| Content::parse(EntityType::Products, json.clone()).ok()),
         },
         other => other,
