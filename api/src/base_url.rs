@@ -1,8 +1,9 @@
 //! Which addresses a connection may have (R72). This is the first of two looks: it refuses what an address says by
 //! itself. What a name resolves to, only who connects can tell, so the workers look again.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
+use lockstep_shared::network;
 use url::{Host, Url};
 
 use crate::config::BaseUrls;
@@ -47,53 +48,8 @@ fn is_private(host: &Host<&str>) -> bool {
                     .iter()
                     .any(|end| name.ends_with(end))
         }
-        Host::Ipv4(address) => is_private_ip(IpAddr::V4(*address)),
-        Host::Ipv6(address) => is_private_ip(IpAddr::V6(*address)),
-    }
-}
-
-fn is_private_ip(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => is_private_v4(address),
-        IpAddr::V6(address) => {
-            let segments = address.segments();
-            address.is_loopback()
-                || address.is_unspecified()
-                || address.is_multicast()
-                || address.is_unique_local()
-                || address.is_unicast_link_local()
-                || embedded_v4(address).is_some_and(is_private_v4)
-                // fec0::/10, site-local: deprecated, still routed in places
-                || segments[0] & 0xffc0 == 0xfec0
-        }
-    }
-}
-
-fn is_private_v4(address: Ipv4Addr) -> bool {
-    let [first, second, ..] = address.octets();
-    address.is_loopback()
-        || address.is_private()
-        || address.is_link_local()
-        || address.is_broadcast()
-        || address.is_multicast()
-        || first == 0
-        // 100.64.0.0/10, behind a carrier's address translation
-        || (first == 100 && second & 0xc0 == 64)
-        // 198.18.0.0/15, for measurements within a network
-        || (first == 198 && second & 0xfe == 18)
-        // 240.0.0.0/4, reserved
-        || first >= 240
-}
-
-/// Returns the IPv4 address that an IPv6 address stands for: mapped, compatible, through NAT64 or through 6to4.
-fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let join = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
-    match address.segments() {
-        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-            Some(join(high, low))
-        }
-        [0x2002, high, low, ..] => Some(join(high, low)),
-        _ => None,
+        Host::Ipv4(address) => network::is_private(IpAddr::V4(*address)),
+        Host::Ipv6(address) => network::is_private(IpAddr::V6(*address)),
     }
 }
 

@@ -15,6 +15,7 @@ pub mod effect;
 pub mod entity;
 pub mod id;
 pub mod item;
+pub mod network;
 pub mod organisation;
 pub mod preview;
 pub mod queue;

@@ -6,6 +6,7 @@
 )]
 
 mod api;
+mod catalogue;
 mod contract;
 mod converge;
 mod doubt;

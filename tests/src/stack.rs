@@ -239,6 +239,7 @@ impl Stack {
         config.sweep_every = Duration::from_millis(300);
         config.lease.length = Duration::from_secs(3);
         config.http.timeout = Duration::from_secs(3);
+        config.http.sources = lockstep_worker::connector::http::Sources::Any;
         config.lease.progress_limit = Duration::from_secs(10);
         config.grace = Some(Duration::from_millis(200));
         config

@@ -73,6 +73,14 @@ impl Reply {
         }
     }
 
+    pub(crate) fn file(kind: &str, body: String) -> Self {
+        Self {
+            status: 200,
+            headers: vec![("content-type", kind.to_owned())],
+            body,
+        }
+    }
+
     pub(crate) fn with_header(mut self, name: &'static str, value: String) -> Self {
         self.headers.push((name, value));
         self

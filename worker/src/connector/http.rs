@@ -1,6 +1,9 @@
 //! The one way out: an HTTP client with limits on time and size, that names the system in its errors and keeps
 //! credentials out of them.
 
+mod fetch;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -8,6 +11,7 @@ use futures::StreamExt;
 use reqwest::{RequestBuilder, StatusCode, header};
 
 use super::{CallError, Reach};
+pub use fetch::FetchError;
 
 /// Largest answer that is read, in bytes. 100 products of a real store were 194 kB (facts/systems.md A11).
 const BODY_LIMIT: usize = 32 * 1024 * 1024;
@@ -24,6 +28,17 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// PEM certificates trusted beside the platform's own.
     pub extra_roots: Vec<String>,
+    /// Where files that records name may be fetched from.
+    pub sources: Sources,
+}
+
+/// Which addresses files may be fetched from: a record can name any, whoever wrote it (R72).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sources {
+    #[default]
+    Public,
+    /// Also those of this computer and of private networks: for a local run, never in production.
+    Any,
 }
 
 impl Default for Options {
@@ -32,6 +47,7 @@ impl Default for Options {
             timeout: Duration::from_mins(1),
             connect_timeout: Duration::from_secs(10),
             extra_roots: Vec::new(),
+            sources: Sources::Public,
         }
     }
 }
@@ -40,6 +56,9 @@ impl Default for Options {
 #[derive(Clone, Debug)]
 pub struct Client {
     inner: reqwest::Client,
+    /// Reaches the addresses that records name, and carries nobody's credentials.
+    stranger: reqwest::Client,
+    sources: Sources,
     timeout: Duration,
 }
 
@@ -60,17 +79,27 @@ impl Client {
     pub fn new(options: &Options) -> Result<Self, ClientError> {
         // A second call finds the provider in place, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .timeout(options.timeout)
-            .connect_timeout(options.connect_timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("Lockstep/", env!("CARGO_PKG_VERSION")));
-        for pem in &options.extra_roots {
-            let root = reqwest::Certificate::from_pem(pem.as_bytes()).map_err(ClientError)?;
-            builder = builder.tls_certs_merge([root]);
-        }
+        let builder = || {
+            let mut builder = reqwest::Client::builder()
+                .timeout(options.timeout)
+                .connect_timeout(options.connect_timeout)
+                .redirect(reqwest::redirect::Policy::none())
+                .user_agent(concat!("Lockstep/", env!("CARGO_PKG_VERSION")));
+            for pem in &options.extra_roots {
+                let root = reqwest::Certificate::from_pem(pem.as_bytes()).map_err(ClientError)?;
+                builder = builder.tls_certs_merge([root]);
+            }
+            Ok(builder)
+        };
+        let stranger = match options.sources {
+            // A proxy would look the names up by itself.
+            Sources::Public => builder()?.no_proxy().dns_resolver(Arc::new(fetch::PublicNames)),
+            Sources::Any => builder()?,
+        };
         Ok(Self {
-            inner: builder.build().map_err(ClientError)?,
+            inner: builder()?.build().map_err(ClientError)?,
+            stranger: stranger.build().map_err(ClientError)?,
+            sources: options.sources,
             timeout: options.timeout,
         })
     }

@@ -184,7 +184,7 @@ pub enum Outcome {
         /// The call that this thing needs next; `None` when it is all there.
         next: Option<Step>,
         /// What the remote made of it, where its answer tells and that differs from what was sent: the next sighting of
-        /// it is no change.
+        /// it is no change. With a next step: what it will hold when all are done.
         held: Option<Content>,
     },
     /// The remote refuses this thing and will again.
@@ -318,7 +318,8 @@ pub trait Connector: Debug + Send + Sync {
         writes: Vec<Write>,
     ) -> Result<Vec<Request>, CallError>;
 
-    /// Sends one request: exactly one HTTP request, with no look at the gate, never started after `deadline` and timed
-    /// out before it. One outcome per write, in their order.
+    /// Sends one request: exactly one HTTP request to the system, with no look at the gate, never started after `deadline` and timed
+    /// out before it. What the system can't fetch by itself is fetched from elsewhere first. One outcome per write, in
+    /// their order.
     async fn send(&self, request: &Request, deadline: Instant) -> Result<Vec<Outcome>, CallError>;
 }

@@ -257,6 +257,10 @@ impl Round<'_> {
             if operation == "create" {
                 work.making = Making::Creating;
             }
+            if held.is_some() {
+                // Told by this step, true when the last one is done.
+                work.expected = held;
+            }
             let write = work.following(write, step);
             self.next.push(write);
         } else {

@@ -69,6 +69,17 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// A tag's name is unique, its case counts (the field's own constraint, in Odoo's source: `product_tag.py`).
+    pub(super) fn check_tag(&self, id: i64) -> Result<(), Exception> {
+        let name = self.db.text("product.tag", id, "name");
+        let mut same = self.db.with("product.tag", "name", name).into_iter();
+        if same.any(|other| other != id) {
+            let message = "The operation cannot be completed: Tag name already exists!";
+            return Err(Exception::validation(message));
+        }
+        Ok(())
+    }
+
     /// A barcode is unique, archived products count (facts: systems B3, mapping-odoo 1).
     pub(super) fn check_barcode(&self, id: i64) -> Result<(), Exception> {
         let barcode = self.db.text(VARIANT, id, "barcode");

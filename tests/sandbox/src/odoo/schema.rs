@@ -75,6 +75,7 @@ fn template_fields(place: Place, version: u32) -> Vec<Field> {
         to("uom_id", "Unit", "uom.uom").or(1),
         field("invoice_policy", "Invoicing Policy", Selection(INVOICING)).or("order"),
         field("image_1920", "Image", Image),
+        many("product_tag_ids", "Tags", "product.tag"),
         lines(
             "attribute_line_ids",
             "Product Attributes",
@@ -251,6 +252,12 @@ fn core_models(version: u32) -> Vec<Model> {
                 to("parent_id", "Parent Category", "product.category"),
                 computed("complete_name", "Complete Name", Char),
             ],
+        ),
+        Model::new(
+            "product.tag",
+            "Product Tag",
+            "id",
+            vec![field("name", "Name", Char).required()],
         ),
         Model::new(
             "res.country",

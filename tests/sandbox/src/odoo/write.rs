@@ -486,6 +486,7 @@ impl Session<'_> {
     fn check_constraints(&self, model: &str, id: i64) -> Result<(), Exception> {
         match model {
             "product.product" => self.check_barcode(id),
+            "product.tag" => self.check_tag(id),
             "stock.quant" => self.check_quant(id),
             "account.payment" => self.check_payment(id),
             _ => Ok(()),

@@ -61,6 +61,7 @@ const RESERVED: &[&str] = &[
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taxonomy {
     Categories,
+    Tags,
     Attribute(u64),
 }
 
@@ -187,6 +188,7 @@ impl Shop {
     pub(super) fn taxonomy(&self, taxonomy: Taxonomy) -> Result<&Terms, Refusal> {
         match taxonomy {
             Taxonomy::Categories => Ok(&self.categories),
+            Taxonomy::Tags => Ok(&self.tags),
             Taxonomy::Attribute(id) => self.terms.get(&id).ok_or_else(unknown),
         }
     }
@@ -194,6 +196,7 @@ impl Shop {
     fn taxonomy_mut(&mut self, taxonomy: Taxonomy) -> Result<&mut Terms, Refusal> {
         match taxonomy {
             Taxonomy::Categories => Ok(&mut self.categories),
+            Taxonomy::Tags => Ok(&mut self.tags),
             Taxonomy::Attribute(id) => self.terms.get_mut(&id).ok_or_else(unknown),
         }
     }
@@ -253,6 +256,7 @@ impl Taxonomy {
     fn entity(self) -> &'static str {
         match self {
             Self::Categories => "category",
+            Self::Tags => "tag",
             Self::Attribute(_) => "term",
         }
     }

@@ -1,7 +1,7 @@
-//! A stand-in for WooCommerce 11 (REST wc/v3): products with their variations, attributes and categories, customers,
-//! orders, refunds, stock, taxes and settings.
+//! A stand-in for WooCommerce 11 (REST wc/v3): products with their variations, attributes, categories, tags and
+//! pictures, customers, orders, refunds, stock, taxes and settings.
 //!
-//! Coupons and tags can only be read. Every statement about the real server is in
+//! Coupons can only be read. Every statement about the real server is in
 //! `facts/systems.md` part A and `facts/mapping-woocommerce.md`.
 
 mod amount;
@@ -10,6 +10,7 @@ mod auth;
 mod batch;
 mod customer;
 mod list;
+mod media;
 mod meta;
 mod order;
 mod product;
@@ -311,6 +312,38 @@ impl Store {
         Resource::Terms(attribute::Taxonomy::Categories)
             .create(&mut shop, &object(category), now())
             .expect("the category can be made")
+    }
+
+    /// Makes a tag as the shop's people would and returns its id.
+    ///
+    /// # Panics
+    /// When the API would refuse it.
+    pub fn insert_tag(&self, tag: Value) -> u64 {
+        let mut shop = self.lock_for_people();
+        Resource::Terms(attribute::Taxonomy::Tags)
+            .create(&mut shop, &object(tag), now())
+            .expect("the tag can be made")
+    }
+
+    /// Lists the tags.
+    pub fn tags(&self) -> Vec<Value> {
+        let shop = self.lock();
+        shop.tags.all().map(|tag| shop.tags.render(tag)).collect()
+    }
+
+    /// Lists every picture that was ever uploaded, each with the `source` that it was fetched from.
+    pub fn pictures(&self) -> Vec<Value> {
+        self.lock().render_library()
+    }
+
+    /// Has nothing be fetched from an address any more.
+    pub fn lose_picture(&self, address: &str) {
+        self.lock().library.lost.insert(address.to_owned());
+    }
+
+    /// Has what was lost be there again.
+    pub fn find_pictures(&self) {
+        self.lock().library.lost.clear();
     }
 
     /// Makes a global attribute as the shop's people would and returns its id.

@@ -37,6 +37,11 @@ pub(super) struct Product {
     pub(super) stock_status: String,
     pub(super) backorders: String,
     pub(super) categories: Vec<u64>,
+    #[serde(default)]
+    pub(super) tags: Vec<u64>,
+    /// Pictures of the library, the main one first; a variation has one at most.
+    #[serde(default)]
+    pub(super) pictures: Vec<u64>,
     pub(super) attributes: Vec<Attribute>,
     pub(super) chosen: Vec<Chosen>,
     pub(super) variations: Vec<u64>,
@@ -94,12 +99,9 @@ const KEPT: &[&str] = &[
     "upsell_ids",
     "cross_sell_ids",
     "purchase_note",
-    "tags",
     "default_attributes",
     "grouped_products",
     "menu_order",
-    "images",
-    "image",
 ];
 
 impl Product {
@@ -129,6 +131,8 @@ impl Product {
             stock_status: "instock".to_owned(),
             backorders: "no".to_owned(),
             categories: Vec::new(),
+            tags: Vec::new(),
+            pictures: Vec::new(),
             attributes: Vec::new(),
             chosen: Vec::new(),
             variations: Vec::new(),
@@ -205,6 +209,11 @@ impl Product {
             let ids = categories.iter().filter_map(|category| category["id"].as_u64());
             self.categories = ids.filter(|id| shop.categories.contains(*id)).collect();
         }
+        if let Some(tags) = body.get("tags").and_then(Value::as_array) {
+            let ids = tags.iter().filter_map(|tag| tag["id"].as_u64());
+            self.tags = ids.filter(|id| shop.tags.contains(*id)).collect();
+        }
+        self.apply_pictures(shop, body)?;
         if let Some(attributes) = body.get("attributes").and_then(Value::as_array) {
             if self.is_variation() {
                 self.choose(shop, attributes);
@@ -222,6 +231,24 @@ impl Product {
             if let Some(value) = body.get(*name) {
                 self.other.insert((*name).to_owned(), value.clone());
             }
+        }
+        Ok(())
+    }
+
+    /// What was uploaded before one picture fails stays in the library, and nothing else is applied
+    /// (facts: mapping-woocommerce 1, «Images»).
+    fn apply_pictures(&mut self, shop: &mut Shop, body: &Map<String, Value>) -> Result<(), Refusal> {
+        let entries = if self.is_variation() {
+            body.get("image").map(std::slice::from_ref)
+        } else {
+            body.get("images").and_then(Value::as_array).map(Vec::as_slice)
+        };
+        if let Some(entries) = entries {
+            let mut pictures = Vec::new();
+            for entry in entries {
+                pictures.extend(shop.picture(entry)?);
+            }
+            self.pictures = pictures;
         }
         Ok(())
     }
@@ -490,8 +517,8 @@ impl Shop {
             "shipping_required": !product.is_virtual, "shipping_taxable": !product.is_virtual,
             "shipping_class": "", "shipping_class_id": 0, "reviews_allowed": true, "average_rating": "0",
             "rating_count": 0, "upsell_ids": [], "cross_sell_ids": [], "parent_id": product.parent,
-            "purchase_note": "", "categories": self.render_categories(product), "brands": [], "tags": [],
-            "images": [], "default_attributes": [], "variations": product.variations, "grouped_products": [],
+            "purchase_note": "", "categories": self.render_categories(product), "brands": [],
+            "tags": self.render_tags(product), "images": self.render_pictures(&product.pictures), "default_attributes": [], "variations": product.variations, "grouped_products": [],
             "menu_order": 0, "related_ids": [], "meta_data": meta::render(&product.meta),
             "has_options": product.kind == "variable", "post_password": "",
             "attributes": self.render_attributes(product),
@@ -517,10 +544,13 @@ impl Shop {
                 "short_description",
                 "variations",
                 "categories",
+                "tags",
+                "images",
             ] {
                 fields.remove(absent);
             }
-            fields.entry("image").or_insert(Value::Null);
+            let picture = variation.pictures.first().and_then(|id| self.render_picture(*id));
+            fields.insert("image".to_owned(), picture.unwrap_or(Value::Null));
         }
         view
     }
@@ -555,6 +585,13 @@ impl Shop {
             ids => ids,
         };
         let known = ids.iter().filter_map(|id| self.categories.get(*id));
+        known
+            .map(|term| json!({"id": term.id, "name": term.name, "slug": term.slug}))
+            .collect()
+    }
+
+    fn render_tags(&self, product: &Product) -> Value {
+        let known = product.tags.iter().filter_map(|id| self.tags.get(*id));
         known
             .map(|term| json!({"id": term.id, "name": term.name, "slug": term.slug}))
             .collect()

@@ -299,6 +299,8 @@ fn create_product(shop: &mut Shop, parent: u64, body: &Map<String, Value>, now: 
     let applied = product.apply(shop, body);
     shop.note_adopted_terms();
     applied?;
+    // Its pictures came before it.
+    product.id = shop.next_post;
     if product.name.is_empty() && parent == 0 {
         "Product".clone_into(&mut product.name);
     }

@@ -21,6 +21,10 @@ pub(super) fn restore(shop: &mut Shop, data: &Value) -> usize {
         restore_category(shop, &category);
         count += 1;
     }
+    for tag in rows("tags") {
+        let _ = shop.tags.create(&tag.as_object().cloned().unwrap_or_default());
+        count += 1;
+    }
     for attribute in rows("attributes") {
         restore_attribute(shop, &attribute);
         count += 1;
@@ -57,13 +61,11 @@ pub(super) fn restore(shop: &mut Shop, data: &Value) -> usize {
             count += 1;
         }
     }
-    for name in ["coupons", "tags"] {
-        let kept: BTreeMap<u64, Value> = rows(name).into_iter().filter_map(keyed).collect();
-        let last = kept.keys().next_back().map_or(0, |last| last + 1);
-        shop.next_post = shop.next_post.max(last);
-        count += kept.len();
-        shop.recorded.insert(name.to_owned(), kept);
-    }
+    let coupons: BTreeMap<u64, Value> = rows("coupons").into_iter().filter_map(keyed).collect();
+    let last = coupons.keys().next_back().map_or(0, |last| last + 1);
+    shop.next_post = shop.next_post.max(last);
+    count += coupons.len();
+    shop.recorded.insert("coupons".to_owned(), coupons);
     count
 }
 

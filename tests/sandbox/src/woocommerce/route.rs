@@ -10,7 +10,7 @@ use super::list::{self, Listing, Query};
 use super::refusal::Refusal;
 use super::resource::{Deletion, Resource};
 use super::shop::{Actor, Shop};
-use super::{batch, now, order, stock};
+use super::{batch, media, now, order, stock};
 use crate::fault::FaultPlan;
 use crate::geography;
 use crate::server::{Course, Reply, Request, System};
@@ -54,6 +54,11 @@ impl Site {
     }
 
     async fn dispatch(&self, request: &Request, course: Course) -> Result<Reply, Refusal> {
+        if request.method == "GET" && request.path.starts_with(media::FOLDER) {
+            // A file, which anybody may have.
+            let file = self.lock().picture_file(&request.path);
+            return Ok(file.map_or_else(|| Reply::html(404, ""), |file| Reply::file("image/gif", file)));
+        }
         let caller = self.keys.lock().expect("no holder of the keys panics").identify(
             request,
             self.is_https,
@@ -291,9 +296,7 @@ impl Site {
             ["settings", group] => shop.render_group(group).map(|rows| Reply::json(200, &rows)),
             ["settings", group, id] => shop.render_setting(group, id).map(|row| Reply::json(200, &row)),
             ["taxes", "classes"] => Ok(Reply::json(200, &shop.render_classes())),
-            [name @ "coupons"] | ["products", name @ ("tags" | "brands")] => {
-                recorded_list(&shop, name, query)
-            }
+            [name @ "coupons"] | ["products", name @ "brands"] => recorded_list(&shop, name, query),
             [name @ "coupons", id] if id.parse::<u64>().is_ok() => {
                 recorded_item(&shop, name, id.parse().unwrap_or_default())
             }
@@ -343,6 +346,7 @@ fn target(segments: &[&str]) -> Option<Target> {
         }
         ["products", "attributes", rest @ ..] => within(Resource::Attributes, rest),
         ["products", "categories", rest @ ..] => within(Resource::Terms(Taxonomy::Categories), rest),
+        ["products", "tags", rest @ ..] => within(Resource::Terms(Taxonomy::Tags), rest),
         ["products", parent, "variations", rest @ ..] => {
             within(Resource::Variations { parent: id(parent)? }, rest)
         }

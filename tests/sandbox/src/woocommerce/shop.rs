@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::attribute::GlobalAttribute;
 use super::customer::Customer;
+use super::media::Library;
 use super::order::Book;
 use super::product::Product;
 use super::refund::Refund;
@@ -91,15 +92,20 @@ pub(super) struct Shop {
     pub(super) terms: BTreeMap<u64, Terms>,
     pub(super) categories: Terms,
     pub(super) uncategorized: u64,
+    pub(super) tags: Terms,
+    pub(super) library: Library,
     pub(super) book: Book,
     pub(super) taxes: Taxes,
     pub(super) settings: Settings,
-    /// Resources that can only be read: coupons and tags.
+    /// Resources that can only be read: coupons.
     pub(super) recorded: BTreeMap<String, BTreeMap<u64, Value>>,
 }
 
 /// The id of the category that every shop has.
 const UNCATEGORIZED: u64 = 15;
+
+/// Terms of all taxonomies share their ids; these stay clear of the others.
+const FIRST_TAG: u64 = 500_000;
 
 impl Shop {
     pub(super) fn new(ledger: Ledger, offset_secs: i64) -> Self {
@@ -129,6 +135,8 @@ impl Shop {
             terms: BTreeMap::new(),
             categories,
             uncategorized,
+            tags: Terms::flat(FIRST_TAG),
+            library: Library::default(),
             book: Book::default(),
             taxes: Taxes::default(),
             settings: Settings::default(),

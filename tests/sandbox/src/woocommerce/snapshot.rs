@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::attribute::GlobalAttribute;
 use super::customer::Customer;
+use super::media::Library;
 use super::order::Order;
 use super::product::Product;
 use super::refund::Refund;
@@ -29,6 +30,10 @@ struct Snapshot {
     terms: BTreeMap<u64, Terms>,
     categories: Terms,
     uncategorized: u64,
+    #[serde(default)]
+    tags: Option<Terms>,
+    #[serde(default)]
+    library: Library,
     recorded: BTreeMap<String, BTreeMap<u64, Value>>,
     #[serde(default)]
     admin_mails: usize,
@@ -58,6 +63,8 @@ pub(super) fn take(shop: &Shop) -> Value {
         terms: shop.terms.clone(),
         categories: shop.categories.clone(),
         uncategorized: shop.uncategorized,
+        tags: Some(shop.tags.clone()),
+        library: shop.library.clone(),
         recorded: shop.recorded.clone(),
         admin_mails: shop.admin_mails,
         orders: shop.book.orders.values().cloned().collect(),
@@ -104,6 +111,10 @@ pub(super) fn put_back(shop: &mut Shop, value: &Value) -> Result<(), SnapshotErr
     fresh.terms = snapshot.terms;
     fresh.categories = snapshot.categories;
     fresh.uncategorized = snapshot.uncategorized;
+    if let Some(tags) = snapshot.tags {
+        fresh.tags = tags;
+    }
+    fresh.library = snapshot.library;
     fresh.recorded = snapshot.recorded;
     fresh.ledger.were_made_through_api(&snapshot.made_through_api);
     *shop = fresh;

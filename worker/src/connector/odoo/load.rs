@@ -19,6 +19,9 @@ pub(super) const ISOLATE: &str = "isolate";
 /// Another write of the same request was refused, and with it this one was rolled back.
 const BATCH_REFUSED: &str = "batch_refused";
 
+/// The column of a picture. Its cells are addresses until the request is sent.
+pub(super) const PICTURE: &str = "image_1920";
+
 /// What a planned request does: kept in [`super::super::Request::call`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -177,6 +180,10 @@ impl Message {
             code: code.to_owned(),
             message: cut(&message),
         };
+        if self.text.contains("Tag name already exists") {
+            // Somebody else made it just now.
+            return Outcome::Transient(refusal("tag_exists"));
+        }
         if self.text.contains("Barcode(s) already assigned") {
             return Outcome::Taken {
                 external_id: None,
@@ -188,6 +195,42 @@ impl Message {
 }
 
 impl Load {
+    fn picture_column(&self) -> Option<usize> {
+        self.fields.iter().position(|field| field == PICTURE)
+    }
+
+    /// Says whether pictures have to be fetched before it can be sent.
+    pub(super) fn brings_pictures(&self) -> bool {
+        self.picture_column().is_some()
+    }
+
+    /// Returns the addresses of its pictures; each write has one row.
+    pub(super) fn pictures(&self) -> impl Iterator<Item = &str> {
+        let column = self.picture_column().unwrap_or_default();
+        self.rows
+            .iter()
+            .map(move |row| row.cells.get(column).map_or("", String::as_str))
+    }
+
+    /// Puts pictures, as Odoo takes them, in the place of their addresses, and leaves the writes out that have none.
+    pub(super) fn with_pictures(self, pictures: Vec<Option<String>>) -> Self {
+        let column = self.picture_column().unwrap_or_default();
+        let rows = self.rows.into_iter().zip(self.finishes).zip(pictures);
+        let found = rows.filter_map(|((mut row, finish), picture)| {
+            *row.cells.get_mut(column)? = picture?;
+            Some((row, finish))
+        });
+        let (mut rows, finishes): (Vec<Row>, Vec<Finish>) = found.unzip();
+        for (place, row) in rows.iter_mut().enumerate() {
+            row.writes = vec![place];
+        }
+        Self {
+            rows,
+            finishes,
+            ..self
+        }
+    }
+
     /// Makes the call, with the context of every write of ours.
     pub(super) fn call(&self, silence: &Map<String, Value>) -> Call {
         let mut context = silence.clone();

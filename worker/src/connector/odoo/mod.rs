@@ -17,6 +17,7 @@ mod order;
 mod partner;
 mod partner_write;
 mod payment;
+mod picture;
 mod place;
 mod price;
 mod product;
@@ -71,6 +72,8 @@ const REQUEST_LIMIT: usize = 200;
 /// One Odoo database, seen as one user.
 pub struct Odoo {
     rpc: Rpc,
+    /// For what is not Odoo's own: pictures.
+    http: Client,
     settings: Settings,
     places: OnceCell<Places>,
     columns: OnceCell<order::Columns>,
@@ -118,7 +121,8 @@ impl Odoo {
             api_key,
         };
         Self {
-            rpc: Rpc::new(http, base_url, login),
+            rpc: Rpc::new(http.clone(), base_url, login),
+            http,
             settings: settings.clone(),
             places: OnceCell::new(),
             columns: OnceCell::new(),
@@ -273,6 +277,7 @@ impl Odoo {
             ours: BTreeSet::new(),
             archived: BTreeMap::new(),
             categories: Tree::default(),
+            tags: BTreeMap::new(),
             has_storable_kind: major < product::FIRST_WITH_STORABLE,
             may_lack_category: major >= CATEGORY_OPTIONAL,
         };
@@ -280,6 +285,16 @@ impl Odoo {
             |(write, product): &(&Write, &Product)| product_write::needs_categories(write, product);
         if products.iter().any(is_placed) {
             known.categories = self.categories_to_write(gate, &products).await?;
+        }
+        let tags: BTreeSet<&String> = products
+            .iter()
+            .filter(|(write, product)| product_write::needs_tags(write, product))
+            .flat_map(|(_, product)| &product.tags)
+            .collect();
+        if !tags.is_empty() {
+            let domain = json!([["name", "in", tags]]);
+            let found = self.tags(gate, domain).await?;
+            known.tags = found.into_iter().map(|tag| (tag.name, tag.id)).collect();
         }
         let claimed: BTreeMap<i64, String> = products
             .iter()
@@ -437,6 +452,7 @@ impl Connector for Odoo {
             .map_err(|_| unwell("the request is of another version of ours", Reach::NoEffect))?;
         match planned {
             Planned::Settled(settled) => Ok(settled.iter().map(Settled::outcome).collect()),
+            Planned::Load(load) if load.brings_pictures() => self.send_pictures(load, deadline).await,
             Planned::Load(load) => match self.rpc.write(&load.call(&self.silence()), deadline).await {
                 Ok(answer) => load.outcomes(answer),
                 Err(failure) => load.failed(failure),

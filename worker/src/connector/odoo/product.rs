@@ -28,7 +28,7 @@ pub(super) const fn template_fields(major: u64) -> &'static [&'static str] {
     }
 }
 
-const TEMPLATE_FIELDS_BEFORE_STORABLE: [&str; 8] = [
+const TEMPLATE_FIELDS_BEFORE_STORABLE: [&str; 9] = [
     "name",
     "list_price",
     "detailed_type",
@@ -36,10 +36,11 @@ const TEMPLATE_FIELDS_BEFORE_STORABLE: [&str; 8] = [
     "active",
     "sale_ok",
     "categ_id",
+    "product_tag_ids",
     "write_date",
 ];
 
-const TEMPLATE_FIELDS: [&str; 9] = [
+const TEMPLATE_FIELDS: [&str; 10] = [
     "name",
     "list_price",
     "type",
@@ -48,6 +49,7 @@ const TEMPLATE_FIELDS: [&str; 9] = [
     "active",
     "sale_ok",
     "categ_id",
+    "product_tag_ids",
     "write_date",
 ];
 
@@ -87,6 +89,8 @@ pub(super) struct TemplateRow {
     sale_ok: bool,
     #[serde(default, deserialize_with = "falsy")]
     categ_id: Option<Link>,
+    #[serde(default, rename = "product_tag_ids")]
+    pub(super) tags: Vec<i64>,
 }
 
 impl TemplateRow {
@@ -137,12 +141,26 @@ impl ValueRow {
     }
 }
 
+/// A word that products are found by. No two have the same name, and its case counts (Odoo's own `product_tag.py`, from
+/// its source and not from a capture).
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct TagRow {
+    pub(super) id: i64,
+    pub(super) name: String,
+}
+
+pub(super) const TAG: &str = "product.tag";
+
+/// Fields of `product.tag` that are read.
+pub(super) const TAG_FIELDS: [&str; 1] = ["name"];
+
 /// What was read of some templates.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Catalogue {
     variants: BTreeMap<i64, Vec<VariantRow>>,
     values: BTreeMap<i64, ValueRow>,
     categories: Tree,
+    tags: BTreeMap<i64, String>,
 }
 
 impl Catalogue {
@@ -158,6 +176,11 @@ impl Catalogue {
 
     pub(super) fn with_categories(mut self, categories: Tree) -> Self {
         self.categories = categories;
+        self
+    }
+
+    pub(super) fn with_tags(mut self, tags: Vec<TagRow>) -> Self {
+        self.tags = tags.into_iter().map(|tag| (tag.id, tag.name)).collect();
         self
     }
 
@@ -198,8 +221,14 @@ impl Catalogue {
                 .cloned()
                 .into_iter()
                 .collect(),
+            // A picture is bytes here and has no address that others could fetch it from.
             images: Vec::new(),
-            tags: Vec::new(),
+            tags: template
+                .tags
+                .iter()
+                .filter_map(|id| self.tags.get(id))
+                .cloned()
+                .collect(),
             tax_class: None,
         };
         (Content::Product(product).canonical(), parts)
@@ -258,15 +287,14 @@ fn kind(r#type: &str) -> ProductKind {
 /// Source: facts/mapping-odoo.md §1 and §9. Odoo's own `description` is for notes that no customer sees, so ours has no
 /// place there. A price that is not set is 0.
 ///
-/// Of several categories one is held, and tags, kinds of tax and measures have no place: Odoo Community has a volume and
-/// no sides. A sale would be a line of a price list, which holds only where an order or a partner goes by that list. A
-/// picture would have to be fetched and sent whole, and comes back otherwise. These stay with our record.
+/// Of several categories one is held, of several pictures the main one, and kinds of tax and measures have no place: Odoo
+/// Community has a volume and no sides. A sale would be a line of a price list, which holds only where an order or a
+/// partner goes by that list. These stay with our record.
 pub(super) fn project(product: &Product, settings: &Settings) -> Product {
     let mut projected = product.clone();
     projected.description = None;
     projected.categories = category::held(&projected.categories);
-    projected.tags = Vec::new();
-    projected.images = Vec::new();
+    projected.images.truncate(1);
     projected.tax_class = None;
     if projected.status == ProductStatus::Draft {
         projected.status = ProductStatus::Archived;

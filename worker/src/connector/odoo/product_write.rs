@@ -3,22 +3,27 @@
 //! Source: facts/mapping-odoo.md §1. A simple product lives on its template alone, whose single variant Odoo keeps by
 //! itself. One with variants takes a call each for its attributes, its template, its variants and their price extras:
 //! its attributes are of the `dynamic` kind, so that Odoo makes no variant that we did not ask for.
+//!
+//! A picture comes last and by itself, as the address from which it is fetched when it is sent. What Odoo makes of it has
+//! no address, so it is never read back: the remote's side of what is agreed on has no picture, and ours changes when the
+//! address does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep_shared::connection::Settings;
-use lockstep_shared::entity::{PartKey, Product, ProductKind, ProductStatus, Variant};
+use lockstep_shared::entity::{Content, PartKey, Product, ProductKind, ProductStatus, Variant};
 use rust_decimal::Decimal;
 
 use super::super::{Action, Parts, Refusal, Step, Write};
 use super::category::{self, Tree};
-use super::load::Source;
+use super::load::{Held, PICTURE, Source};
 use super::name;
 use super::price::{self, Grid};
-use super::product::{ValueRow, from_kilograms};
+use super::product::{TAG, ValueRow, from_kilograms};
 use super::write::{Cells, Draft, DraftRow};
 
-/// The last step that can make a category. Each of those before makes one level of the tree; the stages follow.
+/// The last step that can make a category or a tag. Each of those before makes one level of the tree, or the tags; the
+/// stages follow.
 const LAST_CATEGORY: Step = Step(7);
 
 /// One call of those that a product can need. Their numbers are the steps.
@@ -32,6 +37,7 @@ enum Stage {
     Retire = 11,
     NewVariants = 12,
     Extras = 13,
+    Picture = 14,
 }
 
 impl Stage {
@@ -51,6 +57,8 @@ pub(super) struct Known {
     pub(super) archived: BTreeMap<i64, Parts>,
     /// All categories, where a write needs one.
     pub(super) categories: Tree,
+    /// The tags that writes need, by name.
+    pub(super) tags: BTreeMap<String, i64>,
     /// Whether a product may have no category.
     pub(super) may_lack_category: bool,
     /// Whether stock is kept of a kind of product of its own: before version 18.
@@ -62,6 +70,15 @@ pub(super) fn needs_categories(write: &Write, product: &Product) -> bool {
     match &write.action {
         Action::Create => !product.categories.is_empty(),
         Action::Update { changed, .. } => changed.contains("categories"),
+        Action::Delete { .. } => false,
+    }
+}
+
+/// Says whether the product's tags have to be read before this write is planned.
+pub(super) fn needs_tags(write: &Write, product: &Product) -> bool {
+    match &write.action {
+        Action::Create => !product.tags.is_empty(),
+        Action::Update { changed, .. } => changed.contains("tags"),
         Action::Delete { .. } => false,
     }
 }
@@ -98,6 +115,9 @@ pub(super) fn draft(
     if let Some(draft) = task.category(known)? {
         return Ok(Some(draft));
     }
+    if let Some(draft) = task.tags(known) {
+        return Ok(Some(draft));
+    }
     let grid = price::solve(&product.variants).ok_or_else(|| {
         refusal(
             "prices_not_additive",
@@ -123,6 +143,7 @@ pub(super) fn draft(
         Stage::Retire => builder.retire(),
         Stage::NewVariants => builder.new_variants()?,
         Stage::Extras => builder.extras(),
+        Stage::Picture => builder.picture(),
     };
     draft.next = next;
     Ok(Some(draft))
@@ -296,9 +317,10 @@ impl<'a> Task<'a> {
                     "Odoo's product has variants and this record has none: archive it there and create a new one",
                 ));
             }
-            return Ok(changes_template.then_some(Stage::Template).into_iter().collect());
+            let stages = changes_template.then_some(Stage::Template).into_iter();
+            return Ok(stages.chain(self.picture()).collect());
         }
-        let mut stages = BTreeSet::new();
+        let mut stages: BTreeSet<Stage> = self.picture().into_iter().collect();
         if self.template.is_none() {
             stages.extend([Stage::Attributes, Stage::Template, Stage::NewVariants]);
         } else {
@@ -358,6 +380,36 @@ impl<'a> Task<'a> {
         draft.parts = self.parts.clone();
         draft.next = Some(Step(step.0 + 1));
         Ok(Some(draft))
+    }
+
+    /// Returns the call that makes the product's tags which are not there. They have no external id of ours: their names
+    /// tell them apart, and one that was renamed is another one.
+    fn tags(&self, known: &Known) -> Option<Draft> {
+        let step = self.write.step;
+        if step >= LAST_CATEGORY || !needs_tags(self.write, self.product) {
+            return None;
+        }
+        let missing = self
+            .product
+            .tags
+            .iter()
+            .filter(|tag| !known.tags.contains_key(*tag));
+        let rows: Vec<Cells> = missing.map(|tag| Cells::default().with("name", tag)).collect();
+        if rows.is_empty() {
+            return None;
+        }
+        let source = self
+            .template
+            .map_or(Source::Later, |id| Source::Known(id.to_owned()));
+        let mut draft = Draft::of_cells(TAG, rows, source);
+        draft.parts = self.parts.clone();
+        draft.next = Some(Step(step.0 + 1));
+        Some(draft)
+    }
+
+    /// A picture that went stays there: what is shown may be another by now.
+    fn picture(&self) -> Option<Stage> {
+        (self.changes("images") && !self.product.images.is_empty()).then_some(Stage::Picture)
     }
 
     /// A new variant can move the base from under the others.
@@ -444,6 +496,11 @@ impl<'a> Task<'a> {
                 None if known.may_lack_category => cells.put("categ_id/.id", ""),
                 None => {}
             }
+        }
+        if self.changes("tags") {
+            let ids = self.product.tags.iter().filter_map(|tag| known.tags.get(tag));
+            let ids: Vec<String> = ids.map(i64::to_string).collect();
+            cells.put("product_tag_ids/.id", &ids.join(","));
         }
         if self.changes("summary") {
             cells.put("description_sale", product.summary.as_deref().unwrap_or_default());
@@ -680,6 +737,20 @@ impl Builder<'_> {
         draft
     }
 
+    fn picture(&self) -> Draft {
+        let template = self.task.template.unwrap_or_default();
+        let address = self.task.product.images.first().map_or("", String::as_str);
+        let cells = Cells::default().with(".id", template).with(PICTURE, address);
+        let mut draft = Draft::single("product.template", cells, self.known_source());
+        draft.parts = self.task.kept();
+        let held = Product {
+            images: Vec::new(),
+            ..self.task.product.clone()
+        };
+        draft.held = Some(Held::new(&Content::Product(held)));
+        draft
+    }
+
     fn with_rows(&self, model: &'static str, fields: &[&str], rows: Vec<DraftRow>) -> Draft {
         Draft {
             model,
@@ -763,6 +834,7 @@ mod tests {
             ours: BTreeSet::from([9]),
             archived: BTreeMap::new(),
             categories: Tree::default(),
+            tags: BTreeMap::new(),
             may_lack_category: true,
             has_storable_kind: false,
         }
@@ -1051,6 +1123,59 @@ mod tests {
         let rows = json!([{"id": 1, "name": "All", "parent_id": false}]);
         known.categories = Tree::new(serde_json::from_value(rows).unwrap());
         assert_eq!(cell_of(&known).as_deref(), Some("1"));
+    }
+
+    #[test]
+    fn tags_that_are_not_there_are_made_and_all_are_put_on() {
+        let mut content = simple();
+        content["tags"] = json!(["New", "Old"]);
+        let mut known = Known {
+            tags: [("Old".to_owned(), 3)].into(),
+            ..Known::default()
+        };
+
+        let first = plan(&write(Action::Create, &content, 0), &known)
+            .unwrap()
+            .unwrap();
+        known.tags.insert("New".to_owned(), 7);
+        let second = plan(&write(Action::Create, &content, 1), &known)
+            .unwrap()
+            .unwrap();
+
+        assert_eq!((first.model, first.next), ("product.tag", Some(Step(1))));
+        assert_eq!(
+            first.rows.iter().map(|row| &row.cells[0]).collect::<Vec<_>>(),
+            ["New"]
+        );
+        assert_eq!(cell(&second, 0, "product_tag_ids/.id"), "7,3");
+        let without = plan(&write(update(&[], &["tags"]), &simple(), 0), &known);
+        let without = without.unwrap().unwrap();
+        assert_eq!(without.rows[0].cells, ["9", ""]);
+    }
+
+    #[test]
+    fn a_picture_comes_last_and_is_not_expected_back() {
+        let mut content = simple();
+        content["images"] = json!(["https://cdn.example.com/a.png"]);
+
+        let first = plan(&write(Action::Create, &content, 0), &Known::default());
+        let first = first.unwrap().unwrap();
+        let second = plan(
+            &write(update(&[], &["name", "images"]), &content, 14),
+            &Known::default(),
+        );
+        let second = second.unwrap().unwrap();
+
+        assert_eq!(first.next, Some(Stage::Picture.step()));
+        assert_eq!(second.fields, [".id", "image_1920"]);
+        assert_eq!(second.rows[0].cells, ["9", "https://cdn.example.com/a.png"]);
+        assert_eq!(second.next, None);
+        let held = second.held.unwrap().content().unwrap();
+        assert_eq!(held, Content::Product(product(&simple())));
+        assert_eq!(
+            plan(&write(update(&[], &["images"]), &simple(), 0), &Known::default()),
+            Ok(None)
+        );
     }
 
     #[test]

@@ -14,7 +14,8 @@ use super::cursor::{Position, Second, Stamp, Step};
 use super::error::Failure;
 use super::partner::{self, PartnerRow, deliveries};
 use super::product::{
-    Catalogue, TemplateRow, VALUE_FIELDS, VARIANT_FIELDS, ValueRow, VariantRow, template_fields,
+    Catalogue, TAG, TAG_FIELDS, TagRow, TemplateRow, VALUE_FIELDS, VARIANT_FIELDS, ValueRow, VariantRow,
+    template_fields,
 };
 use super::rpc::Call;
 use super::wire::{falsy, rows};
@@ -257,6 +258,13 @@ impl Odoo {
         if templates.iter().any(TemplateRow::has_category) {
             catalogue = catalogue.with_categories(self.categories(gate).await?);
         }
+        let tags: BTreeSet<i64> = templates
+            .iter()
+            .flat_map(|row| row.tags.iter().copied())
+            .collect();
+        if !tags.is_empty() {
+            catalogue = catalogue.with_tags(self.tags(gate, json!([["id", "in", tags]])).await?);
+        }
         let theirs = templates.iter().map(|row| {
             let (content, parts) = catalogue.content(row, &self.settings);
             Theirs {
@@ -294,6 +302,11 @@ impl Odoo {
         let call =
             Call::search_read(category::MODEL, json!([]), &category::FIELDS).option("order", json!("id"));
         Ok(Tree::new(rows(self.rpc.read(gate, &call).await?)?))
+    }
+
+    pub(super) async fn tags(&self, gate: &dyn Gate, domain: Value) -> Result<Vec<TagRow>, Failure> {
+        let call = Call::search_read(TAG, domain, &TAG_FIELDS);
+        rows(self.rpc.read(gate, &call).await?)
     }
 
     /// Reads the variants of templates that are out of use, by what tells them apart.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::super::{Parts, Request, Step, Write};
 use super::act::{Act, ActDraft, Method};
-use super::load::{Finish, Load, Planned, Row, Settled, Source};
+use super::load::{Finish, Load, PICTURE, Planned, Row, Settled, Source};
+use super::picture;
 
 /// Attributes are shared: the same one may stand in the drafts of several products.
 const SHARED_MODEL: &str = "product.attribute";
@@ -120,10 +121,11 @@ pub(super) fn requests(found: Vec<(Write, Found)>, limit: usize) -> Vec<Request>
             request(writes, &Planned::Act(Act::of(method.clone(), drafts)))
         })
     });
-    let loads = loads
-        .into_values()
-        .flat_map(|group| chunks(group, limit))
-        .map(load);
+    let loads = loads.into_iter().flat_map(|((_, fields), group)| {
+        let is_bulky = fields.iter().any(|field| field == PICTURE);
+        chunks(group, if is_bulky { picture::REQUEST_LIMIT } else { limit })
+    });
+    let loads = loads.map(load);
     let settled = chunks(settled, limit).into_iter().map(|chunk| {
         let (writes, outcomes) = chunk.into_iter().unzip();
         request(writes, &Planned::Settled(outcomes))

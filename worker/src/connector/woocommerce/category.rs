@@ -34,7 +34,7 @@ pub(super) struct Tree {
     by_name: BTreeMap<(u64, String), u64>,
 }
 
-/// A category that is not there yet.
+/// A category, or a tag, that is not there yet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Missing {
     /// 0 for the outermost.
@@ -43,6 +43,13 @@ pub(super) struct Missing {
 }
 
 impl Missing {
+    pub(super) fn outermost(name: &str) -> Self {
+        Self {
+            parent: 0,
+            name: name.to_owned(),
+        }
+    }
+
     /// What tells it apart: one name has one category, whatever its case.
     pub(super) fn key(&self) -> (u64, String) {
         (self.parent, self.name.to_lowercase())

@@ -99,6 +99,9 @@ pub(super) fn of_item(item: &Value) -> Option<ItemError> {
 /// The code of an address that an account can't be given.
 pub(super) const UNFIT_EMAIL: &str = "woocommerce_rest_customer_invalid_email";
 
+/// The code of a picture that can't be fetched.
+const UNFETCHED: &str = "woocommerce_product_image_upload_error";
+
 /// Why one item of a batch was not written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ItemError {
@@ -148,6 +151,9 @@ impl ItemError {
             };
         }
         match self.status {
+            // The same code for an address that is wrong and for a server that is down
+            // (facts/mapping-woocommerce.md §1, «Images»).
+            Some(_) if self.refusal.code == UNFETCHED => Outcome::Transient(self.refusal),
             Some(429 | 502..=504) => Outcome::Transient(self.refusal),
             // A 500 of one item is what that item brings about: it comes again (facts/systems.md A2).
             Some(_) | None => Outcome::Rejected(self.refusal),
@@ -292,6 +298,10 @@ mod tests {
         }
         assert!(matches!(
             outcome("x", "busy", &json!({"status": 503})),
+            Outcome::Transient(_)
+        ));
+        assert!(matches!(
+            outcome(UNFETCHED, "Not Found", &json!({"status": 400})),
             Outcome::Transient(_)
         ));
         assert_eq!(of_item(&json!({"id": 4})), None);

@@ -10,7 +10,7 @@ use super::auth::Params;
 use super::customer::Welcome;
 use super::error::Kind;
 use super::pull::Window;
-use super::{WooCommerce, category, customer, error, parsed, wire};
+use super::{WooCommerce, category, customer, error, image, parsed, wire};
 use crate::connector::{CallError, Gate, Purpose, Sighting, Theirs, Wanted};
 
 /// How far before the request's own time a thing in doubt is looked for: clocks differ.
@@ -24,7 +24,10 @@ const FEW_CALLS: usize = 5;
 pub(super) fn product_view() -> Params {
     vec![
         ("context", "edit".to_owned()),
-        ("include_meta", [wire::PRODUCT_MARKER, category::MARKER].join(",")),
+        (
+            "include_meta",
+            [wire::PRODUCT_MARKER, category::MARKER, image::MARKER].join(","),
+        ),
         ("_fields", wire::PRODUCT_FIELDS.to_owned()),
     ]
 }

@@ -9,6 +9,7 @@ mod customer;
 mod error;
 #[cfg(test)]
 mod fake;
+mod image;
 mod inventory;
 mod lookup;
 mod order;
@@ -16,6 +17,7 @@ mod payment;
 mod product;
 mod pull;
 mod reference;
+mod tag;
 mod text;
 mod wire;
 mod write;
@@ -211,6 +213,17 @@ impl WooCommerce {
 
     /// Reads the tree of categories: products name theirs without their parents.
     async fn categories(&self, gate: &dyn Gate) -> Result<category::Tree, CallError> {
+        let rows = self.terms(gate, "products/categories").await?;
+        Ok(category::Tree::new(rows))
+    }
+
+    /// Reads all tags: a list of them can't be asked for by name (facts/mapping-woocommerce.md §1).
+    async fn tags(&self, gate: &dyn Gate) -> Result<tag::Words, CallError> {
+        let rows = self.terms(gate, "products/tags").await?;
+        Ok(tag::Words::new(rows))
+    }
+
+    async fn terms(&self, gate: &dyn Gate, path: &str) -> Result<Vec<wire::Category>, CallError> {
         let mut found: Vec<wire::Category> = Vec::new();
         loop {
             let params = vec![
@@ -220,11 +233,11 @@ impl WooCommerce {
                 ("order", "asc".to_owned()),
                 ("_fields", "id,name,slug,parent".to_owned()),
             ];
-            let page = self.list(gate, "products/categories", params).await?;
+            let page = self.list(gate, path, params).await?;
             let is_last = page.len() < Window::LIMIT;
             found.append(&mut parsed(page));
             if is_last {
-                return Ok(category::Tree::new(found));
+                return Ok(found);
             }
         }
     }

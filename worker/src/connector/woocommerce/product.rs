@@ -13,6 +13,8 @@ use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 
 use super::category;
+use super::image;
+use super::tag;
 use super::text;
 use super::wire;
 use crate::connector::{Parts, Refusal, Theirs};
@@ -102,8 +104,8 @@ pub(super) fn read(
         summary: Some(text::plain(&product.short_description)),
         variants,
         categories: product.paths.clone(),
-        images: Vec::new(),
-        tags: Vec::new(),
+        images: image::addresses(product),
+        tags: tag::names(product),
         tax_class: tax_class_of(product),
     }
     .canonical()?;
@@ -337,8 +339,8 @@ fn held(product: &Product, settings: &Settings) -> Result<Product, Invalid> {
         summary: product.summary.clone(),
         variants: variants.collect(),
         categories: category::project(&product.categories),
-        images: Vec::new(),
-        tags: Vec::new(),
+        images: image::project(&product.images),
+        tags: tag::project(&product.tags),
         tax_class: product.tax_class.clone().filter(|class| class != "standard"),
     };
     projected.canonical()

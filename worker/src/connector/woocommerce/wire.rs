@@ -19,7 +19,8 @@ pub(super) const CUSTOMER_MARKER: &str = "lockstep_record";
 /// The fields of [`Product`], so that the server need not send the rest.
 pub(super) const PRODUCT_FIELDS: &str = "id,parent_id,name,type,status,virtual,manage_stock,description,\
      short_description,sku,global_unique_id,regular_price,sale_price,date_on_sale_from_gmt,date_on_sale_to_gmt,weight,\
-     dimensions,tax_status,tax_class,categories,attributes,variations,meta_data,date_modified,date_modified_gmt";
+     dimensions,tax_status,tax_class,categories,tags,images,attributes,variations,meta_data,date_modified,\
+     date_modified_gmt";
 
 /// The fields of [`Variation`].
 pub(super) const VARIATION_FIELDS: &str = "id,parent_id,status,virtual,manage_stock,sku,global_unique_id,\
@@ -64,6 +65,10 @@ pub(super) struct Product {
     pub(super) tax_class: String,
     #[serde(deserialize_with = "list")]
     pub(super) categories: Vec<Category>,
+    #[serde(deserialize_with = "list")]
+    pub(super) tags: Vec<Category>,
+    #[serde(deserialize_with = "list")]
+    pub(super) images: Vec<Image>,
     /// Of the categories that count, where the store's tree was read.
     #[serde(skip)]
     pub(super) paths: Vec<Vec<String>>,
@@ -123,7 +128,7 @@ pub(super) struct Variation {
     pub(super) attributes: Vec<Attribute>,
 }
 
-/// A category; in a product without its parent.
+/// A category or a tag; in a product without its parent.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Category {
@@ -135,6 +140,16 @@ pub(super) struct Category {
     pub(super) slug: String,
     #[serde(deserialize_with = "number")]
     pub(super) parent: u64,
+}
+
+/// A picture, under the store's own address.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Image {
+    #[serde(deserialize_with = "number")]
+    pub(super) id: u64,
+    #[serde(deserialize_with = "text")]
+    pub(super) src: String,
 }
 
 /// A lower price, with its dates in UTC.

@@ -1,7 +1,9 @@
 //! Writing: which request carries what, and what its answer means for each write.
 //!
-//! Products and customers go into batches of any. Categories that a product needs are made before it, level by level. A variable product takes further calls: its variations have a batch
-//! of their own, one per parent (facts/mapping-woocommerce.md §1).
+//! Products and customers go into batches of any. Categories and tags that a product needs are made before it, level by
+//! level. A variable product takes further calls: its variations have a batch of their own, one per parent. Pictures come
+//! last and a few per call, because the store fetches them before it answers, and what can't be fetched must not keep the
+//! rest back (facts/mapping-woocommerce.md §1).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -16,7 +18,8 @@ use super::category::{Missing, Tree};
 use super::customer::{Copied, Welcome};
 use super::error::{self, ItemError, Kind};
 use super::product::{Body, Fields};
-use super::{BATCH_LIMIT, SYSTEM, WooCommerce, category, customer, product, wire};
+use super::tag::Words;
+use super::{BATCH_LIMIT, SYSTEM, WooCommerce, category, customer, image, product, tag, wire};
 use crate::connector::{Action, CallError, Gate, Outcome, Parts, Refusal, Request, Step, Write};
 
 /// What [`WooCommerce::send_call`] needs to send a request and to read its answer.
@@ -50,8 +53,8 @@ enum Slot {
         next: Option<Step>,
         held: Option<Value>,
     },
-    /// Some of `create`, by their places: categories that a product needs before it can be put into them. Of a request
-    /// that has one of these, all are.
+    /// Some of `create`, by their places: categories or tags that a product needs before it can be given them. Of a
+    /// request that has one of these, all are.
     Prepared {
         external_id: String,
         parts: Parts,
@@ -94,19 +97,29 @@ enum Job {
     Create(Body, Slot),
     Update(Body, Slot),
     Delete(u64, Slot),
-    /// Categories that have to be made before the product is written.
+    /// Categories or tags that have to be made before the product is written.
     Prepare {
+        of: Terms,
         external_id: String,
         parts: Parts,
         missing: Vec<Missing>,
         next: Step,
     },
+    /// An update that has pictures fetched: so many.
+    Fetch(Body, Slot, usize),
     /// A request of its own.
     Own {
         path: String,
         body: Value,
         slot: Slot,
     },
+}
+
+/// What is made before the products that need it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Terms {
+    Categories,
+    Tags,
 }
 
 impl Job {
@@ -142,9 +155,15 @@ impl WooCommerce {
         } else {
             Tree::default()
         };
+        let words = if writes.iter().any(is_about_tags) {
+            self.tags(gate).await?
+        } else {
+            Words::default()
+        };
         let store = Store {
             current: &current,
             tree: &tree,
+            words: &words,
             settings: &self.settings,
         };
         let jobs = writes.into_iter().map(|write| {
@@ -180,7 +199,10 @@ impl WooCommerce {
     /// of use: they are used again before new ones are made. Nothing but us keeps two variations from being the same
     /// (facts/mapping-woocommerce.md §1).
     async fn current(&self, gate: &dyn Gate, writes: &[Write]) -> Result<BTreeMap<u64, Current>, CallError> {
-        let needed: Vec<(&Product, &String, &Parts)> = writes.iter().filter_map(needs_current).collect();
+        let (pictured, written): (Vec<&Write>, Vec<&Write>) =
+            writes.iter().partition(|write| write.step >= IMAGES);
+        let needed: Vec<(&Product, &String, &Parts)> =
+            written.into_iter().filter_map(needs_current).collect();
         let ids: Vec<String> = needed.iter().map(|(_, id, _)| (*id).clone()).collect();
         let products = self.products_by_id(gate, &ids).await?;
         let complete = self
@@ -224,6 +246,15 @@ impl WooCommerce {
                 );
             }
         }
+        // For their pictures alone, products are of interest without their variations.
+        let ids: Vec<String> = pictured
+            .into_iter()
+            .filter_map(|write| Some(needs_current(write)?.1.clone()))
+            .collect();
+        for (id, product) in self.products_by_id(gate, &ids).await? {
+            let variations = Vec::new();
+            current.entry(id).or_insert(Current { product, variations });
+        }
         Ok(current)
     }
 
@@ -252,6 +283,9 @@ const VARIATIONS: Step = Step(16);
 /// The last call before it, which can't be one more for categories.
 const LAST_PREPARATION: Step = Step(15);
 
+/// The first call for a product's pictures, after all others.
+const IMAGES: Step = Step(64);
+
 /// Returns the product that an update can't be planned for without a look at it.
 fn needs_current(write: &Write) -> Option<(&Product, &String, &Parts)> {
     let (
@@ -270,7 +304,8 @@ fn needs_current(write: &Write) -> Option<(&Product, &String, &Parts)> {
         path.starts_with("variants/") || matches!(path.as_str(), "kind" | "tracks_stock" | "status")
     });
     let needs_variations = has_variations && (touches_them || write.step > Step::default());
-    (needs_variations || is_about_categories(write)).then_some((product, external_id, parts))
+    let needs_it = needs_variations || is_about_categories(write) || is_about_images(write);
+    needs_it.then_some((product, external_id, parts))
 }
 
 /// Says whether a write needs the tree of categories: it goes into some, or out of some.
@@ -282,6 +317,31 @@ fn is_about_categories(write: &Write) -> bool {
         _ if write.step >= VARIATIONS => false,
         Action::Create => !product.categories.is_empty(),
         Action::Update { changed, .. } => changed.contains("categories"),
+        Action::Delete { .. } => false,
+    }
+}
+
+/// Says whether a write needs the store's tags: it puts some on a product, or takes some off.
+fn is_about_tags(write: &Write) -> bool {
+    let Content::Product(product) = &write.content else {
+        return false;
+    };
+    match &write.action {
+        _ if write.step >= VARIATIONS => false,
+        Action::Create => !product.tags.is_empty(),
+        Action::Update { changed, .. } => changed.contains("tags"),
+        Action::Delete { .. } => false,
+    }
+}
+
+/// Says whether a write is about a product's pictures.
+fn is_about_images(write: &Write) -> bool {
+    let Content::Product(product) = &write.content else {
+        return false;
+    };
+    match &write.action {
+        Action::Create => !product.images.is_empty(),
+        Action::Update { changed, .. } => changed.contains("images"),
         Action::Delete { .. } => false,
     }
 }
@@ -299,21 +359,22 @@ fn has_all(product: &Product, current: &Current) -> bool {
 struct Store<'a> {
     current: &'a BTreeMap<u64, Current>,
     tree: &'a Tree,
+    words: &'a Words,
     settings: &'a Settings,
 }
 
-/// The categories of a product that is written.
+/// The categories or tags of a product that is written.
 enum Placing {
     /// All are there.
     Known(BTreeSet<u64>),
-    /// The outermost that are missing: those inside them need their ids.
+    /// Those that are missing, of categories the outermost: those inside them need their ids.
     Missing(BTreeSet<Missing>),
 }
 
-fn placing(product: &Product, tree: &Tree) -> Placing {
+fn placing(found: impl Iterator<Item = Result<u64, Missing>>) -> Placing {
     let (mut known, mut missing) = (BTreeSet::new(), BTreeSet::new());
-    for path in &product.categories {
-        match tree.find(path) {
+    for one in found {
+        match one {
             Ok(id) => known.insert(id),
             Err(name) => missing.insert(name),
         };
@@ -323,6 +384,61 @@ fn placing(product: &Product, tree: &Tree) -> Placing {
     } else {
         Placing::Missing(missing)
     }
+}
+
+/// The fields that put a product into its categories and its tags on it.
+#[derive(Clone, Debug, Default)]
+struct Placed {
+    body: Body,
+    /// The product as the store spells these, where it spells them otherwise.
+    held: Option<Value>,
+}
+
+/// Finds a product's categories and tags, or returns the job that makes what is missing.
+fn placed(
+    write: &Write,
+    product: &Product,
+    store: Store<'_>,
+    known: (&str, &Parts),
+) -> Result<Placed, Box<Job>> {
+    let (external_id, parts) = known;
+    let prepare = |of, missing: BTreeSet<Missing>| {
+        if write.step >= LAST_PREPARATION {
+            return Box::new(Job::refused(
+                "categories_missing",
+                "the product's categories or tags can't be made: they are too many, or vanish again",
+            ));
+        }
+        Box::new(Job::Prepare {
+            of,
+            external_id: external_id.to_owned(),
+            parts: parts.clone(),
+            missing: missing.into_iter().take(BATCH_LIMIT).collect(),
+            next: Step(write.step.0 + 1),
+        })
+    };
+    let mut body = Body::new();
+    let mut spelt = product.clone();
+    if is_about_categories(write) {
+        let ids = match placing(product.categories.iter().map(|path| store.tree.find(path))) {
+            Placing::Missing(missing) => return Err(prepare(Terms::Categories, missing)),
+            Placing::Known(ids) => ids,
+        };
+        let id = external_id.parse().unwrap_or_default();
+        let current = store.current.get(&id).map(|current| &current.product);
+        body = category::body(&ids, current, store.settings);
+        spelt.categories = store.tree.spelt(&ids);
+    }
+    if is_about_tags(write) {
+        let ids = match placing(product.tags.iter().map(|name| store.words.find(name))) {
+            Placing::Missing(missing) => return Err(prepare(Terms::Tags, missing)),
+            Placing::Known(ids) => ids,
+        };
+        body.insert("tags".to_owned(), tag::body(&ids));
+        spelt.tags = store.words.spelt(&ids);
+    }
+    let held = respelt(product, spelt);
+    Ok(Placed { body, held })
 }
 
 fn product_job(write: &Write, store: Store<'_>) -> Job {
@@ -336,37 +452,16 @@ fn product_job(write: &Write, store: Store<'_>) -> Job {
         } => (external_id.clone(), parts.clone()),
         Action::Delete { external_id } => return trash(external_id),
     };
-    let mut categories = Body::new();
-    let mut held = None;
-    if is_about_categories(write) {
-        match placing(product, store.tree) {
-            Placing::Missing(_) if write.step >= LAST_PREPARATION => {
-                return Job::refused(
-                    "categories_missing",
-                    "the product's categories can't be made: they are too many, or vanish again",
-                );
-            }
-            Placing::Missing(missing) => {
-                return Job::Prepare {
-                    external_id,
-                    parts,
-                    missing: missing.into_iter().take(BATCH_LIMIT).collect(),
-                    next: Step(write.step.0 + 1),
-                };
-            }
-            Placing::Known(ids) => {
-                let id = external_id.parse().unwrap_or_default();
-                let current = store.current.get(&id).map(|current| &current.product);
-                categories = category::body(&ids, current, store.settings);
-                held = respelt(product, store.tree.spelt(&ids));
-            }
-        }
-    }
+    let Placed { body: placing, held } = match placed(write, product, store, (&external_id, &parts)) {
+        Ok(placed) => placed,
+        Err(job) => return *job,
+    };
+    let last = is_about_images(write).then_some(IMAGES);
     match &write.action {
         Action::Create if write.step < VARIATIONS => Job::Create(
-            product::create_body(product, write.record, store.settings, categories),
+            product::create_body(product, write.record, store.settings, placing),
             Slot::Created {
-                next: (!product.is_simple()).then_some(VARIATIONS),
+                next: (!product.is_simple()).then_some(VARIATIONS).or(last),
                 held,
             },
         ),
@@ -388,27 +483,25 @@ fn product_job(write: &Write, store: Store<'_>) -> Job {
                 fields: Fields::Only(changed),
                 parts,
                 step: write.step,
-                categories: &categories,
+                placing: &placing,
                 held: held.as_ref(),
+                last,
                 settings: store.settings,
             };
-            if needs_current(write).is_some() {
-                let current = store.current.get(&id);
-                current.map_or_else(Job::missing, |current| update.with_current(current, changed))
-            } else {
-                update.alone(parts)
+            let current = store.current.get(&id);
+            match current {
+                Some(current) if write.step >= IMAGES => update.images(current, parts.clone()),
+                Some(current) if needs_current(write).is_some() => update.with_current(current, changed),
+                None if needs_current(write).is_some() => Job::missing(),
+                Some(_) | None => update.alone(parts, None),
             }
         }
     }
 }
 
-/// Returns the product with its categories as the store spells them, where it spells them otherwise.
-fn respelt(product: &Product, categories: Vec<Vec<String>>) -> Option<Value> {
-    let held = Product {
-        categories,
-        ..product.clone()
-    };
-    let held = Content::Product(held).canonical().ok()?;
+/// Returns the product as the store spells its categories and tags, where it spells them otherwise.
+fn respelt(product: &Product, spelt: Product) -> Option<Value> {
+    let held = Content::Product(spelt).canonical().ok()?;
     (held != Content::Product(product.clone())).then(|| held.to_json())
 }
 
@@ -437,17 +530,19 @@ struct Update<'a> {
     /// The variations that were known before.
     parts: &'a Parts,
     step: Step,
-    /// The fields that put it into categories.
-    categories: &'a Body,
+    /// The fields that put it into categories, and tags on it.
+    placing: &'a Body,
     held: Option<&'a Value>,
+    /// The call that is made after all others.
+    last: Option<Step>,
     settings: &'a Settings,
 }
 
 impl Update<'_> {
     /// Plans what needs no look at the product: all of a simple one, the texts of a variable one.
-    fn alone(self, parts: &Parts) -> Job {
+    fn alone(self, parts: &Parts, current: Option<&Current>) -> Job {
         let mut body = product::text_fields(self.product, self.fields);
-        body.append(&mut self.categories.clone());
+        body.append(&mut self.placing.clone());
         let only = self
             .product
             .variants
@@ -457,13 +552,46 @@ impl Update<'_> {
             body.append(&mut product::variant_fields(variant, self.fields, self.settings));
             body.append(&mut product::stock_fields(self.product, self.fields));
         }
-        self.update(body, parts.clone(), None)
+        match current {
+            Some(current) if body.is_empty() => self.images(current, parts.clone()),
+            Some(_) | None => self.update(body, parts.clone(), self.last),
+        }
+    }
+
+    /// Plans the next call for its pictures, if it is about these.
+    fn images(self, current: &Current, parts: Parts) -> Job {
+        let external_id = self.id.to_string();
+        let change = self
+            .last
+            .and_then(|_| image::change(&self.product.images, &current.product));
+        let Some(mut change) = change else {
+            return Job::Nothing(Slot::Done { external_id, parts });
+        };
+        if self.step == Step(u8::MAX) {
+            return Job::refused(
+                "too_many_pictures",
+                "the product has more pictures than can be fetched",
+            );
+        }
+        change.body.insert("id".to_owned(), json!(self.id));
+        let next = (change.fetched > 0).then(|| Step(self.step.max(IMAGES).0 + 1));
+        let slot = Slot::Updated {
+            external_id,
+            parts,
+            next,
+            held: None,
+        };
+        if change.fetched > 0 {
+            Job::Fetch(change.body, slot, change.fetched)
+        } else {
+            Job::Update(change.body, slot)
+        }
     }
 
     fn with_current(self, current: &Current, paths: &BTreeSet<String>) -> Job {
         let is_variable = current.product.is_variable();
         match (self.product.is_simple(), is_variable) {
-            (true, false) => return self.alone(&Parts::new()),
+            (true, false) => return self.alone(&Parts::new(), Some(current)),
             (true, true) if !has_all(self.product, current) => {
                 let message =
                     "it has variations in the store and none here: WooCommerce can't take them away from it";
@@ -485,8 +613,12 @@ impl Update<'_> {
             // What comes back from the trash comes without its variations.
             let is_followed = !is_variable || current.product.is_trashed() || !changes.is_empty();
             if !body.is_empty() {
-                return self.update(body, changes.parts, is_followed.then_some(VARIATIONS));
+                let next = is_followed.then_some(VARIATIONS).or(self.last);
+                return self.update(body, changes.parts, next);
             }
+        }
+        if changes.is_empty() {
+            return self.images(current, changes.parts);
         }
         changes.into_job(self)
     }
@@ -494,7 +626,7 @@ impl Update<'_> {
     /// Returns what changes in the parent of variations.
     fn parent(self, current: &Current) -> Body {
         let mut body = product::text_fields(self.product, self.fields);
-        body.append(&mut self.categories.clone());
+        body.append(&mut self.placing.clone());
         let present = &current.product.attributes;
         if !product::has_options(present, self.product) {
             let attributes = product::with_options(present, self.product);
@@ -673,12 +805,6 @@ impl Changes {
     /// Takes as much as one call carries; what is left is found again by the next step's look.
     fn into_job(mut self, update: Update<'_>) -> Job {
         let external_id = update.id.to_string();
-        if self.is_empty() {
-            return Job::Nothing(Slot::Done {
-                external_id,
-                parts: self.parts,
-            });
-        }
         let next = match update.step {
             step if step < VARIATIONS => VARIATIONS,
             step => Step(step.0.saturating_add(1)),
@@ -691,7 +817,7 @@ impl Changes {
             parts: self.parts,
             created,
             updated: self.update.len(),
-            next: is_more.then_some(next),
+            next: is_more.then_some(next).or(update.last),
             external_id,
         };
         Job::Own {
@@ -888,10 +1014,11 @@ impl Batch {
     }
 }
 
-/// Categories that are being put together: each is made once, whichever products need it. A second one would be
+/// Categories or tags that are being put together: each is made once, whichever products need it. A second one would be
 /// refused all the same (facts/mapping-woocommerce.md §1, «Categories»).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Preparation {
+    path: &'static str,
     writes: Vec<Write>,
     slots: Vec<Slot>,
     places: BTreeMap<(u64, String), usize>,
@@ -899,7 +1026,18 @@ struct Preparation {
 }
 
 impl Preparation {
-    const PATH: &str = "products/categories/batch";
+    fn of(terms: Terms) -> Self {
+        Self {
+            path: match terms {
+                Terms::Categories => "products/categories/batch",
+                Terms::Tags => "products/tags/batch",
+            },
+            writes: Vec::new(),
+            slots: Vec::new(),
+            places: BTreeMap::new(),
+            create: Vec::new(),
+        }
+    }
 
     fn has_room(&self, missing: &[Missing]) -> bool {
         self.writes.len() < BATCH_LIMIT && self.create.len() + missing.len() <= BATCH_LIMIT
@@ -915,7 +1053,7 @@ impl Preparation {
 
     fn into_request(self) -> Request {
         let body = batch_body(self.create, Vec::new(), Vec::new());
-        request(self.writes, Some(Self::PATH.to_owned()), body, self.slots)
+        request(self.writes, Some(self.path.to_owned()), body, self.slots)
     }
 }
 
@@ -923,7 +1061,8 @@ impl Preparation {
 fn requests(path: &str, jobs: impl Iterator<Item = (Write, Job)>) -> Vec<Request> {
     let (mut requests, mut own) = (Vec::new(), Vec::new());
     let (mut batch, mut unsent) = (Batch::default(), Batch::default());
-    let mut preparation = Preparation::default();
+    let (mut fetching, mut fetched) = (Batch::default(), 0);
+    let mut preparations = [Terms::Categories, Terms::Tags].map(Preparation::of);
     for (write, job) in jobs {
         if batch.writes.len() == BATCH_LIMIT {
             requests.push(std::mem::take(&mut batch).into_request(path));
@@ -942,14 +1081,25 @@ fn requests(path: &str, jobs: impl Iterator<Item = (Write, Job)>) -> Vec<Request
                 batch.delete.push(json!(id));
                 batch.push(write, slot);
             }
+            Job::Fetch(body, slot, count) => {
+                if fetched > 0 && fetched + count > image::FETCH_LIMIT {
+                    requests.push(std::mem::take(&mut fetching).into_request(path));
+                    fetched = 0;
+                }
+                fetched += count;
+                fetching.update.push(Value::Object(body));
+                fetching.push(write, slot);
+            }
             Job::Prepare {
+                of,
                 external_id,
                 parts,
                 missing,
                 next,
             } => {
+                let preparation = &mut preparations[usize::from(of == Terms::Tags)];
                 if !preparation.has_room(&missing) {
-                    requests.push(std::mem::take(&mut preparation).into_request());
+                    requests.push(std::mem::replace(preparation, Preparation::of(of)).into_request());
                 }
                 let terms = missing.iter().map(|missing| preparation.place(missing)).collect();
                 preparation.writes.push(write);
@@ -966,9 +1116,11 @@ fn requests(path: &str, jobs: impl Iterator<Item = (Write, Job)>) -> Vec<Request
     if !batch.writes.is_empty() {
         requests.push(batch.into_request(path));
     }
-    if !preparation.writes.is_empty() {
-        requests.push(preparation.into_request());
+    if !fetching.writes.is_empty() {
+        requests.push(fetching.into_request(path));
     }
+    let begun = preparations.into_iter().filter(|one| !one.writes.is_empty());
+    requests.extend(begun.map(Preparation::into_request));
     requests.append(&mut own);
     if !unsent.writes.is_empty() {
         requests.push(request(unsent.writes, None, Value::Null, unsent.slots));
@@ -1147,18 +1299,18 @@ fn outcome(slot: &Slot, lists: &mut Lists<'_>) -> Option<Outcome> {
     })
 }
 
-/// Adds what the store holds of a thing that is all there.
+/// Adds what the store holds of a thing.
 fn holding(outcome: Outcome, content: Option<&Value>) -> Outcome {
     match outcome {
         Outcome::Applied {
             external_id,
             parts,
-            next: None,
+            next,
             held: None,
         } => Outcome::Applied {
             external_id,
             parts,
-            next: None,
+            next,
             held: content.and_then(|json| Content::parse(EntityType::Products, json.clone()).ok()),
         },
         other => other,

@@ -190,9 +190,11 @@ fn shirt(variants: Vec<Variant>) -> Content {
 }
 
 fn store<'a>(current: &'a BTreeMap<u64, Current>, tree: &'a Tree, settings: &'a Settings) -> Store<'a> {
+    static WORDS: std::sync::LazyLock<Words> = std::sync::LazyLock::new(Words::default);
     Store {
         current,
         tree,
+        words: &WORDS,
         settings,
     }
 }
