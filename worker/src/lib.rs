@@ -14,7 +14,9 @@ mod plan;
 mod pull;
 mod push;
 mod remote;
+mod scan;
 mod sweep;
+mod vanish;
 
 use std::sync::Arc;
 use std::time::Duration;

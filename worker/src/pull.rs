@@ -18,28 +18,46 @@ use serde_json::{Value, json};
 
 use crate::batch::{BatchError, End, Hand};
 use crate::connector::{CallError, Connector, Cursor, Page, Theirs};
-use crate::named;
 use crate::push::Stopped;
+use crate::{named, scan};
 
 /// Things that one page has at most: what WooCommerce gives at a time (facts/systems.md A3).
 pub const PAGE_LIMIT: usize = 100;
 
+/// What a page is read of.
+#[derive(Clone, Debug)]
+pub enum Feed {
+    /// What changed, from where the pull before left off.
+    Changes(cursor::Position),
+    /// Everything: a full scan, from a position of its own.
+    All(Cursor),
+}
+
+impl Feed {
+    fn cursor(&self) -> Cursor {
+        match self {
+            Self::Changes(position) => Cursor(position.value.clone()),
+            Self::All(cursor) => cursor.clone(),
+        }
+    }
+}
+
 /// Runs one page of a pull.
 pub async fn run(hand: &Hand<'_>, connector: &dyn Connector) -> Result<(), BatchError> {
-    let entity = hand.batch.entity_type;
     let position = hand.persist(|| read_position(hand)).await?;
+    page(hand, connector, &Feed::Changes(position)).await
+}
+
+/// Reads a page and stores what it comes to.
+pub async fn page(hand: &Hand<'_>, connector: &dyn Connector, feed: &Feed) -> Result<(), BatchError> {
+    let entity = hand.batch.entity_type;
     let limit = connector.request_limit(entity).max(PAGE_LIMIT);
-    let end = match connector
-        .pull(&hand.gate, entity, &Cursor(position.value.clone()), limit)
-        .await
-    {
+    let end = match connector.pull(&hand.gate, entity, &feed.cursor(), limit).await {
         Ok(page) => {
             hand.lease.progress();
             match named::fetch(hand, connector, &page.seen).await {
                 Ok(named) => {
-                    return hand
-                        .persist(|| store(hand, connector, &position, &page, &named))
-                        .await;
+                    return hand.persist(|| store(hand, connector, feed, &page, &named)).await;
                 }
                 Err(Stopped::Batch(error)) => return Err(error),
                 Err(Stopped::Call(error)) => give_up(hand, &error).await?,
@@ -50,7 +68,8 @@ pub async fn run(hand: &Hand<'_>, connector: &dyn Connector) -> Result<(), Batch
     hand.persist(|| leave(hand, &end)).await
 }
 
-async fn give_up(hand: &Hand<'_>, error: &CallError) -> Result<End, BatchError> {
+/// Tells how the batch ends after a call failed.
+pub async fn give_up(hand: &Hand<'_>, error: &CallError) -> Result<End, BatchError> {
     hand.after(error, |words| End::StageOver { failure: Some(words) })
         .await
 }
@@ -66,7 +85,8 @@ async fn read_position(hand: &Hand<'_>) -> Result<cursor::Position, BatchError> 
     .await?)
 }
 
-async fn leave(hand: &Hand<'_>, end: &End) -> Result<(), BatchError> {
+/// Leaves a batch of which nothing is to be stored.
+pub async fn leave(hand: &Hand<'_>, end: &End) -> Result<(), BatchError> {
     let mut tx = hand.begin_settling().await?;
     hand.leave(&mut tx, &Counts::default(), end).await?;
     Ok(tx.commit().await?)
@@ -75,13 +95,17 @@ async fn leave(hand: &Hand<'_>, end: &End) -> Result<(), BatchError> {
 async fn store(
     hand: &Hand<'_>,
     connector: &dyn Connector,
-    position: &cursor::Position,
+    feed: &Feed,
     page: &Page,
     named: &[(EntityType, Vec<Theirs>)],
 ) -> Result<(), BatchError> {
     let mut tx = hand.begin_settling().await?;
     let key = (hand.batch.connection_id, hand.batch.entity_type);
-    let is_ours = cursor::advance(&mut tx, hand.org, key, position, &page.next.0).await?;
+    let is_ours = match feed {
+        Feed::Changes(position) => cursor::advance(&mut tx, hand.org, key, position, &page.next.0).await?,
+        // Its position is the stage's own, which the batch's token fences.
+        Feed::All(_) => true,
+    };
     let mut outcome = Outcome::of(hand.batch.entity_type);
     if is_ours {
         // Met in one order by everyone, so that two pages wait for each other instead of locking crosswise.
@@ -94,11 +118,11 @@ async fn store(
         outcome = judge(hand, &mut tx, connector, hand.batch.entity_type, &seen).await?;
         outcome.write(hand, &mut tx).await?;
     }
-    // Somebody else's page moved the cursor meanwhile: theirs counts, and ours is read again from there.
-    let end = if is_ours && page.is_last {
-        End::StageOver { failure: None }
-    } else {
-        End::Done
+    let end = match feed {
+        Feed::All(_) => scan::after_page(hand, &mut tx, page).await?,
+        Feed::Changes(_) if is_ours && page.is_last => End::StageOver { failure: None },
+        // Or somebody else's page moved the cursor meanwhile: theirs counts, and ours is read again from there.
+        Feed::Changes(_) => End::Done,
     };
     hand.leave(&mut tx, &outcome.counts, &end).await?;
     Ok(tx.commit().await?)
@@ -272,7 +296,13 @@ fn judge_one(
         Some(met) => judge_known(hand, connector, &met, theirs, content, outcome),
         None => match find_record(known, theirs, content) {
             Match::One(record_id) => {
-                let met = known.by_record.get(&record_id).cloned().unwrap_or_else(|| Met {
+                // What was deleted and is there again under another id is another thing: nothing was agreed on about it.
+                let known_item = known.by_record.get(&record_id).cloned().map(|met| Met {
+                    base: met.base.filter(|_| !met.is_gone),
+                    held: met.held.filter(|_| !met.is_gone),
+                    ..met
+                });
+                let met = known_item.unwrap_or_else(|| Met {
                     item_id: ItemId::random(),
                     record_id,
                     external_id: None,
@@ -284,6 +314,7 @@ fn judge_one(
                         .map(Content::to_json)
                         .unwrap_or_default(),
                     is_in_hand: false,
+                    is_gone: false,
                     state: State::Pending,
                 });
                 // Taken from now on: the next thing of this page with the same key is another thing.
@@ -291,6 +322,7 @@ fn judge_one(
                     record_id,
                     Met {
                         external_id: Some(theirs.external_id.clone()),
+                        is_gone: false,
                         ..met.clone()
                     },
                 );
@@ -333,13 +365,13 @@ enum Match {
 }
 
 /// Finds the record that a thing is a copy of: by our marker on it, else by SKU, barcode, e-mail, in this order. A
-/// record that has its counterpart on this connection already is not asked for.
+/// record that has its counterpart on this connection already is not asked for, unless that was deleted.
 fn find_record(known: &Known, theirs: &Theirs, content: &Content) -> Match {
     let is_free = |record: &RecordId| {
         known
             .by_record
             .get(record)
-            .is_none_or(|met| met.external_id.is_none())
+            .is_none_or(|met| met.external_id.is_none() || met.is_gone)
     };
     if let Some(record) = theirs.marker
         && known.contents.contains_key(&record)
@@ -374,7 +406,7 @@ fn judge_known(
     outcome: &mut Outcome,
 ) {
     let entity = outcome.entity;
-    let (Ok(ours), Ok(base)) = (
+    let (Ok(mut ours), Ok(base)) = (
         stored(entity, met.content.clone()),
         met.base
             .clone()
@@ -385,6 +417,11 @@ fn judge_known(
         let reason = json!({ "reason": "our own record can't be read", "externalId": theirs.external_id });
         return outcome.conflict(hand, Some(met.item_id), ConflictType::ValidationError, reason);
     };
+    // What was deleted and came back takes the record with it, as it did when it went.
+    let restored = ours.restored(content).filter(|_| met.is_gone);
+    if let Some(restored) = &restored {
+        ours.clone_from(restored);
+    }
     let projected = connector.project(&ours);
     let ownership = hand.ownership(&ours);
     let side = Side {
@@ -407,10 +444,17 @@ fn judge_known(
                     .push(sighted(met, theirs, State::Synced, new_base, None));
                 outcome.settled.push(met.item_id);
             }
-            outcome.counts.unchanged += 1;
+            match restored {
+                Some(content) => {
+                    let record_id = met.record_id;
+                    outcome.puts.push(Put { record_id, content });
+                    outcome.counts.updated += 1;
+                }
+                None => outcome.counts.unchanged += 1,
+            }
         }
         Decision::Update(merge) => {
-            if merge.to_take.is_empty() {
+            if merge.to_take.is_empty() && restored.is_none() {
                 outcome.counts.unchanged += 1;
             } else {
                 match merge.taken_into(&ours) {

@@ -381,6 +381,11 @@ impl Connector for Odoo {
         }
     }
 
+    /// Writing to an id that is not there is a `MissingError` (facts/systems.md B2).
+    fn says_gone(&self, refusal: &Refusal) -> bool {
+        refusal.code.ends_with("MissingError")
+    }
+
     fn request_limit(&self, _entity: EntityType) -> usize {
         REQUEST_LIMIT
     }
@@ -419,6 +424,15 @@ impl Connector for Odoo {
         external_ids: &[String],
     ) -> Result<Vec<Theirs>, CallError> {
         Ok(self.by_ids(gate, entity, external_ids).await?)
+    }
+
+    async fn existing(
+        &self,
+        gate: &dyn Gate,
+        entity: EntityType,
+        external_ids: &[String],
+    ) -> Result<BTreeSet<String>, CallError> {
+        Ok(self.existing_ids(gate, entity, external_ids).await?)
     }
 
     async fn plan(
