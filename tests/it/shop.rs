@@ -340,7 +340,7 @@ async fn an_order_whose_customer_is_refused_says_so_and_follows_later() {
     assert_eq!(stack.sandbox.erp.records("sale.order").len(), 1);
 }
 
-fn order(number: &str, customer: RecordId, product: RecordId) -> Content {
+pub(crate) fn order(number: &str, customer: RecordId, product: RecordId) -> Content {
     let ten = Decimal::from(10);
     Content::Order(Order {
         number: number.to_owned(),
