@@ -368,8 +368,8 @@ async fn pages_that_move_while_they_are_read_delete_only_what_is_gone() {
     scan(&stack, &PRODUCTS).await;
     stack.forget_effects();
     // The list's second page is about to be read when a thing of the first one is deleted.
-    let site = Arc::new(AtomicBool::new(false));
-    let is_read = site.clone();
+    let is_second_read = Arc::new(AtomicBool::new(false));
+    let is_read = is_second_read.clone();
     stack.sandbox.store.faults().add(Rule {
         matches: Box::new(move |request| {
             if request.path.ends_with("/products") && request.query.contains("offset=") {
@@ -396,7 +396,7 @@ async fn pages_that_move_while_they_are_read_delete_only_what_is_gone() {
     })
     .await;
     assert!(
-        !site.load(Ordering::SeqCst),
+        !is_second_read.load(Ordering::SeqCst),
         "the second page is still to be read"
     );
     stack.sandbox.store.delete_product(ids[3]);
@@ -416,9 +416,9 @@ async fn pages_that_move_while_they_are_read_delete_only_what_is_gone() {
     assert_eq!(archived[0]["default_code"], "P-3");
 }
 
-/// R13: workers that die in the middle of a scan, wherever that is, leave it to the next, which goes on with it.
+/// A scan goes on with another worker wherever the one before it stopped, in each of its phases.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_scan_whose_workers_keep_dying_ends_as_any_other() {
+async fn a_scan_whose_workers_are_replaced_in_its_middle_ends_as_any_other() {
     let mut stack = Stack::new().await;
     stack.forget_partners();
     let ids: Vec<u64> = (0..230)
@@ -647,6 +647,69 @@ async fn stock_that_was_written_raw_is_found_by_a_full_scan() {
     assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
     assert_eq!(in_stock(&stack), Some(level), "the ERP owns stock");
     assert_still(&stack, &types).await;
+}
+
+/// A product that is sold and counted goes with its level and leaves its orders and payments as they were.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_product_goes_with_its_level_and_without_its_orders() {
+    let mut stack = Stack::new().await;
+    stack.forget_partners();
+    let plan = SeedPlan {
+        seed: 7,
+        products: 30,
+        customers: 20,
+        orders: 25,
+        refunds: 4,
+    };
+    seed(&stack.sandbox.store, &stack.sandbox.erp, &plan);
+    stack.work();
+    let first = stack.sync().await;
+    assert_eq!(first.status(), Status::Done, "{:#?}", stack.troubles().await);
+    let sold: std::collections::BTreeSet<u64> = stack
+        .sandbox
+        .store
+        .orders()
+        .iter()
+        .flat_map(|order| order["line_items"].as_array().unwrap().clone())
+        .filter_map(|line| line["product_id"].as_u64())
+        .collect();
+    let product = stack
+        .sandbox
+        .store
+        .products()
+        .into_iter()
+        .find(|product| {
+            let is_sold = sold.contains(&product["id"].as_u64().unwrap());
+            product["type"] == "simple" && product["manage_stock"] == true && product["sku"] != "" && is_sold
+        })
+        .unwrap();
+    let orders = stack.sandbox.erp.records("sale.order");
+    stack
+        .sandbox
+        .store
+        .delete_product(product["id"].as_u64().unwrap());
+
+    let sync = scan(&stack, &EntityType::ALL).await;
+
+    assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
+    let gone: Vec<(String, String)> =
+        sqlx::query_as("select entity_type, state from item where gone_at is not null order by entity_type")
+            .fetch_all(&stack.database.superuser)
+            .await
+            .unwrap();
+    let of = |entity: &str| (entity.to_owned(), "skipped".to_owned());
+    assert_eq!(gone, [of("inventory"), of("products")]);
+    assert_eq!(stack.troubles().await.len(), 2, "{:#?}", stack.troubles().await);
+    let totals = |orders: &[Value]| -> Vec<(Value, Value)> {
+        let both = orders.iter();
+        both.map(|order| (order["amount_total"].clone(), order["state"].clone()))
+            .collect()
+    };
+    let after = stack.sandbox.erp.records("sale.order");
+    assert_eq!(totals(&after), totals(&orders));
+    let sku = product["sku"].as_str().unwrap();
+    assert_eq!(in_erp(&stack, sku).unwrap()["active"], false);
+    assert_still(&stack, &EntityType::ALL).await;
 }
 
 /// A change that meets nothing is treated as the scan would: by policy, and not by making the thing again.
