@@ -164,6 +164,36 @@ async fn a_product_deleted_in_the_erp_is_taken_from_sale_in_the_store() {
     assert_still(&stack, &PRODUCTS).await;
 }
 
+/// A product that was deleted and made again by hand is the same product.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_product_made_anew_by_hand_takes_the_place_of_the_one_deleted() {
+    for config in [full(), Config::new(None, Some(0), None).unwrap()] {
+        let (stack, records) = stack_with_products(3).await;
+        let old = in_store(&stack, "SKU-1").unwrap();
+        stack.sandbox.store.delete_product(old["id"].as_u64().unwrap());
+        stack.sandbox.store.insert_product(json!({
+            "name": old["name"], "sku": "SKU-1", "regular_price": "10.00", "status": "publish",
+            "short_description": old["short_description"],
+        }));
+
+        let id = stack.start_types(PRODUCTS.to_vec(), config).await;
+        let sync = stack.finish(id).await;
+
+        assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
+        assert_eq!(stack.troubles().await, Vec::<String>::new());
+        assert_eq!(stack.sandbox.store.products().len(), 3);
+        assert_eq!(in_erp(&stack, "SKU-1").unwrap()["active"], true);
+        let (state, is_gone, _) = item(&stack, stack.store, records[1]).await;
+        assert_eq!((state.as_str(), is_gone), ("synced", false));
+        let count: i64 = sqlx::query_scalar("select count(*) from record")
+            .fetch_one(&stack.database.superuser)
+            .await
+            .unwrap();
+        assert_eq!(count, 3);
+        assert_still(&stack, &PRODUCTS).await;
+    }
+}
+
 /// The trash is a deletion that can be taken back: what comes out of it is in use again, everywhere.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_back_from_the_trash_is_in_use_again() {
@@ -738,6 +768,33 @@ async fn a_change_of_what_is_gone_makes_nothing_again() {
         stack.sync().await;
         assert_nothing_felt(&stack);
     }
+}
+
+/// What is deleted between the look at it and the write is deleted too, as soon as the system says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_is_told_of_the_deletion_makes_nothing_again() {
+    let (stack, records) = stack_with_products(3).await;
+    let id = store_id(&stack, "SKU-1");
+    let unknown = json!({ "update": [{ "id": id, "error": {
+        "code": "woocommerce_rest_product_invalid_id", "message": "Invalid ID.", "data": { "status": 400 }
+    } }] });
+    stack.sandbox.store.faults().on_path(
+        "/products/batch",
+        Fault::Status {
+            code: 200,
+            retry_after: None,
+            body: Some(unknown.to_string()),
+        },
+        Some(1),
+    );
+    stack.put_as(records[1], product("SKU-1", 1700)).await;
+
+    let sync = stack.sync().await;
+
+    assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
+    assert!(item(&stack, stack.store, records[1]).await.1);
+    assert_eq!(conflicts(&stack).await.len(), 0);
+    assert_eq!(in_erp(&stack, "SKU-1").unwrap()["active"], false);
 }
 
 /// An ERP that lost its data is not the reason to take a store's whole catalogue from sale.

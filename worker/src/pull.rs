@@ -50,22 +50,53 @@ pub async fn run(hand: &Hand<'_>, connector: &dyn Connector) -> Result<(), Batch
 
 /// Reads a page and stores what it comes to.
 pub async fn page(hand: &Hand<'_>, connector: &dyn Connector, feed: &Feed) -> Result<(), BatchError> {
+    match read_and_store(hand, connector, feed).await {
+        Ok(()) => Ok(()),
+        Err(Stopped::Batch(error)) => Err(error),
+        Err(Stopped::Call(error)) => {
+            let end = give_up(hand, &error).await?;
+            hand.persist(|| leave(hand, &end)).await
+        }
+    }
+}
+
+async fn read_and_store(hand: &Hand<'_>, connector: &dyn Connector, feed: &Feed) -> Result<(), Stopped> {
     let entity = hand.batch.entity_type;
     let limit = connector.request_limit(entity).max(PAGE_LIMIT);
-    let end = match connector.pull(&hand.gate, entity, &feed.cursor(), limit).await {
-        Ok(page) => {
-            hand.lease.progress();
-            match named::fetch(hand, connector, &page.seen).await {
-                Ok(named) => {
-                    return hand.persist(|| store(hand, connector, feed, &page, &named)).await;
-                }
-                Err(Stopped::Batch(error)) => return Err(error),
-                Err(Stopped::Call(error)) => give_up(hand, &error).await?,
-            }
-        }
-        Err(error) => give_up(hand, &error).await?,
+    let page = connector.pull(&hand.gate, entity, &feed.cursor(), limit).await?;
+    hand.lease.progress();
+    let named = named::fetch(hand, connector, &page.seen).await?;
+    let mut read = Read {
+        feed,
+        page,
+        named,
+        gone: None,
     };
-    hand.persist(|| leave(hand, &end)).await
+    while let Stored::Ask(ids) = hand.persist(|| store(hand, connector, &read)).await? {
+        let ids: Vec<String> = ids.into_iter().collect();
+        let there = connector.existing(&hand.gate, entity, &ids).await?;
+        hand.lease.progress();
+        read.gone = Some(ids.into_iter().filter(|id| !there.contains(id)).collect());
+    }
+    Ok(())
+}
+
+/// What was read for a page.
+struct Read<'a> {
+    feed: &'a Feed,
+    page: Page,
+    /// What its things name and we did not know.
+    named: Vec<(EntityType, Vec<Theirs>)>,
+    /// What is not there any more of the things in whose place those of the page may stand; `None`: nobody asked.
+    gone: Option<BTreeSet<String>>,
+}
+
+/// What came of storing a page.
+enum Stored {
+    Done,
+    /// Nothing was stored: things of the page have the keys of records whose own things may have been deleted, and these
+    /// made in their place. To be asked about by their external ids, once.
+    Ask(BTreeSet<String>),
 }
 
 /// Tells how the batch ends after a call failed.
@@ -92,13 +123,13 @@ pub async fn leave(hand: &Hand<'_>, end: &End) -> Result<(), BatchError> {
     Ok(tx.commit().await?)
 }
 
-async fn store(
-    hand: &Hand<'_>,
-    connector: &dyn Connector,
-    feed: &Feed,
-    page: &Page,
-    named: &[(EntityType, Vec<Theirs>)],
-) -> Result<(), BatchError> {
+async fn store(hand: &Hand<'_>, connector: &dyn Connector, read: &Read<'_>) -> Result<Stored, BatchError> {
+    let Read {
+        feed,
+        page,
+        named,
+        gone,
+    } = read;
     let mut tx = hand.begin_settling().await?;
     let key = (hand.batch.connection_id, hand.batch.entity_type);
     let is_ours = match feed {
@@ -111,11 +142,16 @@ async fn store(
         // Met in one order by everyone, so that two pages wait for each other instead of locking crosswise.
         for (entity, seen) in named {
             let seen = named::resolve(hand, &mut tx, seen).await?;
-            let outcome = judge(hand, &mut tx, connector, *entity, &seen).await?;
+            let asked = BTreeSet::new();
+            let outcome = judge(hand, &mut tx, connector, (*entity, &seen), Some(&asked)).await?;
             outcome.write(hand, &mut tx).await?;
         }
         let seen = named::resolve(hand, &mut tx, &page.seen).await?;
-        outcome = judge(hand, &mut tx, connector, hand.batch.entity_type, &seen).await?;
+        let things = (hand.batch.entity_type, seen.as_slice());
+        outcome = judge(hand, &mut tx, connector, things, gone.as_ref()).await?;
+        if !outcome.doubtful.is_empty() {
+            return Ok(Stored::Ask(outcome.doubtful));
+        }
         outcome.write(hand, &mut tx).await?;
     }
     let end = match feed {
@@ -125,7 +161,8 @@ async fn store(
         Feed::Changes(_) => End::Done,
     };
     hand.leave(&mut tx, &outcome.counts, &end).await?;
-    Ok(tx.commit().await?)
+    tx.commit().await?;
+    Ok(Stored::Done)
 }
 
 /// What a page comes to, before it is written.
@@ -137,6 +174,8 @@ struct Outcome {
     sighted: Vec<Sighted>,
     conflicts: Vec<NewConflict>,
     settled: Vec<ItemId>,
+    /// External ids of the things of records that new things have the keys of.
+    doubtful: BTreeSet<String>,
 }
 
 impl Outcome {
@@ -148,6 +187,7 @@ impl Outcome {
             sighted: Vec::new(),
             conflicts: Vec::new(),
             settled: Vec::new(),
+            doubtful: BTreeSet::new(),
         }
     }
 
@@ -191,10 +231,15 @@ async fn judge(
     hand: &Hand<'_>,
     tx: &mut OrgTx,
     connector: &dyn Connector,
-    entity: EntityType,
-    seen: &[Theirs],
+    (entity, seen): (EntityType, &[Theirs]),
+    gone: Option<&BTreeSet<String>>,
 ) -> Result<Outcome, BatchError> {
     let mut known = know(hand, tx, entity, seen).await?;
+    for met in known.by_record.values_mut() {
+        met.is_gone |= gone
+            .zip(met.external_id.as_ref())
+            .is_some_and(|(gone, id)| gone.contains(id));
+    }
     let mut outcome = Outcome::of(entity);
     outcome.counts.seen = count(seen.len());
     // A thing that moved while the page was read may stand in it twice: the later one counts.
@@ -202,9 +247,13 @@ async fn judge(
         .iter()
         .map(|theirs| (theirs.external_id.as_str(), theirs))
         .collect();
-    for theirs in latest.into_values() {
+    for theirs in latest.values() {
         judge_one(hand, connector, &mut known, theirs, &mut outcome);
     }
+    if gone.is_some() {
+        outcome.doubtful.clear();
+    }
+    outcome.doubtful.retain(|id| !latest.contains_key(id.as_str()));
     Ok(outcome)
 }
 
@@ -337,6 +386,7 @@ fn judge_one(
             }
             Match::None if !content.is_wanted_when_new() => outcome.counts.unchanged += 1,
             Match::None => {
+                outcome.doubtful.extend(holders(known, content));
                 let record_id = RecordId::random();
                 outcome.counts.created += 1;
                 outcome.puts.push(Put {
@@ -390,6 +440,14 @@ fn find_record(known: &Known, theirs: &Theirs, content: &Content) -> Match {
         }
     }
     Match::None
+}
+
+/// Returns the external ids of the things of all records that answer to a thing's keys.
+fn holders(known: &Known, content: &Content) -> Vec<String> {
+    let keys = content.natural_keys();
+    let hits = keys.iter().flat_map(|key| free_hits(known, key, &|_| true));
+    hits.filter_map(|record| known.by_record.get(&record)?.external_id.clone())
+        .collect()
 }
 
 fn free_hits(known: &Known, key: &NaturalKey, is_free: &impl Fn(&RecordId) -> bool) -> Vec<RecordId> {
