@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use lockstep_shared::system::EntityType;
-use lockstep_worker::connector::Connector;
+use lockstep_worker::connector::{Connector, Refusal};
 use serde_json::json;
 
-use super::harness::{Harness, Turnstile};
+use super::content::plain;
+use super::harness::{Fate, Harness, Turnstile, create, update};
 use super::sale::Sale;
 use super::subject::{Office, Subject};
 
@@ -36,7 +37,41 @@ async fn what_was_removed_is_not_there<S: Subject>(entity: EntityType) {
     assert_eq!(nothing, BTreeSet::new());
 }
 
-for_each_entity! { what_was_removed_is_not_there }
+/// One of several that is not there is told apart from what else can be wrong.
+async fn a_change_of_what_is_gone_says_so<S: Subject>(entity: EntityType) {
+    let harness = Harness::<S>::start().await;
+    let writes = [1, 2, 3].map(|number| create(&plain(entity, number)));
+    let mut changes = Vec::new();
+    for (number, write) in (1..).zip(&writes) {
+        let placed = harness.write(write).await;
+        changes.push(update(
+            write.record,
+            &placed,
+            &write.content,
+            &plain(entity, number + 10),
+        ));
+        if number == 2 {
+            harness.subject.remove(entity, &placed.external_id);
+        }
+    }
+
+    let fates = harness.push(entity, changes).await;
+
+    for (number, write) in (1..).zip(&writes) {
+        match (&fates[&write.record], number) {
+            (Fate::Rejected(refusal), 2) => assert!(harness.connector.says_gone(refusal), "{refusal:?}"),
+            (Fate::Placed(_), 1 | 3) => {}
+            (fate, _) => panic!("{number}: {fate:?}"),
+        }
+    }
+    let other = Refusal {
+        code: "load_refused".to_owned(),
+        message: "no".to_owned(),
+    };
+    assert!(!harness.connector.says_gone(&other));
+}
+
+for_each_entity! { what_was_removed_is_not_there, a_change_of_what_is_gone_says_so }
 
 /// What lies in the trash of a store is deleted, whatever else is asked about it; a draft of the shop's people is there.
 #[tokio::test]

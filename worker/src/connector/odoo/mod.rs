@@ -381,9 +381,8 @@ impl Connector for Odoo {
         }
     }
 
-    /// Writing to an id that is not there is a `MissingError` (facts/systems.md B2).
     fn says_gone(&self, refusal: &Refusal) -> bool {
-        refusal.code.ends_with("MissingError")
+        refusal.code == error::RECORD_GONE
     }
 
     fn request_limit(&self, _entity: EntityType) -> usize {
