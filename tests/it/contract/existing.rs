@@ -135,7 +135,7 @@ async fn what_is_archived_is_there<const MAJOR: u32>() {
         let variants = erp.records("product.product");
         let found = variants
             .iter()
-            .find(|variant| variant["product_tmpl_id"][0].to_string() == template);
+            .find(|variant| variant["product_tmpl_id"][0].as_i64() == template.parse().ok());
         found.expect("it has one")["id"].to_string()
     };
     let variants = [&kept, &archived, &gone].map(|template| variant_of(template));
