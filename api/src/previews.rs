@@ -31,6 +31,8 @@ pub(crate) enum PreviewAction {
     Refused,
     /// Something else has to be carried first.
     Waits,
+    /// The system does not have it any more: it would count as deleted there.
+    Vanished,
 }
 
 /// A field that would change.

@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 
 use lockstep_shared::connection::StockSettings as CanonicalStock;
 use lockstep_shared::connection::{Settings, StockBasis as CanonicalBasis, WeightUnit as CanonicalUnit};
+use lockstep_shared::deletion::{
+    AskAbove, CustomerPolicy as CanonicalCustomerPolicy, DeletionSettings as CanonicalDeletion,
+    OrderPolicy as CanonicalOrderPolicy, ProductPolicy as CanonicalProductPolicy,
+};
 use lockstep_shared::entity::{Currency, OrderStatus, clean_line};
 use poem_openapi::{Enum, Object};
 use rust_decimal::Decimal;
@@ -97,6 +101,61 @@ pub(crate) struct OrderStatusNames {
     refunded: Option<String>,
 }
 
+/// What becomes of a customer who was deleted in the remote. `archive`: is active no more, in every system. `ignore`:
+/// nothing, but is not made again there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize)]
+#[oai(rename_all = "lowercase", remote = "CanonicalCustomerPolicy")]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum CustomerDeletion {
+    Archive,
+    Ignore,
+}
+
+/// What becomes of a product that was deleted in the remote. `archive`: it is archived in every system. `ignore`: nothing,
+/// but it is not made again there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize)]
+#[oai(rename_all = "lowercase", remote = "CanonicalProductPolicy")]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ProductDeletion {
+    Archive,
+    Ignore,
+}
+
+/// What becomes of an order that was deleted in the remote. `cancel`: it is cancelled in every system, unless it was
+/// completed or ended otherwise before. `ignore`: nothing, but it is not made again there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize)]
+#[oai(rename_all = "lowercase", remote = "CanonicalOrderPolicy")]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OrderDeletion {
+    Cancel,
+    Ignore,
+}
+
+/// What becomes of records whose things were deleted in the remote, its trash included. Syncs with `fullScan` find them,
+/// and writes that meet nothing. Inventory levels and payments are always ignored. Whatever was deleted is made again
+/// only once its record is put again with other content.
+#[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize)]
+#[oai(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct DeletionSettings {
+    /// Of customers.
+    #[oai(default = "default_customer_deletion")]
+    customers: CustomerDeletion,
+    /// Of products.
+    #[oai(default = "default_product_deletion")]
+    products: ProductDeletion,
+    /// Of orders.
+    #[oai(default = "default_order_deletion")]
+    orders: OrderDeletion,
+    /// The share of all things of one type, in percent, above which their being missing at once becomes a conflict and
+    /// none counts as deleted: 1 to 100. Up to five things may always be missing.
+    #[oai(
+        default = "default_ask_above",
+        validator(minimum(value = "1"), maximum(value = "100"))
+    )]
+    ask_above_percent: i32,
+}
+
 /// How to read what the remote system leaves unsaid, and who has the last word on what. What is left out has its default.
 #[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize)]
 #[oai(rename_all = "camelCase", deny_unknown_fields)]
@@ -120,6 +179,25 @@ pub(crate) struct ConnectionSettings {
     /// Who has the last word on what.
     #[oai(default)]
     ownership: Ownership,
+    /// What becomes of records whose things were deleted in the remote.
+    #[oai(default)]
+    deletions: DeletionSettings,
+}
+
+fn default_customer_deletion() -> CustomerDeletion {
+    CanonicalCustomerPolicy::default().into()
+}
+
+fn default_product_deletion() -> ProductDeletion {
+    CanonicalProductPolicy::default().into()
+}
+
+fn default_order_deletion() -> OrderDeletion {
+    CanonicalOrderPolicy::default().into()
+}
+
+fn default_ask_above() -> i32 {
+    AskAbove::default().percent().into()
 }
 
 fn default_currency() -> String {
@@ -156,6 +234,23 @@ impl From<CanonicalStock> for StockSettings {
     }
 }
 
+impl Default for DeletionSettings {
+    fn default() -> Self {
+        CanonicalDeletion::default().into()
+    }
+}
+
+impl From<CanonicalDeletion> for DeletionSettings {
+    fn from(deletions: CanonicalDeletion) -> Self {
+        Self {
+            customers: deletions.customers.into(),
+            products: deletions.products.into(),
+            orders: deletions.orders.into(),
+            ask_above_percent: deletions.ask_above.percent().into(),
+        }
+    }
+}
+
 impl From<BTreeMap<OrderStatus, String>> for OrderStatusNames {
     fn from(mut names: BTreeMap<OrderStatus, String>) -> Self {
         Self {
@@ -179,6 +274,7 @@ impl From<Settings> for ConnectionSettings {
             order_statuses: settings.order_statuses.into(),
             notifies_people: settings.notifies_people,
             ownership: Ownership::of(&settings.ownership),
+            deletions: settings.deletions.into(),
         }
     }
 }
@@ -206,6 +302,7 @@ impl ConnectionSettings {
             wrong.extend(errors);
             BTreeMap::new()
         });
+        let deletions = self.deletions.check(&format!("{path}deletions/"), &mut wrong);
         match currency {
             Ok(currency) if wrong.is_empty() => Ok(Settings {
                 currency,
@@ -214,6 +311,7 @@ impl ConnectionSettings {
                 order_statuses,
                 notifies_people: self.notifies_people,
                 ownership,
+                deletions,
             }),
             _ => Err(wrong),
         }
@@ -236,6 +334,23 @@ impl StockSettings {
             basis: self.basis.into(),
             safety_stock: self.safety_stock.normalize(),
             warehouse: self.warehouse,
+        }
+    }
+}
+
+impl DeletionSettings {
+    fn check(self, path: &str, wrong: &mut Vec<WrongField>) -> CanonicalDeletion {
+        let ask_above = u8::try_from(self.ask_above_percent).map(AskAbove::try_from);
+        let ask_above = ask_above.ok().and_then(Result::ok).unwrap_or_else(|| {
+            let message = "must be from 1 to 100";
+            wrong.push(WrongField::new(format!("{path}askAbovePercent"), message));
+            AskAbove::default()
+        });
+        CanonicalDeletion {
+            customers: self.customers.into(),
+            products: self.products.into(),
+            orders: self.orders.into(),
+            ask_above,
         }
     }
 }
@@ -291,6 +406,9 @@ mod tests {
             "orderStatuses": { "on_hold": "awaiting-check", "completed": "shipped" },
             "notifiesPeople": true,
             "ownership": Ownership::default().to_json(),
+            "deletions": {
+                "customers": "archive", "products": "ignore", "orders": "ignore", "askAbovePercent": 25
+            },
         });
 
         let settings = settings(json.clone()).unwrap();
@@ -307,6 +425,7 @@ mod tests {
             "stock": { "safetyStock": "-1", "warehouse": 0 },
             "orderStatuses": { "pending": " ", "failed": "x".repeat(101) },
             "ownership": { "products": { "all": "origin" } },
+            "deletions": { "askAbovePercent": 0 },
         }))
         .unwrap_err();
 
@@ -320,8 +439,34 @@ mod tests {
                 "orderStatuses/pending",
                 "orderStatuses/failed",
                 "ownership/products/all",
+                "deletions/askAbovePercent",
             ],
             "R45"
         );
+    }
+
+    #[test]
+    fn a_policy_that_a_type_does_not_have_is_named() {
+        for (given, field) in [
+            (
+                json!({ "deletions": { "products": "cancel" } }),
+                "deletions/products",
+            ),
+            (
+                json!({ "deletions": { "orders": "archive" } }),
+                "deletions/orders",
+            ),
+            (
+                json!({ "deletions": { "payments": "ignore" } }),
+                "deletions/payments",
+            ),
+            (
+                json!({ "deletions": { "askAbovePercent": 2.5 } }),
+                "deletions/askAbovePercent",
+            ),
+        ] {
+            let wrong = settings(given).unwrap_err();
+            assert_eq!(wrong[0].field, field, "R45");
+        }
     }
 }

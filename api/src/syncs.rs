@@ -93,6 +93,11 @@ pub(crate) struct SyncConfig {
     /// is not given.
     #[serde(deserialize_with = "present")]
     dry_run: Option<bool>,
+    /// Reads everything that the systems hold, not only what changed. So it finds what was deleted there, of which the
+    /// connection's settings say what becomes, and what was changed without a time of change. `false` where it is not
+    /// given.
+    #[serde(deserialize_with = "present")]
+    full_scan: Option<bool>,
 }
 
 impl SyncConfig {
@@ -116,6 +121,7 @@ impl SyncConfig {
         let config = sync::Config::new(size, delay, retries).map_err(|error| vec![wrong_value(&error)])?;
         Ok(sync::Config {
             dry_run: self.dry_run.unwrap_or(config.dry_run),
+            full_scan: self.full_scan.unwrap_or(config.full_scan),
             ..config
         })
     }
@@ -136,6 +142,7 @@ impl From<sync::Config> for SyncConfig {
             batch_delay_ms: i32::try_from(config.batch_delay_ms).ok(),
             max_retries: Some(config.max_retries.into()),
             dry_run: Some(config.dry_run),
+            full_scan: Some(config.full_scan),
         }
     }
 }

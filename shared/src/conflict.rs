@@ -36,12 +36,13 @@ pub async fn open(db: &mut PgConnection, org: OrgId, new: &NewConflict) -> Resul
     let updated = sqlx::query!(
         "update sync_conflict set data = $5
           where org_id = $1 and connection_id = $2 and item_id is not distinct from $3 and conflict_type = $4
-            and not is_resolved",
+            and entity_type = $6 and not is_resolved",
         org as _,
         new.connection as _,
         new.item as _,
         new.conflict_type as _,
         new.data,
+        new.entity as _,
     )
     .execute(&mut *db)
     .await?
@@ -75,6 +76,27 @@ pub async fn close_settled(db: &mut PgConnection, org: OrgId, items: &[ItemId]) 
           where org_id = $1 and item_id = any($2) and not is_resolved",
         org as _,
         &items,
+    )
+    .execute(db)
+    .await?;
+    Ok(closed.rows_affected())
+}
+
+/// Closes the open conflict of one type that is about a connection's records of a type as a whole.
+pub async fn close_of_type(
+    db: &mut PgConnection,
+    org: OrgId,
+    (connection, entity): (ConnectionId, EntityType),
+    conflict_type: ConflictType,
+) -> Result<u64, sqlx::Error> {
+    let closed = sqlx::query!(
+        "update sync_conflict set is_resolved = true, resolution_action = 'solved_itself', resolved_at = lockstep_now()
+          where org_id = $1 and connection_id = $2 and entity_type = $3 and conflict_type = $4 and item_id is null
+            and not is_resolved",
+        org as _,
+        connection as _,
+        entity as _,
+        conflict_type as _,
     )
     .execute(db)
     .await?;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use crate::decide::Ownership;
+use crate::deletion::DeletionSettings;
 use crate::entity::{Currency, OrderStatus};
 use crate::id::{ConnectionId, OrgId};
 use crate::secret::Sealed;
@@ -31,6 +32,8 @@ pub struct Settings {
     pub notifies_people: bool,
     /// Who has the last word on what, by type of record; the usual rules hold for types that are not named.
     pub ownership: BTreeMap<EntityType, Ownership>,
+    /// What becomes of records whose things vanish from the remote.
+    pub deletions: DeletionSettings,
 }
 
 /// Which number of a system's counts as its stock.
@@ -66,6 +69,7 @@ impl Default for Settings {
             order_statuses: BTreeMap::new(),
             notifies_people: false,
             ownership: BTreeMap::new(),
+            deletions: DeletionSettings::default(),
         }
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::deletion;
 use crate::id::{BatchId, ConnectionId, ItemId, OrgId, RecordId, StageId};
 use crate::stage::{Scope, Stage};
 use crate::system::{EntityType, System};
@@ -85,7 +86,7 @@ pub async fn pick_due(
             select item_id
               from item
              where org_id = $1 and connection_id = $2 and entity_type = $3
-               and state in ('pending', 'failed') and batch_id is null and retry_stage_id is null
+               and state in ('pending', 'failed') and batch_id is null and retry_stage_id is null and gone_at is null
                and due_sequence > $4 and due_sequence <= $5
                and ($8 or item_is_awaited(org_id, connection_id, record_id, external_id))
              order by due_sequence
@@ -279,7 +280,8 @@ pub async fn let_go_of_stage(db: &mut PgConnection, org: OrgId, stage: StageId) 
 }
 
 /// Makes records due for every connection but one (their source), with an item each where there is none yet. An item
-/// in a batch stays there; its due sequence moves, so whoever settles it leaves it pending.
+/// in a batch stays there; its due sequence moves, so whoever settles it leaves it pending. Where its thing was deleted
+/// nothing is due, unless there is no source: who puts a record again wants it made again.
 pub async fn make_due(
     db: &mut PgConnection,
     org: OrgId,
@@ -289,6 +291,9 @@ pub async fn make_due(
 ) -> Result<(), sqlx::Error> {
     if records.is_empty() {
         return Ok(());
+    }
+    if source.is_none() {
+        deletion::forget(db, org, records).await?;
     }
     let records: Vec<Uuid> = records.iter().map(|id| id.0).collect();
     sqlx::query!(
@@ -303,7 +308,7 @@ pub async fn make_due(
                  where s.org_id = $1 and s.connection_id = $4 and s.system = c.system))
           order by r.record_id, c.connection_id
          on conflict (org_id, connection_id, record_id) do update
-            set state = case when item.state = 'in_doubt' then item.state else 'pending' end,
+            set state = case when item.state = 'in_doubt' or item.gone_at is not null then item.state else 'pending' end,
                 due_sequence = nextval('item_due_sequence'), retries = 0,
                 retry_stage_id = null, retry_at = null",
         org as _,
@@ -361,6 +366,8 @@ pub struct Met {
     pub content: Value,
     /// Whether a batch has it in hand: then it is only marked for another look.
     pub is_in_hand: bool,
+    /// Whether its thing counts as deleted.
+    pub is_gone: bool,
     pub state: State,
 }
 
@@ -378,7 +385,8 @@ pub async fn meet(
         Met,
         r#"
         select i.item_id as "item_id: ItemId", i.record_id as "record_id: RecordId", i.external_id, i.base, i.held, r.content,
-               (i.batch_id is not null) as "is_in_hand!", i.state as "state: State"
+               (i.batch_id is not null) as "is_in_hand!",
+               (i.gone_at is not null) as "is_gone!", i.state as "state: State"
           from (
               select item_id from item
                where org_id = $1 and connection_id = $2 and entity_type = $3 and external_id = any($4)
@@ -416,7 +424,7 @@ pub struct Sighted {
 }
 
 /// Stores what a pull saw: items are made where there are none, and become due again where we have something to say.
-/// Items in a batch keep what they have and are marked for another look.
+/// Items in a batch keep what they have and are marked for another look. What was seen is not deleted.
 pub async fn sight(
     db: &mut PgConnection,
     org: OrgId,
@@ -454,6 +462,7 @@ pub async fn sight(
                 last_synced_at = case when item.batch_id is null then excluded.last_synced_at else item.last_synced_at end,
                 retry_stage_id = case when item.batch_id is null then null else item.retry_stage_id end,
                 retry_at = case when item.batch_id is null then null else item.retry_at end,
+                gone_at = null, missing_stage_id = null,
                 due_sequence = case
                     when item.batch_id is not null or excluded.state = 'pending' then nextval('item_due_sequence')
                     else item.due_sequence end",
@@ -484,6 +493,8 @@ pub struct Referred {
     pub parts: Option<Value>,
     /// `None` where the connection has no item for it.
     pub state: Option<State>,
+    /// Whether it was deleted there.
+    pub is_gone: bool,
     pub last_error: Option<String>,
 }
 
@@ -503,7 +514,7 @@ pub async fn referred(
         r#"
         select r.record_id as "record_id: RecordId", r.entity_type as "entity_type: EntityType", r.content,
                i.external_id as "external_id?", i.parts as "parts?", i.state as "state?: State",
-               i.last_error as "last_error?"
+               (i.gone_at is not null) as "is_gone!", i.last_error as "last_error?"
           from record r
           left join item i on i.org_id = r.org_id and i.record_id = r.record_id and i.connection_id = $2
          where r.org_id = $1 and r.record_id = any($3)

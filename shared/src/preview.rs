@@ -25,6 +25,8 @@ pub enum Action {
     Refused,
     /// Something else has to be carried first.
     Waits,
+    /// The system does not have it any more: it would count as deleted there.
+    Vanished,
 }
 
 impl Action {
@@ -37,6 +39,7 @@ impl Action {
             Self::Conflict => "conflict",
             Self::Refused => "refused",
             Self::Waits => "waits",
+            Self::Vanished => "vanished",
         }
     }
 }

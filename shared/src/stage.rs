@@ -201,6 +201,7 @@ pub async fn open(db: &mut PgConnection, org: OrgId, stage: &Stage) -> Result<St
                    select count(*) from item i
                     where i.org_id = t.org_id and i.connection_id = t.connection_id and i.entity_type = t.entity_type
                       and i.state in ('pending', 'failed') and i.batch_id is null and i.retry_stage_id is null
+                      and i.gone_at is null
                       and (t.scope = 'all' or item_is_awaited(i.org_id, i.connection_id, i.record_id, i.external_id))
                ) else 0 end
          where org_id = $1 and stage_id = $2 and status = 'waiting'

@@ -111,6 +111,9 @@ pub struct Config {
     pub max_retries: u8,
     /// Does everything but write to the systems, and keeps what it would have written for people to look at.
     pub dry_run: bool,
+    /// Reads everything that the systems hold, not only what changed: so it finds what was deleted there, and what was
+    /// changed past their times of change.
+    pub full_scan: bool,
 }
 
 #[derive(Deserialize)]
@@ -120,6 +123,7 @@ struct RawConfig {
     batch_delay_ms: u32,
     max_retries: u8,
     dry_run: bool,
+    full_scan: bool,
 }
 
 impl Default for RawConfig {
@@ -129,12 +133,14 @@ impl Default for RawConfig {
             batch_delay_ms,
             max_retries,
             dry_run,
+            full_scan,
         } = Config::default();
         Self {
             batch_size,
             batch_delay_ms,
             max_retries,
             dry_run,
+            full_scan,
         }
     }
 }
@@ -146,6 +152,7 @@ impl Default for Config {
             batch_delay_ms: 2_000,
             max_retries: 3,
             dry_run: false,
+            full_scan: false,
         }
     }
 }
@@ -178,6 +185,7 @@ impl Config {
             batch_delay_ms: ranged("batchDelayMs", batch_delay_ms, default.batch_delay_ms, 0, 600_000)?,
             max_retries: u8::try_from(max_retries).expect("at most 5"),
             dry_run: false,
+            full_scan: false,
         })
     }
 }
@@ -193,6 +201,7 @@ impl TryFrom<RawConfig> for Config {
         )?;
         Ok(Self {
             dry_run: raw.dry_run,
+            full_scan: raw.full_scan,
             ..config
         })
     }

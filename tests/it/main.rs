@@ -16,3 +16,4 @@ mod schema;
 mod shop;
 mod sync;
 mod transaction;
+mod vanish;

@@ -233,6 +233,15 @@ impl Stack {
         connection_id
     }
 
+    /// Changes a connection's settings.
+    pub async fn set(&self, connection: ConnectionId, settings: &Settings) {
+        let mut tx = self.begin_as_api().await;
+        connection::change_settings(&mut tx, self.org, connection, settings)
+            .await
+            .expect("the database answers");
+        tx.commit().await.expect("the database answers");
+    }
+
     /// Returns the configuration that workers of tests have: quick to notice, nothing spared.
     pub fn worker_config(&self) -> WorkerConfig {
         let mut config = WorkerConfig::new(self.database.urls.worker.clone().into(), sealing_key());

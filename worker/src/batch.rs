@@ -33,7 +33,7 @@ use crate::gate::BatchGate;
 use crate::lease::{Lease, Leases};
 use crate::point::{Place, Point};
 use crate::remote::{RemoteError, Remotes};
-use crate::{plan, pull, push};
+use crate::{plan, pull, push, scan};
 
 /// Takeovers in a row after which a batch counts as poisonous: its items have outlived that many owners.
 const TAKEOVER_CAP: i32 = 3;
@@ -180,6 +180,7 @@ async fn run(hand: &Hand<'_>) -> Result<(), BatchError> {
             };
             push::abandon(hand, end).await
         }
+        Direction::Pull if hand.sync.full_scan => scan::run(hand, &*connector).await,
         Direction::Pull => pull::run(hand, &*connector).await,
         Direction::Push => push::run(hand, &*connector).await,
     }

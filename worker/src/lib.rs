@@ -16,7 +16,9 @@ pub mod process;
 mod pull;
 mod push;
 mod remote;
+mod scan;
 mod sweep;
+mod vanish;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -18,42 +18,92 @@ use serde_json::{Value, json};
 
 use crate::batch::{BatchError, End, Hand};
 use crate::connector::{CallError, Connector, Cursor, Page, Theirs};
-use crate::named;
 use crate::point::Point;
 use crate::push::Stopped;
+use crate::{named, scan};
 
 /// Things that one page has at most: what WooCommerce gives at a time (facts/systems.md A3).
 pub const PAGE_LIMIT: usize = 100;
 
-/// Runs one page of a pull.
-pub async fn run(hand: &Hand<'_>, connector: &dyn Connector) -> Result<(), BatchError> {
-    let entity = hand.batch.entity_type;
-    let position = hand.persist(|| read_position(hand)).await?;
-    let limit = connector.request_limit(entity).max(PAGE_LIMIT);
-    hand.reach(Point::PageBefore);
-    let end = match connector
-        .pull(&hand.gate, entity, &Cursor(position.value.clone()), limit)
-        .await
-    {
-        Ok(page) => {
-            hand.reach(Point::PageAfter);
-            hand.lease.progress();
-            match named::fetch(hand, connector, &page.seen).await {
-                Ok(named) => {
-                    return hand
-                        .persist(|| store(hand, connector, &position, &page, &named))
-                        .await;
-                }
-                Err(Stopped::Batch(error)) => return Err(error),
-                Err(Stopped::Call(error)) => give_up(hand, &error).await?,
-            }
-        }
-        Err(error) => give_up(hand, &error).await?,
-    };
-    hand.persist(|| leave(hand, &end)).await
+/// What a page is read of.
+#[derive(Clone, Debug)]
+pub enum Feed {
+    /// What changed, from where the pull before left off.
+    Changes(cursor::Position),
+    /// Everything: a full scan, from a position of its own.
+    All(Cursor),
 }
 
-async fn give_up(hand: &Hand<'_>, error: &CallError) -> Result<End, BatchError> {
+impl Feed {
+    fn cursor(&self) -> Cursor {
+        match self {
+            Self::Changes(position) => Cursor(position.value.clone()),
+            Self::All(cursor) => cursor.clone(),
+        }
+    }
+}
+
+/// Runs one page of a pull.
+pub async fn run(hand: &Hand<'_>, connector: &dyn Connector) -> Result<(), BatchError> {
+    let position = hand.persist(|| read_position(hand)).await?;
+    page(hand, connector, &Feed::Changes(position)).await
+}
+
+/// Reads a page and stores what it comes to.
+pub async fn page(hand: &Hand<'_>, connector: &dyn Connector, feed: &Feed) -> Result<(), BatchError> {
+    match read_and_store(hand, connector, feed).await {
+        Ok(()) => Ok(()),
+        Err(Stopped::Batch(error)) => Err(error),
+        Err(Stopped::Call(error)) => {
+            let end = give_up(hand, &error).await?;
+            hand.persist(|| leave(hand, &end)).await
+        }
+    }
+}
+
+async fn read_and_store(hand: &Hand<'_>, connector: &dyn Connector, feed: &Feed) -> Result<(), Stopped> {
+    let entity = hand.batch.entity_type;
+    let limit = connector.request_limit(entity).max(PAGE_LIMIT);
+    hand.reach(Point::PageBefore);
+    let page = connector.pull(&hand.gate, entity, &feed.cursor(), limit).await?;
+    hand.reach(Point::PageAfter);
+    hand.lease.progress();
+    let named = named::fetch(hand, connector, &page.seen).await?;
+    let mut read = Read {
+        feed,
+        page,
+        named,
+        gone: None,
+    };
+    while let Stored::Ask(ids) = hand.persist(|| store(hand, connector, &read)).await? {
+        let ids: Vec<String> = ids.into_iter().collect();
+        let there = connector.existing(&hand.gate, entity, &ids).await?;
+        hand.lease.progress();
+        read.gone = Some(ids.into_iter().filter(|id| !there.contains(id)).collect());
+    }
+    Ok(())
+}
+
+/// What was read for a page.
+struct Read<'a> {
+    feed: &'a Feed,
+    page: Page,
+    /// What its things name and we did not know.
+    named: Vec<(EntityType, Vec<Theirs>)>,
+    /// What is not there any more of the things in whose place those of the page may stand; `None`: nobody asked.
+    gone: Option<BTreeSet<String>>,
+}
+
+/// What came of storing a page.
+enum Stored {
+    Done,
+    /// Nothing was stored: things of the page have the keys of records whose own things may have been deleted, and these
+    /// made in their place. To be asked about by their external ids, once.
+    Ask(BTreeSet<String>),
+}
+
+/// Tells how the batch ends after a call failed.
+pub async fn give_up(hand: &Hand<'_>, error: &CallError) -> Result<End, BatchError> {
     hand.after(error, |words| End::StageOver { failure: Some(words) })
         .await
 }
@@ -69,43 +119,54 @@ async fn read_position(hand: &Hand<'_>) -> Result<cursor::Position, BatchError> 
     .await?)
 }
 
-async fn leave(hand: &Hand<'_>, end: &End) -> Result<(), BatchError> {
+/// Leaves a batch of which nothing is to be stored.
+pub async fn leave(hand: &Hand<'_>, end: &End) -> Result<(), BatchError> {
     let mut tx = hand.begin_settling().await?;
     hand.leave(&mut tx, &Counts::default(), end).await?;
     hand.commit(tx).await
 }
 
-async fn store(
-    hand: &Hand<'_>,
-    connector: &dyn Connector,
-    position: &cursor::Position,
-    page: &Page,
-    named: &[(EntityType, Vec<Theirs>)],
-) -> Result<(), BatchError> {
+async fn store(hand: &Hand<'_>, connector: &dyn Connector, read: &Read<'_>) -> Result<Stored, BatchError> {
+    let Read {
+        feed,
+        page,
+        named,
+        gone,
+    } = read;
     hand.reach(Point::SettleBefore);
     let mut tx = hand.begin_settling().await?;
     let key = (hand.batch.connection_id, hand.batch.entity_type);
-    let is_ours = cursor::advance(&mut tx, hand.org, key, position, &page.next.0).await?;
+    let is_ours = match feed {
+        Feed::Changes(position) => cursor::advance(&mut tx, hand.org, key, position, &page.next.0).await?,
+        // Its position is the stage's own, which the batch's token fences.
+        Feed::All(_) => true,
+    };
     let mut outcome = Outcome::of(hand.batch.entity_type);
     if is_ours {
         // Met in one order by everyone, so that two pages wait for each other instead of locking crosswise.
         for (entity, seen) in named {
             let seen = named::resolve(hand, &mut tx, seen).await?;
-            let outcome = judge(hand, &mut tx, connector, *entity, &seen).await?;
+            let asked = BTreeSet::new();
+            let outcome = judge(hand, &mut tx, connector, (*entity, &seen), Some(&asked)).await?;
             outcome.write(hand, &mut tx).await?;
         }
         let seen = named::resolve(hand, &mut tx, &page.seen).await?;
-        outcome = judge(hand, &mut tx, connector, hand.batch.entity_type, &seen).await?;
+        let things = (hand.batch.entity_type, seen.as_slice());
+        outcome = judge(hand, &mut tx, connector, things, gone.as_ref()).await?;
+        if !outcome.doubtful.is_empty() {
+            return Ok(Stored::Ask(outcome.doubtful));
+        }
         outcome.write(hand, &mut tx).await?;
     }
-    // Somebody else's page moved the cursor meanwhile: theirs counts, and ours is read again from there.
-    let end = if is_ours && page.is_last {
-        End::StageOver { failure: None }
-    } else {
-        End::Done
+    let end = match feed {
+        Feed::All(_) => scan::after_page(hand, &mut tx, page).await?,
+        Feed::Changes(_) if is_ours && page.is_last => End::StageOver { failure: None },
+        // Or somebody else's page moved the cursor meanwhile: theirs counts, and ours is read again from there.
+        Feed::Changes(_) => End::Done,
     };
     hand.leave(&mut tx, &outcome.counts, &end).await?;
-    hand.commit(tx).await
+    hand.commit(tx).await?;
+    Ok(Stored::Done)
 }
 
 /// What a page comes to, before it is written.
@@ -117,6 +178,8 @@ struct Outcome {
     sighted: Vec<Sighted>,
     conflicts: Vec<NewConflict>,
     settled: Vec<ItemId>,
+    /// External ids of the things of records that new things have the keys of.
+    doubtful: BTreeSet<String>,
 }
 
 impl Outcome {
@@ -128,6 +191,7 @@ impl Outcome {
             sighted: Vec::new(),
             conflicts: Vec::new(),
             settled: Vec::new(),
+            doubtful: BTreeSet::new(),
         }
     }
 
@@ -171,10 +235,15 @@ async fn judge(
     hand: &Hand<'_>,
     tx: &mut OrgTx,
     connector: &dyn Connector,
-    entity: EntityType,
-    seen: &[Theirs],
+    (entity, seen): (EntityType, &[Theirs]),
+    gone: Option<&BTreeSet<String>>,
 ) -> Result<Outcome, BatchError> {
     let mut known = know(hand, tx, entity, seen).await?;
+    for met in known.by_record.values_mut() {
+        met.is_gone |= gone
+            .zip(met.external_id.as_ref())
+            .is_some_and(|(gone, id)| gone.contains(id));
+    }
     let mut outcome = Outcome::of(entity);
     outcome.counts.seen = count(seen.len());
     // A thing that moved while the page was read may stand in it twice: the later one counts.
@@ -182,9 +251,13 @@ async fn judge(
         .iter()
         .map(|theirs| (theirs.external_id.as_str(), theirs))
         .collect();
-    for theirs in latest.into_values() {
+    for theirs in latest.values() {
         judge_one(hand, connector, &mut known, theirs, &mut outcome);
     }
+    if gone.is_some() {
+        outcome.doubtful.clear();
+    }
+    outcome.doubtful.retain(|id| !latest.contains_key(id.as_str()));
     Ok(outcome)
 }
 
@@ -276,7 +349,13 @@ fn judge_one(
         Some(met) => judge_known(hand, connector, &met, theirs, content, outcome),
         None => match find_record(known, theirs, content) {
             Match::One(record_id) => {
-                let met = known.by_record.get(&record_id).cloned().unwrap_or_else(|| Met {
+                // What was deleted and is there again under another id is another thing: nothing was agreed on about it.
+                let known_item = known.by_record.get(&record_id).cloned().map(|met| Met {
+                    base: met.base.filter(|_| !met.is_gone),
+                    held: met.held.filter(|_| !met.is_gone),
+                    ..met
+                });
+                let met = known_item.unwrap_or_else(|| Met {
                     item_id: ItemId::random(),
                     record_id,
                     external_id: None,
@@ -288,6 +367,7 @@ fn judge_one(
                         .map(Content::to_json)
                         .unwrap_or_default(),
                     is_in_hand: false,
+                    is_gone: false,
                     state: State::Pending,
                 });
                 // Taken from now on: the next thing of this page with the same key is another thing.
@@ -295,6 +375,7 @@ fn judge_one(
                     record_id,
                     Met {
                         external_id: Some(theirs.external_id.clone()),
+                        is_gone: false,
                         ..met.clone()
                     },
                 );
@@ -308,6 +389,8 @@ fn judge_one(
                 outcome.conflict(hand, None, ConflictType::DuplicateKey, reason);
             }
             Match::Twice { record, other } => {
+                // Or the other was deleted, and this one made in its place.
+                outcome.doubtful.insert(other.clone());
                 let reason = json!({
                     "reason": "two things of the remote carry the mark of one record: delete the one that is too many",
                     "externalId": theirs.external_id, "otherExternalId": other, "record": record,
@@ -317,6 +400,7 @@ fn judge_one(
             }
             Match::None if !content.is_wanted_when_new() => outcome.counts.unchanged += 1,
             Match::None => {
+                outcome.doubtful.extend(holders(known, content));
                 let record_id = RecordId::random();
                 outcome.counts.created += 1;
                 outcome.puts.push(Put {
@@ -350,14 +434,14 @@ enum Match {
 }
 
 /// Finds the record that a thing is a copy of: by our marker on it, else by SKU, barcode, e-mail, in this order. A
-/// record that has its counterpart on this connection already is not asked for; but what carries its marker and answers
-/// to the same keys was made by us, and not by people, who change the SKU of a copy that they make.
+/// record that has its counterpart on this connection already is not asked for, unless that was deleted; but what carries
+/// its marker and answers to the same keys was made by us, and not by people, who change the SKU of a copy that they make.
 fn find_record(known: &Known, theirs: &Theirs, content: &Content) -> Match {
     let is_free = |record: &RecordId| {
         known
             .by_record
             .get(record)
-            .is_none_or(|met| met.external_id.is_none())
+            .is_none_or(|met| met.external_id.is_none() || met.is_gone)
     };
     let keys = content.natural_keys();
     if let Some(record) = theirs.marker
@@ -366,6 +450,7 @@ fn find_record(known: &Known, theirs: &Theirs, content: &Content) -> Match {
         let counterpart = known
             .by_record
             .get(&record)
+            .filter(|met| !met.is_gone)
             .and_then(|met| met.external_id.clone());
         match counterpart {
             None => return Match::One(record),
@@ -385,6 +470,14 @@ fn find_record(known: &Known, theirs: &Theirs, content: &Content) -> Match {
     Match::None
 }
 
+/// Returns the external ids of the things of all records that answer to a thing's keys.
+fn holders(known: &Known, content: &Content) -> Vec<String> {
+    let keys = content.natural_keys();
+    let hits = keys.iter().flat_map(|key| free_hits(known, key, &|_| true));
+    hits.filter_map(|record| known.by_record.get(&record)?.external_id.clone())
+        .collect()
+}
+
 fn free_hits(known: &Known, key: &NaturalKey, is_free: &impl Fn(&RecordId) -> bool) -> Vec<RecordId> {
     let hits = known.by_key.get(&(key.kind.name().to_owned(), key.value.clone()));
     hits.into_iter().flatten().copied().filter(is_free).collect()
@@ -399,7 +492,7 @@ fn judge_known(
     outcome: &mut Outcome,
 ) {
     let entity = outcome.entity;
-    let (Ok(ours), Ok(base)) = (
+    let (Ok(mut ours), Ok(base)) = (
         stored(entity, met.content.clone()),
         met.base
             .clone()
@@ -410,6 +503,11 @@ fn judge_known(
         let reason = json!({ "reason": "our own record can't be read", "externalId": theirs.external_id });
         return outcome.conflict(hand, Some(met.item_id), ConflictType::ValidationError, reason);
     };
+    // What was deleted and came back takes the record with it, as it did when it went.
+    let restored = ours.restored(content).filter(|_| met.is_gone);
+    if let Some(restored) = &restored {
+        ours.clone_from(restored);
+    }
     let projected = connector.project(&ours);
     let ownership = hand.ownership(&ours);
     let side = Side {
@@ -432,10 +530,17 @@ fn judge_known(
                     .push(sighted(met, theirs, State::Synced, new_base, None));
                 outcome.settled.push(met.item_id);
             }
-            outcome.counts.unchanged += 1;
+            match restored {
+                Some(content) => {
+                    let record_id = met.record_id;
+                    outcome.puts.push(Put { record_id, content });
+                    outcome.counts.updated += 1;
+                }
+                None => outcome.counts.unchanged += 1,
+            }
         }
         Decision::Update(merge) => {
-            if merge.to_take.is_empty() {
+            if merge.to_take.is_empty() && restored.is_none() {
                 outcome.counts.unchanged += 1;
             } else {
                 match merge.taken_into(&ours) {

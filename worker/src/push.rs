@@ -21,7 +21,7 @@ use lockstep_shared::id::{BatchId, RecordId};
 use lockstep_shared::item::{self, Referred, State};
 use lockstep_shared::preview;
 use lockstep_shared::record::{self, Put};
-use lockstep_shared::{batch, db};
+use lockstep_shared::{batch, db, deletion};
 use serde_json::json;
 
 use crate::batch::{BatchError, End, Hand};
@@ -29,8 +29,8 @@ use crate::connector::{
     Action, CallError, Connector, Link, Links, Parts, Sighting, Step, Theirs, Wanted, Write,
 };
 use crate::point::{self, Point};
-use crate::{named, plan};
-use work::{Fate, Work};
+use crate::{named, plan, vanish};
+use work::{Fate, Need, Work};
 
 /// Runs a batch of a push.
 pub async fn run(hand: &Hand<'_>, connector: &dyn Connector) -> Result<(), BatchError> {
@@ -110,6 +110,18 @@ async fn load(hand: &Hand<'_>, connector: &dyn Connector) -> Result<Vec<Work>, B
     for work in &mut works {
         work.links = links.clone();
         work.await_references(&referred);
+    }
+    let out_of_use: Vec<RecordId> = works
+        .iter()
+        .filter(|work| work.external_id.is_none() && !work.is_wanted())
+        .map(|work| work.item.record_id)
+        .collect();
+    let connection = hand.batch.connection_id;
+    let awaited = deletion::awaited(&mut tx, hand.org, connection, &out_of_use).await?;
+    for work in &mut works {
+        if awaited.contains(&work.item.record_id) {
+            work.need = Need::Awaited;
+        }
     }
     stock::await_orders(hand, &mut tx, &mut works).await?;
     Ok(works)
@@ -201,8 +213,12 @@ async fn look_and_decide(
         .zip(sightings)
         .collect();
     let owners = owners(hand, &seen).await?;
+    find_vanished(hand, connector, works, &seen).await?;
     for (position, sighting) in seen {
         let work = &mut works[position];
+        if !work.is_open() {
+            continue;
+        }
         work.reproject(connector);
         let Sighted::Holds(theirs) = judge_sighting(work, sighting, &owners) else {
             continue;
@@ -212,6 +228,35 @@ async fn look_and_decide(
         }
     }
     Ok(writes)
+}
+
+/// Tells what the remote had and does not have any more, by asking about what the look-up makes doubtful. It must not be
+/// made again, and what lies in a trash not be taken out of it.
+async fn find_vanished(
+    hand: &Hand<'_>,
+    connector: &dyn Connector,
+    works: &mut [Work],
+    seen: &[(usize, Sighting)],
+) -> Result<(), Stopped> {
+    let suspects: Vec<(usize, String)> = seen
+        .iter()
+        .filter(|(position, sighting)| works[*position].is_suspect(sighting))
+        .filter_map(|(position, _)| Some((*position, works[*position].external_id.clone()?)))
+        .collect();
+    if suspects.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<String> = suspects.iter().map(|(_, id)| id.clone()).collect();
+    let there = connector
+        .existing(&hand.gate, hand.batch.entity_type, &ids)
+        .await?;
+    hand.lease.progress();
+    for (position, id) in suspects {
+        if !there.contains(&id) {
+            works[position].vanish(vanish::words(hand));
+        }
+    }
+    Ok(())
 }
 
 async fn look_up(
@@ -368,6 +413,10 @@ fn decide_one(
             };
             None
         }
+        Decision::Create(_) if !work.is_wanted() => {
+            work.leave_out();
+            None
+        }
         Decision::Create(content) => Some(work.write(Action::Create, content, Step(0))),
         Decision::Update(merge) => {
             work.take(&merge);
@@ -435,6 +484,7 @@ async fn settle(hand: &Hand<'_>, works: &[Work], end: &End) -> Result<(), BatchE
     let key = (hand.batch.batch_id, stage.stage_id);
     item::settle(&mut tx, org, key, &settled).await?;
     take_over(hand, &mut tx, works).await?;
+    let asked = meet_vanished(hand, &mut tx, works).await?;
     for work in works {
         if let Some((conflict_type, data)) = work.to_report() {
             let conflict = NewConflict {
@@ -459,8 +509,26 @@ async fn settle(hand: &Hand<'_>, works: &[Work], end: &End) -> Result<(), BatchE
     if is_over {
         item::let_go(&mut tx, org, hand.batch.batch_id).await?;
     }
-    hand.leave(&mut tx, &counts(works), end).await?;
+    let mut counts = counts(works);
+    (counts.skipped, counts.conflicts) = (counts.skipped - asked, counts.conflicts + asked);
+    hand.leave(&mut tx, &counts, end).await?;
     hand.commit(tx).await
+}
+
+/// Does what is to be done about things that vanished, and about what was left out and is wanted after all.
+/// Returns about how many things a person was asked.
+async fn meet_vanished(hand: &Hand<'_>, tx: &mut OrgTx, works: &[Work]) -> Result<i64, sqlx::Error> {
+    let wanted: Vec<RecordId> = works.iter().filter_map(|work| work.wants).collect();
+    deletion::want(tx, hand.org, hand.batch.connection_id, &wanted).await?;
+    let vanished = works.iter().filter(|work| work.is_vanished());
+    let vanished: Vec<_> = vanished.map(|work| work.item.item_id).collect();
+    if vanished.is_empty() {
+        return Ok(0);
+    }
+    Ok(match vanish::meet(hand, tx, &vanished).await? {
+        vanish::Found::Asked => i64::try_from(vanished.len()).unwrap_or(i64::MAX),
+        vanish::Found::Retired => 0,
+    })
 }
 
 /// Settles a batch of a dry run: what it found is kept, and its items go back as they were.

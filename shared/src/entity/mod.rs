@@ -12,6 +12,7 @@ mod order;
 mod payment;
 mod product;
 mod reference;
+mod retire;
 mod text;
 
 pub use customer::{Address, Customer, Email};

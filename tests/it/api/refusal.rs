@@ -153,6 +153,7 @@ async fn a_wrong_field_is_refused_by_its_name_and_nothing_is_stored() {
         config(json!([]), "syncConfig"),
         config(json!(null), "syncConfig"),
         config(json!({ "speed": 1 }), "syncConfig/speed"),
+        config(json!({ "fullScan": "yes" }), "syncConfig/fullScan"),
         config(json!({ "batchSize": "50" }), "syncConfig/batchSize"),
         config(json!({ "batchSize": 1.5 }), "syncConfig/batchSize"),
         config(json!({ "batchSize": 99_999_999_999_u64 }), "syncConfig/batchSize"),

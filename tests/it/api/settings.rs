@@ -36,6 +36,7 @@ fn whole() -> Value {
         "orderStatuses": { "on_hold": "awaiting-check", "completed": "shipped" },
         "notifiesPeople": true,
         "ownership": usual(),
+        "deletions": { "customers": "archive", "products": "ignore", "orders": "ignore", "askAbovePercent": 25 },
     })
 }
 
@@ -63,6 +64,7 @@ async fn settings_come_back_as_they_were_put() {
         "orderStatuses": {},
         "notifiesPeople": false,
         "ownership": usual(),
+        "deletions": { "customers": "ignore", "products": "archive", "orders": "cancel", "askAbovePercent": 10 },
     });
     assert_eq!(put["settings"], defaults, "R49");
     assert_eq!(api.client.get(&path).await.ok(200), put, "R49");
@@ -118,6 +120,22 @@ async fn wrong_settings_are_refused_by_name_and_change_nothing() {
     for (what, body, field) in [
         ("settings", json!([]), ""),
         ("settings", json!({ "speed": 1 }), "speed"),
+        ("settings", json!({ "deletions": null }), "deletions"),
+        (
+            "settings",
+            json!({ "deletions": { "products": "cancel" } }),
+            "deletions/products",
+        ),
+        (
+            "settings",
+            json!({ "deletions": { "payments": "ignore" } }),
+            "deletions/payments",
+        ),
+        (
+            "settings",
+            json!({ "deletions": { "askAbovePercent": 101 } }),
+            "deletions/askAbovePercent",
+        ),
         ("settings", json!({ "currency": "EURO" }), "currency"),
         (
             "settings",

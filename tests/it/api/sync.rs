@@ -284,14 +284,14 @@ async fn a_start_without_a_configuration_stores_the_defaults() {
         .unwrap();
     assert_eq!(
         stored,
-        json!({ "batch_size": 50, "batch_delay_ms": 2000, "max_retries": 3, "dry_run": false }),
+        json!({ "batch_size": 50, "batch_delay_ms": 2000, "max_retries": 3, "dry_run": false, "full_scan": false }),
         "R2, R4, R25"
     );
     let path = format!("/api/v1/syncs/{}", started["syncId"].as_str().unwrap());
     let shown = api.client.get(&path).await.ok(200);
     assert_eq!(
         shown["syncConfig"],
-        json!({ "batchSize": 200, "batchDelayMs": 2000, "maxRetries": 3, "dryRun": false }),
+        json!({ "batchSize": 200, "batchDelayMs": 2000, "maxRetries": 3, "dryRun": false, "fullScan": false }),
         "R2, R4, R25"
     );
     assert_eq!(

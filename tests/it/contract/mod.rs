@@ -67,6 +67,7 @@ mod content;
 mod create;
 mod doubt;
 mod error;
+mod existing;
 mod gate;
 mod harness;
 mod inventory;

@@ -268,6 +268,9 @@ pub struct Checked {
 pub trait Connector: Debug + Send + Sync {
     fn system(&self) -> System;
 
+    /// Says whether a refusal means that the thing which was to be changed is not there. Pure.
+    fn says_gone(&self, refusal: &Refusal) -> bool;
+
     /// Returns the record as this system can hold it: what it can't carry is left out, what it rounds is rounded.
     /// Pure. Comparisons happen in this form, so that what a system can't hold is never seen as a difference.
     fn project(&self, content: &Content) -> Content;
@@ -300,6 +303,15 @@ pub trait Connector: Debug + Send + Sync {
         entity: EntityType,
         external_ids: &[String],
     ) -> Result<Vec<Theirs>, CallError>;
+
+    /// Says which things are there, by their remote ids, in as few calls as the system allows. What lies in a trash is
+    /// deleted; what is archived is there.
+    async fn existing(
+        &self,
+        gate: &dyn Gate,
+        entity: EntityType,
+        external_ids: &[String],
+    ) -> Result<BTreeSet<String>, CallError>;
 
     /// Looks things up in as few calls as the system allows; one sighting per thing, in the same order.
     async fn look_up(

@@ -16,9 +16,10 @@ use super::work::{Done, Fate, Making, Work};
 use super::{Sighted, Stopped, decide_one, judge_sighting, look_up, owners};
 use crate::batch::{BatchError, Hand};
 use crate::connector::{
-    CallError, Connector, Gate, Hold, Outcome, Purpose, Reach, Refusal, Request, Wanted, Write,
+    Action, CallError, Connector, Gate, Hold, Outcome, Purpose, Reach, Refusal, Request, Wanted, Write,
 };
 use crate::point::Point;
+use crate::vanish;
 
 /// Sends writes in as few requests as the system allows. Returns the writes of the next round: further steps, things
 /// that turned out to be there already, and parts of a request that the remote refused as a whole.
@@ -214,6 +215,12 @@ impl Round<'_> {
                     next,
                     held,
                 } => self.applied(write, (external_id, parts), next, held),
+                Outcome::Rejected(refusal)
+                    if matches!(write.action, Action::Update { .. })
+                        && self.connector.says_gone(&refusal) =>
+                {
+                    self.work(write.item).vanish(vanish::words(hand));
+                }
                 Outcome::Rejected(refusal) => {
                     self.work(write.item).fate = Fate::Failed {
                         refusal,

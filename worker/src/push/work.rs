@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::all_paths;
-use crate::connector::{Action, Connector, Links, Parts, Purpose, Refusal, Step, Wanted, Write};
+use crate::connector::{Action, Connector, Links, Parts, Purpose, Refusal, Sighting, Step, Wanted, Write};
 
 /// Longest wait before an item is tried again within a sync (R22).
 const LONGEST_RETRY: Duration = Duration::from_secs(16);
@@ -53,6 +53,10 @@ pub struct Work {
     pub making: Making,
     /// Whether a request of this batch carried it and had no answer.
     was_unanswered: bool,
+    /// Whether it is to be made where it is missing.
+    pub need: Need,
+    /// What it waits for was left out because that is out of use: it is wanted after all.
+    pub wants: Option<RecordId>,
 }
 
 /// What becomes of an item.
@@ -81,6 +85,14 @@ pub enum Fate {
     Waiting {
         reason: String,
     },
+    /// The remote had it and does not have it any more.
+    Vanished {
+        reason: String,
+    },
+    /// The remote does not have it, and needs not to.
+    LeftOut {
+        reason: String,
+    },
     /// It would be written, were this not a dry run.
     Planned {
         action: preview::Action,
@@ -102,6 +114,15 @@ pub enum Fate {
         reason: String,
         data: Value,
     },
+}
+
+/// What a thing is made for where it is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// For its own sake, while it is in use.
+    InUse,
+    /// Something that is to be carried waits for it.
+    Awaited,
 }
 
 /// What was done to the remote.
@@ -197,6 +218,8 @@ impl Work {
             was_taken: false,
             making: Making::No,
             was_unanswered: false,
+            need: Need::InUse,
+            wants: None,
             item,
         };
         work.recall(effects, now);
@@ -290,12 +313,28 @@ impl Work {
             .find_map(|(entity, reference)| {
                 let target = reference.target()?;
                 let known = referred.get(&target.record);
-                let has_it = known.is_some_and(|known| known.external_id.is_some());
+                let has_it = known.is_some_and(|known| known.external_id.is_some() && !known.is_gone);
                 (!has_it).then_some((entity, target.record, known))
             });
         let Some((entity, record, known)) = missing else {
             return;
         };
+        let is_gone = known.is_some_and(|known| known.is_gone);
+        if is_gone && matches!(self.whole, Content::Inventory(_) | Content::Payment(_)) {
+            let reason = format!(
+                "{} `{record}` was deleted there, and this with it",
+                one_of(entity)
+            );
+            self.fate = Fate::LeftOut { reason };
+            return;
+        }
+        if let Some(known) = known.filter(|known| is_left_out(known)) {
+            self.wants = Some(known.record_id);
+            return self.wait(format!(
+                "waits for {} `{record}`, which is out of use",
+                one_of(entity)
+            ));
+        }
         let is_coming = known
             .and_then(|known| known.state)
             .is_some_and(|state| matches!(state, State::Pending | State::InDoubt));
@@ -318,6 +357,36 @@ impl Work {
             refusal,
             conflict_type: ConflictType::ValidationError,
         };
+    }
+
+    /// Says whether it is to be made where it is missing: what is out of use is only where something needs it.
+    pub fn is_wanted(&self) -> bool {
+        self.need == Need::Awaited || self.whole.is_wanted_when_new()
+    }
+
+    pub fn leave_out(&mut self) {
+        let reason = "it is out of use, and not made where it is not there".to_owned();
+        self.fate = Fate::LeftOut { reason };
+    }
+
+    pub fn vanish(&mut self, reason: String) {
+        self.fate = Fate::Vanished { reason };
+    }
+
+    pub fn is_vanished(&self) -> bool {
+        matches!(self.fate, Fate::Vanished { .. })
+    }
+
+    /// Says whether a sighting of it makes it doubtful that the remote has it still: it is not found, or it is out of use
+    /// there, as what lies in a trash is.
+    pub fn is_suspect(&self, sighting: &Sighting) -> bool {
+        let was_in_use = !self.base.as_ref().is_some_and(|base| base.theirs.is_retired());
+        self.external_id.is_some()
+            && match sighting {
+                Sighting::Missing => true,
+                Sighting::One(theirs) => was_in_use && theirs.content.as_ref().is_ok_and(Content::is_retired),
+                Sighting::Many(_) | Sighting::NotAsked => false,
+            }
     }
 
     /// Puts it off to the next sync.
@@ -537,6 +606,8 @@ impl Work {
             | Fate::Synced { .. }
             | Fate::Outdated { .. }
             | Fate::Waiting { .. }
+            | Fate::Vanished { .. }
+            | Fate::LeftOut { .. }
             | Fate::Planned { .. }
             | Fate::Retry { .. } => None,
         }
@@ -553,7 +624,9 @@ impl Work {
             Fate::Failed { .. } => counts.failed += 1,
             Fate::Conflict { .. } => counts.conflicts += 1,
             // Looked at and left for later counts as passed over in this sync.
-            Fate::Skipped { .. } | Fate::Waiting { .. } => counts.skipped += 1,
+            Fate::Skipped { .. } | Fate::Waiting { .. } | Fate::Vanished { .. } | Fate::LeftOut { .. } => {
+                counts.skipped += 1;
+            }
             Fate::Planned { action, .. } => match action {
                 preview::Action::Create => counts.created += 1,
                 _ => counts.updated += 1,
@@ -585,6 +658,8 @@ impl Work {
                 (preview::Action::Unchanged, BTreeMap::new(), None)
             }
             Fate::Waiting { reason } => (preview::Action::Waits, BTreeMap::new(), Some(reason.clone())),
+            Fate::Vanished { reason } => (preview::Action::Vanished, BTreeMap::new(), Some(reason.clone())),
+            Fate::LeftOut { reason } => (preview::Action::Unchanged, BTreeMap::new(), Some(reason.clone())),
             Fate::InDoubt { .. } => {
                 let reason = "a request that carries it had no answer yet".to_owned();
                 (preview::Action::Waits, BTreeMap::new(), Some(reason))
@@ -658,13 +733,20 @@ impl Work {
                 settled.state = State::Conflict;
                 settled.last_error = Some(reason.clone());
             }
-            Fate::Skipped { reason, .. } => {
+            Fate::Skipped { reason, .. } | Fate::Vanished { reason } | Fate::LeftOut { reason } => {
                 settled.state = State::Skipped;
                 settled.last_error = Some(reason.clone());
             }
         }
         Some(settled)
     }
+}
+
+/// Says whether a record is not there because it is out of use and nothing needed it.
+fn is_left_out(known: &Referred) -> bool {
+    let is_out_of_use =
+        || Content::parse(known.entity_type, known.content.clone()).is_ok_and(|it| !it.is_wanted_when_new());
+    known.state == Some(State::Skipped) && known.external_id.is_none() && !known.is_gone && is_out_of_use()
 }
 
 fn one_of(entity: EntityType) -> &'static str {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::http::cut;
 use super::super::{CallError, Outcome, Parts, Reach, Refusal, Step};
-use super::error::{Failure, Kind, unwell};
+use super::error::{Failure, Kind, RECORD_GONE, unwell};
 use super::load::{Held, ISOLATE, Source};
 use super::rpc::Call;
 use lockstep_shared::entity::PartKey;
@@ -207,7 +207,8 @@ impl Act {
     pub(super) fn failed(&self, failure: Failure) -> Result<Vec<Outcome>, CallError> {
         match failure {
             Failure::Fault(fault) if fault.kind() == Kind::Record => {
-                Ok(self.all_refused("refused", &fault.message))
+                let code = if fault.is_gone() { RECORD_GONE } else { "refused" };
+                Ok(self.all_refused(code, &fault.message))
             }
             Failure::Fault(fault)
                 if fault.kind() == Kind::Access && matches!(self.method, Method::CopyTax { .. }) =>

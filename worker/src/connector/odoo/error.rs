@@ -17,6 +17,9 @@ pub(super) struct Fault {
     pub(super) message: String,
 }
 
+/// Code of the refusal of a change of what is not there.
+pub(super) const RECORD_GONE: &str = "record_missing";
+
 /// Why a call gave no result.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -42,6 +45,11 @@ pub(super) enum Kind {
 }
 
 impl Fault {
+    /// Writing to an id that is not there (facts/systems.md B2).
+    pub(super) fn is_gone(&self) -> bool {
+        self.name.ends_with(".MissingError")
+    }
+
     /// Reads the exception out of an error body: the whole body of JSON-2, `error.data` of JSON-RPC
     /// (facts/systems.md B2).
     pub(super) fn read(body: &Value) -> Option<Self> {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::super::http::cut;
 use super::super::{CallError, Outcome, Parts, Reach, Refusal, Step};
 use super::SYSTEM;
-use super::error::{Failure, Kind, unwell};
+use super::error::{Failure, Kind, RECORD_GONE, unwell};
 use super::rpc::Call;
 
 /// All writes of a request failed for a reason that may be one of them alone: smaller requests tell which.
@@ -156,6 +156,11 @@ impl Message {
         self.field_name.is_some() || self.field.as_deref() == Some(".id")
     }
 
+    /// The record that the row is about is not there (facts/systems.md B4).
+    fn is_gone(&self) -> bool {
+        self.field.as_deref() == Some(".id") && self.text.starts_with("Unknown database identifier")
+    }
+
     /// Two transactions met. `load` does not retry these by itself, and tells them as if a row were wrong
     /// (facts/systems.md B4).
     fn is_conflict(&self) -> bool {
@@ -189,6 +194,9 @@ impl Message {
                 external_id: None,
                 refusal: refusal("barcode_taken"),
             };
+        }
+        if self.is_gone() {
+            return Outcome::Rejected(refusal(RECORD_GONE));
         }
         Outcome::Rejected(refusal("load_refused"))
     }

@@ -25,6 +25,11 @@ struct NamedRow {
     res_id: i64,
 }
 
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct IdRow {
+    id: i64,
+}
+
 /// A variant's natural keys.
 #[derive(Clone, Debug, Deserialize)]
 struct KeyRow {
@@ -283,14 +288,23 @@ impl Odoo {
         entity: EntityType,
         ids: &BTreeSet<i64>,
     ) -> Result<BTreeMap<i64, String>, Failure> {
-        let model = match entity {
-            EntityType::Customers => PARTNER,
-            EntityType::Products => TEMPLATE,
-            EntityType::Orders => order::MODEL,
-            EntityType::Inventory => VARIANT,
-            EntityType::Payments => payment::MODEL,
-        };
-        self.external_ids_of(gate, model, ids).await
+        self.external_ids_of(gate, model(entity), ids).await
+    }
+
+    /// Says which ids there are, archived ones too; asking for one that is not there is no error (facts/systems.md B2).
+    pub(super) async fn existing_ids(
+        &self,
+        gate: &dyn Gate,
+        entity: EntityType,
+        external_ids: &[String],
+    ) -> Result<BTreeSet<String>, Failure> {
+        let asked: BTreeSet<i64> = external_ids.iter().filter_map(|id| id.parse().ok()).collect();
+        if asked.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let call = Call::search_read(model(entity), json!([["id", "in", asked]]), &["id"]);
+        let found: Vec<IdRow> = rows(self.rpc.read(gate, &call).await?)?;
+        Ok(found.into_iter().map(|row| row.id.to_string()).collect())
     }
 
     pub(super) async fn external_ids_of(
@@ -309,6 +323,17 @@ impl Odoo {
         Ok(named
             .filter_map(|(id, name)| Some((id.parse().ok()?, name)))
             .collect())
+    }
+}
+
+/// The table of a type's things. Those of an inventory level are the variants that it is of.
+const fn model(entity: EntityType) -> &'static str {
+    match entity {
+        EntityType::Customers => PARTNER,
+        EntityType::Products => TEMPLATE,
+        EntityType::Orders => order::MODEL,
+        EntityType::Inventory => VARIANT,
+        EntityType::Payments => payment::MODEL,
     }
 }
 

@@ -396,6 +396,10 @@ impl Connector for Odoo {
         }
     }
 
+    fn says_gone(&self, refusal: &Refusal) -> bool {
+        refusal.code == error::RECORD_GONE
+    }
+
     fn request_limit(&self, _entity: EntityType) -> usize {
         REQUEST_LIMIT
     }
@@ -434,6 +438,15 @@ impl Connector for Odoo {
         external_ids: &[String],
     ) -> Result<Vec<Theirs>, CallError> {
         Ok(self.by_ids(gate, entity, external_ids).await?)
+    }
+
+    async fn existing(
+        &self,
+        gate: &dyn Gate,
+        entity: EntityType,
+        external_ids: &[String],
+    ) -> Result<BTreeSet<String>, CallError> {
+        Ok(self.existing_ids(gate, entity, external_ids).await?)
     }
 
     async fn plan(

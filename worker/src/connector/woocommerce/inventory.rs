@@ -7,7 +7,7 @@
 //! Calls: 100 simple products or any 100 variations are read by one call. 100 simple products are written by one; the
 //! variations of each parent take one of their own (facts/mapping-woocommerce.md §1, §5).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use lockstep_shared::entity::{Content, Inventory, Reference, RemoteThing};
@@ -240,6 +240,17 @@ impl WooCommerce {
             );
         }
         Ok(found)
+    }
+
+    /// Says which of the places are there, counted or not.
+    pub(super) async fn existing_places(
+        &self,
+        gate: &dyn Gate,
+        ids: &[String],
+    ) -> Result<BTreeSet<String>, CallError> {
+        let places: Vec<Place> = ids.iter().filter_map(|id| Place::parse(id)).collect();
+        let found = self.counted(gate, &places).await?;
+        Ok(found.keys().map(Place::to_string).collect())
     }
 
     pub(super) async fn read_inventory(

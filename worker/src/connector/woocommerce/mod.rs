@@ -7,6 +7,7 @@ mod auth;
 mod category;
 mod customer;
 mod error;
+mod existing;
 #[cfg(test)]
 mod fake;
 mod image;
@@ -452,6 +453,16 @@ impl Connector for WooCommerce {
         }
     }
 
+    /// Of an unknown id (facts/systems.md A2). A batch's items have the codes of single calls.
+    fn says_gone(&self, refusal: &Refusal) -> bool {
+        matches!(
+            refusal.code.as_str(),
+            "woocommerce_rest_product_invalid_id"
+                | "woocommerce_rest_shop_order_invalid_id"
+                | "wc_user_invalid_id"
+        )
+    }
+
     fn request_limit(&self, entity: EntityType) -> usize {
         match entity {
             EntityType::Customers | EntityType::Products | EntityType::Inventory => BATCH_LIMIT,
@@ -521,6 +532,21 @@ impl Connector for WooCommerce {
             EntityType::Orders => self.read_orders(gate, external_ids).await,
             EntityType::Inventory => self.read_inventory(gate, external_ids).await,
             EntityType::Payments => self.read_payments(gate, external_ids).await,
+        }
+    }
+
+    async fn existing(
+        &self,
+        gate: &dyn Gate,
+        entity: EntityType,
+        external_ids: &[String],
+    ) -> Result<BTreeSet<String>, CallError> {
+        match entity {
+            EntityType::Customers => self.existing_customers(gate, external_ids).await,
+            EntityType::Products => self.existing_products(gate, external_ids).await,
+            EntityType::Orders => self.existing_orders(gate, external_ids).await,
+            EntityType::Inventory => self.existing_places(gate, external_ids).await,
+            EntityType::Payments => self.existing_payments(gate, external_ids).await,
         }
     }
 

@@ -31,7 +31,7 @@ use crate::connector::{CallError, Cursor, Gate, Page, Refusal, Theirs};
 pub(super) use self::read::theirs;
 pub(super) use self::total::{read as amount, rounded, written};
 pub(super) use self::transition::{restored, silenced};
-pub(super) use self::wire::{Line, List, MARKER, Order, PAYMENT, Silence};
+pub(super) use self::wire::{DRAFT, Line, List, MARKER, Order, PAYMENT, Silence};
 pub(super) use self::write::put_meta;
 
 /// Most orders of one request. 50 unpaid orders took 9 s on a loaded machine, and placing one takes up to three changes
