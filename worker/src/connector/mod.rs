@@ -56,6 +56,9 @@ pub struct Theirs {
     pub parts: Parts,
     /// The record that our marker on the thing names, where it carries one.
     pub marker: Option<RecordId>,
+    /// When it was changed last, by the remote's clock and to its second: the thing as a whole, whatever of it, by
+    /// whomever. `None` where the remote doesn't tell.
+    pub modified_at: Option<DateTime<Utc>>,
 }
 
 /// Remote ids of a thing's parts: a product's variants, an order's lines.

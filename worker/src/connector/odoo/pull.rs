@@ -243,6 +243,7 @@ impl Odoo {
             content: row.content(deliveries.get(&row.id).copied(), places),
             parts: Parts::new(),
             marker: None,
+            modified_at: row.modified_at(deliveries.get(&row.id).copied()),
         });
         Ok(theirs.collect())
     }
@@ -264,6 +265,7 @@ impl Odoo {
                 content,
                 parts,
                 marker: None,
+                modified_at: row.modified_at(),
             }
         });
         Ok(theirs.collect())
