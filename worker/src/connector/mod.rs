@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+pub use lockstep_shared::check::Checked;
 use lockstep_shared::entity::{Content, Invalid, PartKey, Reference};
 use lockstep_shared::id::{ItemId, RecordId};
 use lockstep_shared::system::{EntityType, System};
@@ -259,13 +260,6 @@ pub enum Hold {
     Database,
 }
 
-/// What a check of a connection found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Checked {
-    /// The remote's own version, such as `19.0`.
-    pub version: String,
-}
-
 /// One remote system, as every room outside this folder sees it.
 #[async_trait]
 pub trait Connector: Debug + Send + Sync {
@@ -284,7 +278,8 @@ pub trait Connector: Debug + Send + Sync {
     /// How long the remote may go on with a request after the caller has gone.
     fn grace(&self) -> Duration;
 
-    /// Proves address and credentials with the cheapest calls there are.
+    /// Proves address and credentials, and looks for whatever would make a sync fail or be wrong: rights, modules, settings.
+    /// Few calls, none of which changes anything; what it could not look at is a finding too.
     async fn check(&self, gate: &dyn Gate) -> Result<Checked, CallError>;
 
     /// Reads one page of what changed since the cursor, at most `limit` things.
