@@ -6,11 +6,13 @@
 )]
 
 mod api;
+mod check;
 mod contract;
 mod converge;
 mod doubt;
 mod isolation;
 mod make;
+mod newest;
 mod protocol;
 mod schema;
 mod shop;

@@ -128,7 +128,10 @@ async fn settle(
             check::put_off(&mut tx, org, id, (token, attempts), at).await?
         }
         Look::Over(result) => {
-            let told = result.as_ref().map(Checked::clone).map_err(ToString::to_string);
+            let told = match &result {
+                Ok(checked) => Ok(checked.clone()),
+                Err(error) => Err(error.to_string()),
+            };
             let is_ours = check::settle(&mut tx, org, id, token, &told).await?;
             if is_ours {
                 take_effect(&mut tx, (org, id), &result).await?;
@@ -264,17 +267,17 @@ mod tests {
         }
     }
 
-    fn attempts(look: Look) -> Option<i32> {
+    fn attempts(look: &Look) -> Option<i32> {
         match look {
-            Look::Later { attempts, .. } => Some(attempts),
+            Look::Later { attempts, .. } => Some(*attempts),
             Look::Over(_) | Look::Lost => None,
         }
     }
 
     #[test]
     fn a_remote_that_is_not_well_is_looked_at_a_few_times() {
-        assert_eq!(attempts(after(Err(unwell()), 0)), Some(1));
-        assert_eq!(attempts(after(Err(unwell()), 1)), Some(2));
+        assert_eq!(attempts(&after(Err(unwell()), 0)), Some(1));
+        assert_eq!(attempts(&after(Err(unwell()), 1)), Some(2));
         assert!(matches!(after(Err(unwell()), 2), Look::Over(Err(_))));
     }
 
@@ -287,7 +290,7 @@ mod tests {
                 until: DateTime::UNIX_EPOCH,
             },
         ] {
-            assert_eq!(attempts(after(Err(CallError::Held(hold)), 2)), Some(2));
+            assert_eq!(attempts(&after(Err(CallError::Held(hold)), 2)), Some(2));
         }
         assert!(matches!(
             after(Err(CallError::Held(Hold::LeaseLost)), 0),

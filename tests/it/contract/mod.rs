@@ -63,6 +63,7 @@ macro_rules! for_each_entity {
     };
 }
 
+mod check;
 mod content;
 mod create;
 mod doubt;

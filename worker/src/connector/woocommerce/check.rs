@@ -1,8 +1,9 @@
 //! A look at a store before anything depends on it: may its key write, and do its settings leave totals as they are?
 //!
-//! Six calls, none of which changes anything: products, an empty batch, three groups of settings, and the version with the
-//! plugins. What the settings mean for totals was seen in facts/mapping-woocommerce.md §3: what we write is right under every
-//! tax setting, so those are told and don't block; what the store itself would cut off or count otherwise does.
+//! Six calls, none of which changes anything: products, an account that there can't be, three groups of settings, and the
+//! version with the plugins. What the settings mean for totals was seen in facts/mapping-woocommerce.md §3: what we write is
+//! right under every tax setting, so those are told and don't block; what the store itself would cut off or count otherwise
+//! does.
 
 use std::collections::BTreeMap;
 
@@ -99,15 +100,17 @@ impl WooCommerce {
         ))
     }
 
-    /// Sends a batch of nothing: whether it may be sent is looked at, and nothing is done (facts/systems.md A1, A9).
+    /// Changes an account that there can't be: whether that may be asked for is looked at first, and then there is nothing
+    /// to change (facts/systems.md A1, A2).
     async fn try_to_write(&self, gate: &dyn Gate) -> Result<Write, CallError> {
-        let request = self
-            .request("POST", "products/batch", Vec::new())
-            .json(&json!({}));
+        let request = self.request("POST", "customers/0", Vec::new()).json(&json!({}));
         gate.pass().await?;
         let answer = self.http.read(SYSTEM, request).await?;
+        let is_unknown = matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND)
+            && !error::is_missing_route(&answer);
         match error::body(&answer, Kind::Read) {
             Ok(_) => Ok(Write::Allowed),
+            Err(CallError::Refused { .. }) if is_unknown => Ok(Write::Allowed),
             Err(CallError::Unauthorised { detail, .. }) if detail.contains("write permissions") => {
                 Ok(Write::ReadOnly)
             }
@@ -217,7 +220,7 @@ fn of_write(write: &Write) -> Option<Finding> {
             Severity::Blocks,
             "user_may_not_write",
             "the user of the REST API key",
-            format!("the store does not let it write products ({words})"),
+            format!("the store does not let it change accounts ({words})"),
             "make the key for an administrator or shop manager",
         ),
     };
