@@ -72,6 +72,7 @@ mod gate;
 mod harness;
 mod inventory;
 mod odoo;
+mod odoo_check;
 mod odoo_inventory;
 mod odoo_order;
 mod odoo_payment;

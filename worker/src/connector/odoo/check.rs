@@ -1,7 +1,7 @@
 //! A look at an ERP before anything depends on it: is all installed, may the user write it, and do its settings leave totals
 //! as they are?
 //!
-//! Eight calls at most beside those that log in, none of which changes anything. A right is asked for per model, which also
+//! Nine calls at most beside those that log in, none of which changes anything. A right is asked for per model, which also
 //! tells whether the module is there; what the settings mean for totals stands in facts/mapping-odoo.md §3.
 
 use std::collections::BTreeMap;
