@@ -1,7 +1,10 @@
 //! Connections: the stores and ERPs of an organisation. Credentials come in here, are sealed at once, and never go out.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use lockstep_shared::activity::{self, Activity, Outcome};
+use lockstep_shared::check;
 use lockstep_shared::connection::{self, CreateError, Credentials, NewConnection, Settings, Status};
 use lockstep_shared::db::OrgTx;
 use lockstep_shared::entity::clean_line;
@@ -21,6 +24,7 @@ use uuid::Uuid;
 use crate::auth::{Authenticated, Session, commit};
 use crate::base_url;
 use crate::body::{self, Body, FromBody, present};
+use crate::checks::ConnectionCheck;
 use crate::config::BaseUrls;
 use crate::document::Tag;
 use crate::ownership::Ownership;
@@ -286,12 +290,14 @@ pub(crate) struct Connection {
     status: ConnectionStatus,
     /// Why somebody has to look at it, where its status says so.
     attention: Option<String>,
+    /// What the latest look at it found; left out where nobody has looked yet.
+    check: Option<ConnectionCheck>,
     /// When it was made.
     created_at: DateTime<Utc>,
 }
 
-impl From<connection::Connection> for Connection {
-    fn from(connection: connection::Connection) -> Self {
+impl Connection {
+    fn new(connection: connection::Connection, check: Option<check::Check>) -> Self {
         Self {
             connection_id: connection.connection_id.0,
             system: connection.system.into(),
@@ -300,6 +306,7 @@ impl From<connection::Connection> for Connection {
             settings: connection.settings.into(),
             status: connection.status.into(),
             attention: connection.attention,
+            check: check.map(ConnectionCheck::from),
             created_at: connection.created_at,
         }
     }
@@ -315,6 +322,7 @@ impl Example for Connection {
             settings: ConnectionSettings::default(),
             status: ConnectionStatus::Active,
             attention: None,
+            check: Some(ConnectionCheck::example()),
             created_at: DateTime::UNIX_EPOCH + chrono::Duration::days(20_500),
         }
     }
@@ -355,6 +363,18 @@ pub(crate) enum Found {
 }
 
 #[derive(Debug, ApiResponse)]
+pub(crate) enum Accepted {
+    /// The check was asked for; the connection shows what becomes of it.
+    #[oai(status = 202, content_type = "application/json")]
+    Asked(
+        Json<Connection>,
+        /// Address of the connection.
+        #[oai(header = "Location")]
+        String,
+    ),
+}
+
+#[derive(Debug, ApiResponse)]
 pub(crate) enum Owned {
     /// Who has the last word on what, for every type of record.
     #[oai(status = 200, content_type = "application/json")]
@@ -367,8 +387,8 @@ pub(crate) struct Connections;
 impl Connections {
     /// Create a connection
     ///
-    /// Connects a store or an ERP. Its credentials are sealed on arrival and never shown again; whether they are right
-    /// shows with the first sync.
+    /// Connects a store or an ERP. Its credentials are sealed on arrival and never shown again; whether they are right, and
+    /// all is set up for a sync, a check tells.
     #[oai(path = "/", method = "post", operation_id = "createConnection")]
     async fn create(
         &self,
@@ -393,7 +413,20 @@ impl Connections {
         let connections = connection::list(&mut tx, session.org())
             .await
             .map_err(failed("could not list the connections"))?;
-        let items = connections.into_iter().map(Connection::from).collect();
+        let checks = check::list(&mut tx, session.org())
+            .await
+            .map_err(failed("could not read the checks"))?;
+        let mut checks: BTreeMap<_, _> = checks
+            .into_iter()
+            .map(|check| (check.connection_id, check))
+            .collect();
+        let items = connections
+            .into_iter()
+            .map(|connection| {
+                let check = checks.remove(&connection.connection_id);
+                Connection::new(connection, check)
+            })
+            .collect();
         Ok(Listed::All(Json(ConnectionList { items })))
     }
 
@@ -410,7 +443,42 @@ impl Connections {
     ) -> Result<Found, Refused> {
         let mut tx = session.begin().await?;
         let connection = find(&mut tx, &session, ConnectionId(connection_id)).await?;
-        Ok(Found::One(Json(connection.into())))
+        Ok(Found::One(Json(show(&mut tx, &session, connection).await?)))
+    }
+
+    /// Check a connection
+    ///
+    /// Has a worker look at the system: whether it lets us in, whether all is there that a sync needs (rights, modules), and
+    /// whether its settings (rounding, decimals, currency) leave totals as they are. Nothing is changed there. Get the
+    /// connection to see what was found; a check under way is begun anew.
+    ///
+    /// A connection that needs attention is usable again when its credentials turn out to be right. What blocks keeps the
+    /// stages of syncs that it is about from beginning. A connection that was never checked is checked by its first sync, and
+    /// one that something blocks is looked at again by each sync.
+    #[oai(
+        path = "/:connectionId/check",
+        method = "post",
+        operation_id = "checkConnection"
+    )]
+    async fn check(
+        &self,
+        Authenticated(session): Authenticated,
+        /// Identifier of the connection.
+        #[oai(name = "connectionId")]
+        Path(connection_id): Path<Uuid>,
+    ) -> Result<Accepted, Refused> {
+        let (org, id) = (session.org(), ConnectionId(connection_id));
+        let mut tx = session.begin().await?;
+        let connection = find(&mut tx, &session, id).await?;
+        check::request(&mut tx, org, id, &session.caller.subject)
+            .await
+            .map_err(failed("could not ask for a check"))?;
+        let details = json!({ "connectionId": id });
+        record_change(&mut tx, &session, "connection.check_requested", details).await?;
+        let shown = show(&mut tx, &session, connection).await?;
+        commit(tx).await?;
+        let location = format!("/api/v1/connections/{connection_id}");
+        Ok(Accepted::Asked(Json(shown), location))
     }
 
     /// Put a connection's settings
@@ -441,8 +509,9 @@ impl Connections {
         let change = json!({ "connectionId": id, "from": before, "to": settings });
         record_change(&mut tx, &session, "connection.settings_changed", change).await?;
         let connection = find(&mut tx, &session, id).await?;
+        let shown = show(&mut tx, &session, connection).await?;
         commit(tx).await?;
-        Ok(Found::One(Json(connection.into())))
+        Ok(Found::One(Json(shown)))
     }
 
     /// Get who owns what
@@ -509,6 +578,18 @@ async fn find(
         .ok_or_else(|| Refused::not_found("there is no such connection"))
 }
 
+/// Shows a connection with its latest check.
+async fn show(
+    tx: &mut OrgTx,
+    session: &Session,
+    connection: connection::Connection,
+) -> Result<Connection, Refused> {
+    let check = check::find(tx, session.org(), connection.connection_id)
+        .await
+        .map_err(failed("could not read a check"))?;
+    Ok(Connection::new(connection, check))
+}
+
 async fn record_change(
     tx: &mut OrgTx,
     session: &Session,
@@ -564,7 +645,7 @@ async fn create(session: &Session, asked: Asked) -> Result<Connection, Refused> 
     let stored = find(&mut tx, session, connection_id).await?;
     commit(tx).await?;
     tracing::info!(org.id = %org, connection.id = %connection_id, system = system.name(), "connection created");
-    Ok(stored.into())
+    Ok(Connection::new(stored, None))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod token;
 mod auth;
 mod base_url;
 mod body;
+mod checks;
 mod connections;
 mod customers;
 mod document;

@@ -21,7 +21,9 @@ use crate::records::Shown;
 
 /// Who has the last word. `application`: what you put through this API. `origin`: the system in which an order was
 /// placed, or your application; for orders only, with the usual owners of their fields. `shared`: whichever side changed
-/// it; both at once is a conflict. `manual`: a person decides whenever both sides changed it.
+/// it; both at once is a conflict. `newest`: whichever side changed it; of both, the one that changed the whole thing later,
+/// by the remote system's own clock and to the second. Where that can't be told (the same second, or an Odoo stock level,
+/// which has no such time), both at once is a conflict. `manual`: a person decides whenever both sides changed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize)]
 #[oai(rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
@@ -31,6 +33,7 @@ pub(crate) enum Owner {
     Application,
     Origin,
     Shared,
+    Newest,
     Manual,
 }
 
@@ -43,6 +46,7 @@ impl Owner {
             Self::Application => Some(decide::Owner::Application),
             Self::Origin => None,
             Self::Shared => Some(decide::Owner::Shared),
+            Self::Newest => Some(decide::Owner::Newest),
             Self::Manual => Some(decide::Owner::Manual),
         }
     }
@@ -55,6 +59,7 @@ impl From<decide::Owner> for Owner {
             decide::Owner::Odoo => Self::Odoo,
             decide::Owner::Application => Self::Application,
             decide::Owner::Shared => Self::Shared,
+            decide::Owner::Newest => Self::Newest,
             decide::Owner::Manual => Self::Manual,
         }
     }
@@ -357,7 +362,7 @@ mod tests {
     #[test]
     fn what_is_set_comes_back() {
         let json = json!({
-            "products": { "all": "shared", "fields": { "weightKg": "odoo", "taxClass": "manual" } },
+            "products": { "all": "shared", "fields": { "name": "newest", "taxClass": "manual", "weightKg": "odoo" } },
             "orders": { "all": "application", "fields": {} },
         });
 
@@ -369,6 +374,7 @@ mod tests {
             decide::Owner::Odoo
         );
         assert_eq!(products.owner("tax_class"), decide::Owner::Manual);
+        assert_eq!(products.owner("name"), decide::Owner::Newest);
         let shown = Ownership::of(&set).to_json().unwrap();
         assert_eq!(
             (&shown["products"], &shown["orders"]),
@@ -380,7 +386,7 @@ mod tests {
     fn what_can_own_nothing_is_named() {
         let wrong = [
             json!({ "invoices": { "all": "odoo" } }),
-            json!({ "products": { "all": "newest" } }),
+            json!({ "products": { "all": "latest" } }),
             json!({ "products": {} }),
             json!({ "products": { "all": "origin" } }),
             json!({ "products": { "all": "odoo", "fields": { "colour": "odoo" } } }),
@@ -400,7 +406,7 @@ mod tests {
 
         insta::assert_snapshot!(wrong.join("\n"), @r"
         invoices is not a field here
-        products/all must be `woocommerce` or `odoo` or `application` or `origin` or `shared` or `manual`
+        products/all must be `woocommerce` or `odoo` or `application` or `origin` or `shared` or `newest` or `manual`
         products/all must be given
         products/all must not be `origin`: only orders have one
         products/fields/colour is not a field of products

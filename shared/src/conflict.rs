@@ -68,6 +68,24 @@ pub async fn open(db: &mut PgConnection, org: OrgId, new: &NewConflict) -> Resul
     Ok(())
 }
 
+/// Closes the open conflicts about refused credentials of a connection that lets us in again (R27).
+pub async fn close_admitted(
+    db: &mut PgConnection,
+    org: OrgId,
+    connection: ConnectionId,
+) -> Result<u64, sqlx::Error> {
+    let closed = sqlx::query!(
+        "update sync_conflict set is_resolved = true, resolution_action = 'solved_itself', resolved_at = lockstep_now()
+          where org_id = $1 and connection_id = $2 and item_id is null and conflict_type = 'AuthError'
+            and not is_resolved",
+        org as _,
+        connection as _,
+    )
+    .execute(db)
+    .await?;
+    Ok(closed.rows_affected())
+}
+
 /// Closes the open conflicts of items that got through after all (R27).
 pub async fn close_settled(db: &mut PgConnection, org: OrgId, items: &[ItemId]) -> Result<u64, sqlx::Error> {
     let items: Vec<uuid::Uuid> = items.iter().map(|id| id.0).collect();

@@ -284,6 +284,24 @@ pub async fn need_attention(
     Ok(marked == 1)
 }
 
+/// Takes the mark away again: somebody has looked, and the remote lets us in. `false` where there was none.
+pub async fn clear_attention(
+    db: &mut PgConnection,
+    org: OrgId,
+    id: ConnectionId,
+) -> Result<bool, sqlx::Error> {
+    let cleared = sqlx::query!(
+        "update connection set status = 'active', attention = null
+          where org_id = $1 and connection_id = $2 and status = 'needs_attention'",
+        org as _,
+        id as _,
+    )
+    .execute(db)
+    .await?
+    .rows_affected();
+    Ok(cleared == 1)
+}
+
 /// Replaces a connection's settings. `false` where there is no such connection.
 pub async fn change_settings(
     db: &mut PgConnection,

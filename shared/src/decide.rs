@@ -4,8 +4,10 @@
 //! and what the remote holds (*theirs*), what has to change on which side? All three are given as the remote can hold
 //! them, so that what it can't carry is no difference. How a decision becomes calls and rows is not told here.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -24,6 +26,8 @@ pub enum Owner {
     Application,
     /// Whichever side changed it; both at once is a conflict.
     Shared,
+    /// Whichever side changed it; of both, the one that did so later. Where that can't be told, a conflict.
+    Newest,
     /// A person decides whenever both sides changed it.
     Manual,
 }
@@ -34,7 +38,7 @@ impl Owner {
         match self {
             Self::Woocommerce => system == System::Woocommerce,
             Self::Odoo => system == System::Odoo,
-            Self::Application | Self::Shared | Self::Manual => false,
+            Self::Application | Self::Shared | Self::Newest | Self::Manual => false,
         }
     }
 }
@@ -232,6 +236,36 @@ impl Agreed {
 pub struct Side<'a> {
     pub system: System,
     pub ownership: &'a Ownership,
+    pub times: Times,
+}
+
+/// When each side last changed the thing, as far as that is known: the remote's by its own clock.
+///
+/// A time is that of the whole thing, not of a field: no system tells more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    pub ours: Option<DateTime<Utc>>,
+    pub theirs: Option<DateTime<Utc>>,
+}
+
+/// A side of a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Later {
+    Ours,
+    Theirs,
+}
+
+impl Times {
+    /// Tells which side changed later; `None` where one is not known, or both did in the same second: the systems tell
+    /// no less than that (facts/systems.md A4, B6).
+    fn later(self) -> Option<Later> {
+        let (ours, theirs) = (self.ours?.timestamp(), self.theirs?.timestamp());
+        match ours.cmp(&theirs) {
+            Ordering::Greater => Some(Later::Ours),
+            Ordering::Less => Some(Later::Theirs),
+            Ordering::Equal => None,
+        }
+    }
 }
 
 /// Decides what is to be done about one record and one connection.
@@ -239,7 +273,7 @@ pub struct Side<'a> {
 /// `base` is what both sides held when they agreed last, `ours` what we hold (`None`: deleted here, or never seen), `theirs` what
 /// the remote holds (`None`: it has no such thing). Field by field: what only one side changed is taken from that side,
 /// except that a field which belongs to another system is put back where the remote changed it; what both changed goes
-/// by the field's owner; equal changes are no difference.
+/// by the field's owner, or by `side.times` where the newest counts; equal changes are no difference.
 pub fn decide(
     base: Option<Base<'_>>,
     ours: Option<&Content>,
@@ -331,6 +365,7 @@ fn pick(path: &str, base: Option<&(Fields, Fields)>, ours: &Fields, theirs: &Fie
                 }
             }
             Owner::Manual if our.is_some() && their.is_some() => Pick::Nobody,
+            Owner::Newest if their.is_some() && side.times.later() == Some(Later::Theirs) => Pick::Theirs,
             _ if our.is_none() => Pick::Theirs,
             _ => Pick::Ours,
         };
@@ -339,10 +374,15 @@ fn pick(path: &str, base: Option<&(Fields, Fields)>, ours: &Fields, theirs: &Fie
     match (our == our_base.get(path), their == their_base.get(path), owner) {
         (true, true, _) => Pick::Agreed,
         (_, true, _) => Pick::Ours,
-        (true, false, Owner::Shared | Owner::Manual) => Pick::Theirs,
+        (true, false, Owner::Shared | Owner::Newest | Owner::Manual) => Pick::Theirs,
         (_, false, owner) if owner.is(side.system) => Pick::Theirs,
         // Drift in a field that belongs elsewhere, or a change of ours to a field that is ours: write it (again).
         (_, false, Owner::Woocommerce | Owner::Odoo | Owner::Application) => Pick::Ours,
+        (false, false, Owner::Newest) => match side.times.later() {
+            Some(Later::Ours) => Pick::Ours,
+            Some(Later::Theirs) => Pick::Theirs,
+            None => Pick::Nobody,
+        },
         (false, false, Owner::Shared | Owner::Manual) => Pick::Nobody,
     }
 }

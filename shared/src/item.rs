@@ -60,6 +60,8 @@ pub struct Loaded {
     pub retries: i32,
     /// The record's content.
     pub content: Value,
+    /// When the record was changed, where it was changed.
+    pub changed_at: DateTime<Utc>,
 }
 
 /// What was picked for a batch.
@@ -164,7 +166,8 @@ pub async fn of_batch(db: &mut PgConnection, org: OrgId, batch: BatchId) -> Resu
         Loaded,
         r#"
         select i.item_id as "item_id: ItemId", i.record_id as "record_id: RecordId", i.state as "state: State",
-               i.due_sequence, i.external_id, i.parts, i.base, i.held, i.generation, i.retries, r.content
+               i.due_sequence, i.external_id, i.parts, i.base, i.held, i.generation, i.retries, r.content,
+               coalesce(r.changed_at, r.updated_at) as "changed_at!"
           from item i
           join record r on r.org_id = i.org_id and r.record_id = i.record_id
          where i.org_id = $1 and i.batch_id = $2
@@ -364,6 +367,8 @@ pub struct Met {
     pub base: Option<Value>,
     pub held: Option<Value>,
     pub content: Value,
+    /// When the record was changed, where it was changed.
+    pub changed_at: DateTime<Utc>,
     /// Whether a batch has it in hand: then it is only marked for another look.
     pub is_in_hand: bool,
     /// Whether its thing counts as deleted.
@@ -385,8 +390,8 @@ pub async fn meet(
         Met,
         r#"
         select i.item_id as "item_id: ItemId", i.record_id as "record_id: RecordId", i.external_id, i.base, i.held, r.content,
-               (i.batch_id is not null) as "is_in_hand!",
-               (i.gone_at is not null) as "is_gone!", i.state as "state: State"
+                coalesce(r.changed_at, r.updated_at) as "changed_at!", (i.batch_id is not null) as "is_in_hand!",
+                (i.gone_at is not null) as "is_gone!", i.state as "state: State"
           from (
               select item_id from item
                where org_id = $1 and connection_id = $2 and entity_type = $3 and external_id = any($4)

@@ -5,6 +5,7 @@ pub mod activity;
 pub mod backoff;
 pub mod batch;
 pub mod bucket;
+pub mod check;
 pub mod command;
 pub mod conflict;
 pub mod connection;

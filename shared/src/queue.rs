@@ -1,6 +1,6 @@
 //! Bells: the queue that tells workers to look. The only file that knows apalis.
 //!
-//! A bell names a command or a batch and its organisation, and nothing more. Whether there is anything to do, our rows
+//! A bell names a command, a batch or a check and its organisation, and nothing more. Whether there is anything to do, our rows
 //! say: a bell may ring twice or get lost, and neither matters. Handlers therefore always succeed; what has to be done
 //! again is a new bell. The traps this file goes round stand in the documentation of each setting.
 
@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool};
 
-use crate::id::{BatchId, CommandId, OrgId};
+use crate::id::{BatchId, CommandId, ConnectionId, OrgId};
 
 const COMMAND_QUEUE: &str = "lockstep.command";
 const BATCH_QUEUE: &str = "lockstep.batch";
@@ -24,15 +24,26 @@ const BATCH_QUEUE: &str = "lockstep.batch";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Bell {
-    Command { org_id: OrgId, id: CommandId },
-    Batch { org_id: OrgId, id: BatchId },
+    Command {
+        org_id: OrgId,
+        id: CommandId,
+    },
+    Batch {
+        org_id: OrgId,
+        id: BatchId,
+    },
+    /// The check of a connection. It asks a remote system, so it rings where batches do: commands never wait for one.
+    Check {
+        org_id: OrgId,
+        id: ConnectionId,
+    },
 }
 
 impl Bell {
     const fn queue(self) -> &'static str {
         match self {
             Self::Command { .. } => COMMAND_QUEUE,
-            Self::Batch { .. } => BATCH_QUEUE,
+            Self::Batch { .. } | Self::Check { .. } => BATCH_QUEUE,
         }
     }
 }

@@ -39,6 +39,37 @@ pub async fn put(
     entity: EntityType,
     puts: &[Put],
 ) -> Result<Vec<RecordId>, sqlx::Error> {
+    store(db, org, entity, puts, &vec![None; puts.len()]).await
+}
+
+/// A record to be written with what a remote system holds.
+#[derive(Clone, Debug)]
+pub struct Take {
+    pub put: Put,
+    /// When the remote changed it, where it tells.
+    pub changed_at: Option<DateTime<Utc>>,
+}
+
+/// Writes records as [`put`] does, with what was taken from a remote system: they count as changed when it changed them,
+/// and not before what else they say was changed.
+pub async fn take(
+    db: &mut PgConnection,
+    org: OrgId,
+    entity: EntityType,
+    takes: &[Take],
+) -> Result<Vec<RecordId>, sqlx::Error> {
+    let puts: Vec<Put> = takes.iter().map(|take| take.put.clone()).collect();
+    let times: Vec<_> = takes.iter().map(|take| take.changed_at).collect();
+    store(db, org, entity, &puts, &times).await
+}
+
+async fn store(
+    db: &mut PgConnection,
+    org: OrgId,
+    entity: EntityType,
+    puts: &[Put],
+    times: &[Option<DateTime<Utc>>],
+) -> Result<Vec<RecordId>, sqlx::Error> {
     if puts.is_empty() {
         return Ok(Vec::new());
     }
@@ -47,13 +78,17 @@ pub async fn put(
     let hashes: Vec<Vec<u8>> = puts.iter().map(|put| put.content.hash().0.to_vec()).collect();
     let changed = sqlx::query_scalar!(
         r#"
-        insert into record (org_id, record_id, entity_type, content, content_hash)
-        select $1, put.record_id, $2, put.content, put.content_hash
-          from unnest($3::uuid[], $4::jsonb[], $5::bytea[]) put (record_id, content, content_hash)
+        insert into record (org_id, record_id, entity_type, content, content_hash, changed_at)
+        select $1, put.record_id, $2, put.content, put.content_hash, least(put.changed_at, lockstep_now())
+          from unnest($3::uuid[], $4::jsonb[], $5::bytea[], $6::timestamptz[])
+               put (record_id, content, content_hash, changed_at)
          order by put.record_id
         on conflict (org_id, record_id) do update
            set content = excluded.content, content_hash = excluded.content_hash, version = record.version + 1,
-               updated_at = lockstep_now()
+               updated_at = lockstep_now(),
+               changed_at = case
+                   when excluded.changed_at is not null
+                   then greatest(excluded.changed_at, coalesce(record.changed_at, record.updated_at)) end
          where record.content_hash <> excluded.content_hash and record.entity_type = excluded.entity_type
         returning record_id as "record_id: RecordId"
         "#,
@@ -62,6 +97,7 @@ pub async fn put(
         &ids,
         &contents,
         &hashes,
+        times as &[Option<DateTime<Utc>>],
     )
     .fetch_all(&mut *db)
     .await?;
@@ -257,17 +293,17 @@ pub async fn by_keys(
     Ok(hits)
 }
 
-/// Reads the contents of records of one entity type.
+/// Reads the contents of records of one entity type, and when each was changed where it was changed.
 pub async fn contents(
     db: &mut PgConnection,
     org: OrgId,
     entity: EntityType,
     ids: &[RecordId],
-) -> Result<Vec<(RecordId, Value)>, sqlx::Error> {
+) -> Result<Vec<(RecordId, Value, DateTime<Utc>)>, sqlx::Error> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows = sqlx::query!(
         r#"
-        select record_id as "record_id: RecordId", content
+        select record_id as "record_id: RecordId", content, coalesce(changed_at, updated_at) as "changed_at!"
           from record
          where org_id = $1 and entity_type = $2 and record_id = any($3)
         "#,
@@ -277,5 +313,8 @@ pub async fn contents(
     )
     .fetch_all(db)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.record_id, row.content)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.record_id, row.content, row.changed_at))
+        .collect())
 }

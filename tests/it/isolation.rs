@@ -25,6 +25,7 @@ async fn a_query_without_a_filter_sees_its_own_organisation_only() {
     let tables = [
         "organisation",
         "connection",
+        "connection_check",
         "record",
         "record_key",
         "item",

@@ -7,10 +7,12 @@
 
 mod api;
 mod catalogue;
+mod check;
 mod contract;
 mod converge;
 mod doubt;
 mod isolation;
+mod newest;
 mod protocol;
 mod schema;
 mod shop;

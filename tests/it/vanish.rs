@@ -884,7 +884,7 @@ async fn what_is_out_of_use_is_made_only_where_something_needs_it() {
     assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
     assert_nothing_felt(&stack);
     let ann = stack.put(customer("ann@example.com")).await;
-    stack.put(crate::shop::order("A-1", ann, record)).await;
+    stack.put(lockstep_tests::make::order("A-1", ann, record)).await;
     stack.sync().await;
     let sync = stack.sync().await;
     assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
@@ -912,7 +912,7 @@ async fn an_ignored_order_goes_on_in_the_erp() {
         .await;
     let lamp = stack.put(product("LAMP", 1000)).await;
     let ann = stack.put(customer("ann@example.com")).await;
-    let record = stack.put(crate::shop::order("A-1", ann, lamp)).await;
+    let record = stack.put(lockstep_tests::make::order("A-1", ann, lamp)).await;
     stack.work();
     let first = stack.sync().await;
     assert_eq!(first.status(), Status::Done, "{:#?}", stack.troubles().await);

@@ -12,6 +12,7 @@ use lockstep_shared::activity::{self, Activity, Outcome};
 use lockstep_shared::backoff;
 use lockstep_shared::batch::{self, Batch, Claim, Claimant, Counts, Leave};
 use lockstep_shared::bucket;
+use lockstep_shared::check::Check;
 use lockstep_shared::conflict::{self, ConflictType, NewConflict};
 use lockstep_shared::connection::{self, Connection};
 use lockstep_shared::db::{self, Isolation, OrgTx};
@@ -33,7 +34,7 @@ use crate::gate::BatchGate;
 use crate::lease::{Lease, Leases};
 use crate::point::{Place, Point};
 use crate::remote::{RemoteError, Remotes};
-use crate::{plan, pull, push, scan};
+use crate::{check, plan, pull, push, scan};
 
 /// Takeovers in a row after which a batch counts as poisonous: its items have outlived that many owners.
 const TAKEOVER_CAP: i32 = 3;
@@ -62,6 +63,8 @@ pub struct Hand<'a> {
     pub sync: SyncConfig,
     /// The batch's connection, unless it is gone.
     pub connection: Option<Connection>,
+    /// The connection's latest check, if there ever was one.
+    pub check: Option<Check>,
     pub lease: Arc<Lease>,
     pub gate: BatchGate,
 }
@@ -121,6 +124,7 @@ pub async fn answer(fleet: &Fleet, org: OrgId, id: BatchId) -> Result<(), BatchE
     let stage = stage::find(&mut tx, org, batch.stage_id).await?;
     let sync = sync::config(&mut tx, org, batch.sync_id).await?;
     let connection = connection::find(&mut tx, org, batch.connection_id).await?;
+    let check = lockstep_shared::check::find(&mut tx, org, batch.connection_id).await?;
     let place = Place::of(&batch, connection.as_ref());
     reach(place, Point::ClaimInside);
     tx.commit().await?;
@@ -151,6 +155,7 @@ pub async fn answer(fleet: &Fleet, org: OrgId, id: BatchId) -> Result<(), BatchE
         stage,
         sync,
         connection,
+        check,
         lease: lease.clone(),
         gate,
     };
@@ -171,6 +176,9 @@ async fn run(hand: &Hand<'_>) -> Result<(), BatchError> {
             return push::abandon(hand, end).await;
         }
     };
+    if let Some(end) = check::before(hand, &*connector).await? {
+        return push::abandon(hand, end).await;
+    }
     match hand.batch.direction {
         Direction::Pull if hand.batch.takeovers >= TAKEOVER_CAP => {
             let words =

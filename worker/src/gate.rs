@@ -1,4 +1,4 @@
-//! The gate before every external request: is the batch ours, is the door open, is there a token?
+//! The gate before every external request: is the batch or the check ours, is the door open, is there a token?
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,18 +7,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lockstep_shared::batch::{self, Held};
 use lockstep_shared::bucket::{self, Take};
+use lockstep_shared::check;
 use lockstep_shared::db::{self, Isolation};
-use lockstep_shared::id::OrgId;
+use lockstep_shared::id::{ConnectionId, OrgId, Token};
 use lockstep_shared::telemetry::Chain;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
+use crate::batch::Fleet;
 use crate::connector::{CallError, Gate, Hold};
 use crate::lease::Lease;
 
 /// Longest wait for a token once a batch has used one: giving it back then would throw the call away, and a page that
 /// takes two calls would never be read where tokens are further apart than the usual patience.
-const PATIENCE_UNDER_WAY: Duration = Duration::from_mins(1);
+pub const PATIENCE_UNDER_WAY: Duration = Duration::from_mins(1);
 
 /// The gate of one batch in hand.
 #[derive(Debug)]
@@ -88,5 +90,79 @@ impl BatchGate {
         };
         tx.commit().await?;
         Ok(answer)
+    }
+}
+
+/// The gate of one check in hand. Passing it keeps the check for as long as the request may take.
+#[derive(Debug)]
+pub struct CheckGate {
+    pool: PgPool,
+    org: OrgId,
+    connection: ConnectionId,
+    token: Token,
+    held_for: Duration,
+    drain: CancellationToken,
+    patience: Duration,
+    passed: AtomicU32,
+}
+
+impl CheckGate {
+    pub fn new(
+        fleet: &Fleet,
+        (org, connection): (OrgId, ConnectionId),
+        (token, held_for): (Token, Duration),
+    ) -> Self {
+        Self {
+            pool: fleet.pool.clone(),
+            org,
+            connection,
+            token,
+            held_for,
+            drain: fleet.drain.clone(),
+            patience: fleet.config.patience,
+            passed: AtomicU32::new(0),
+        }
+    }
+
+    async fn ask(&self) -> Result<Result<Duration, Hold>, sqlx::Error> {
+        let patience = if self.passed.load(Ordering::Relaxed) > 0 {
+            PATIENCE_UNDER_WAY
+        } else {
+            self.patience
+        };
+        let mut tx = db::begin(&self.pool, self.org, Isolation::ReadCommitted).await?;
+        if !check::keep(&mut tx, self.org, self.connection, (self.token, self.held_for)).await? {
+            return Ok(Err(Hold::LeaseLost));
+        }
+        let answer = match bucket::take(&mut tx, self.org, patience).await? {
+            Take::Reserved { wait } => Ok(wait),
+            Take::Later { at } => Err(Hold::NoToken { until: at }),
+        };
+        tx.commit().await?;
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl Gate for CheckGate {
+    async fn pass(&self) -> Result<(), CallError> {
+        let hold = |hold| Err(CallError::Held(hold));
+        if self.drain.is_cancelled() {
+            return hold(Hold::Draining);
+        }
+        let wait = match self.ask().await {
+            Ok(Ok(wait)) => wait,
+            Ok(Err(reason)) => return hold(reason),
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), connection.id = %self.connection, "the gate can't ask the database");
+                return hold(Hold::Database);
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = self.drain.cancelled() => return hold(Hold::Draining),
+        }
+        self.passed.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! look and which moves they allow (all in `shared`), and anything that a user sees (the API's).
 
 pub mod batch;
+mod check;
 mod commands;
 pub mod config;
 pub mod connector;
@@ -106,6 +107,11 @@ async fn answer(fleet: &Fleet, bell: Bell) {
         Bell::Batch { org_id, id } => {
             if let Err(error) = batch::answer(fleet, org_id, id).await {
                 tracing::warn!(error = %Chain(&error), org.id = %org_id, batch.id = %id, "a batch was put down");
+            }
+        }
+        Bell::Check { org_id, id } => {
+            if let Err(error) = check::answer(fleet, org_id, id).await {
+                tracing::warn!(error = %Chain(&error), org.id = %org_id, connection.id = %id, "a check waits for the next bell");
             }
         }
     }

@@ -4,15 +4,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
 use lockstep_shared::batch::Counts;
 use lockstep_shared::conflict::{self, ConflictType, NewConflict};
 use lockstep_shared::cursor;
 use lockstep_shared::db::{Isolation, OrgTx};
-use lockstep_shared::decide::{Agreed, Decision, Side, decide};
+use lockstep_shared::decide::{Agreed, Decision, Side, Times, decide};
 use lockstep_shared::entity::{Content, KeyKind, NaturalKey};
 use lockstep_shared::id::{ItemId, RecordId};
 use lockstep_shared::item::{self, Met, Sighted, State};
-use lockstep_shared::record::{self, Put};
+use lockstep_shared::record::{self, Put, Take};
 use lockstep_shared::system::EntityType;
 use serde_json::{Value, json};
 
@@ -174,7 +175,7 @@ async fn store(hand: &Hand<'_>, connector: &dyn Connector, read: &Read<'_>) -> R
 struct Outcome {
     entity: EntityType,
     counts: Counts,
-    puts: Vec<Put>,
+    takes: Vec<Take>,
     sighted: Vec<Sighted>,
     conflicts: Vec<NewConflict>,
     settled: Vec<ItemId>,
@@ -187,7 +188,7 @@ impl Outcome {
         Self {
             entity,
             counts: Counts::default(),
-            puts: Vec::new(),
+            takes: Vec::new(),
             sighted: Vec::new(),
             conflicts: Vec::new(),
             settled: Vec::new(),
@@ -197,7 +198,7 @@ impl Outcome {
 
     async fn write(&self, hand: &Hand<'_>, tx: &mut OrgTx) -> Result<(), sqlx::Error> {
         let (org, connection, entity) = (hand.org, hand.batch.connection_id, self.entity);
-        let changed = record::put(tx, org, entity, &self.puts).await?;
+        let changed = record::take(tx, org, entity, &self.takes).await?;
         item::sight(tx, org, (connection, entity), &self.sighted).await?;
         item::make_due(tx, org, entity, &changed, Some(connection)).await?;
         for conflict in &self.conflicts {
@@ -228,7 +229,7 @@ struct Known {
     by_record: BTreeMap<RecordId, Met>,
     by_key: BTreeMap<(String, String), Vec<RecordId>>,
     /// Content of the records that the keys led to.
-    contents: BTreeMap<RecordId, Content>,
+    contents: BTreeMap<RecordId, (Content, DateTime<Utc>)>,
 }
 
 async fn judge(
@@ -296,8 +297,8 @@ async fn know(
     )
     .await?;
     let mut contents = BTreeMap::new();
-    for (record_id, json) in record::contents(tx, org, entity, &candidates).await? {
-        contents.insert(record_id, stored(entity, json)?);
+    for (record_id, json, changed_at) in record::contents(tx, org, entity, &candidates).await? {
+        contents.insert(record_id, (stored(entity, json)?, changed_at));
     }
     Ok(Known {
         by_external_id: met
@@ -364,8 +365,12 @@ fn judge_one(
                     content: known
                         .contents
                         .get(&record_id)
-                        .map(Content::to_json)
+                        .map(|(content, _)| content.to_json())
                         .unwrap_or_default(),
+                    changed_at: known
+                        .contents
+                        .get(&record_id)
+                        .map_or(DateTime::UNIX_EPOCH, |(_, changed_at)| *changed_at),
                     is_in_hand: false,
                     is_gone: false,
                     state: State::Pending,
@@ -403,9 +408,12 @@ fn judge_one(
                 outcome.doubtful.extend(holders(known, content));
                 let record_id = RecordId::random();
                 outcome.counts.created += 1;
-                outcome.puts.push(Put {
-                    record_id,
-                    content: content.clone(),
+                outcome.takes.push(Take {
+                    put: Put {
+                        record_id,
+                        content: content.clone(),
+                    },
+                    changed_at: theirs.modified_at,
                 });
                 outcome.sighted.push(Sighted {
                     item_id: ItemId::random(),
@@ -445,7 +453,7 @@ fn find_record(known: &Known, theirs: &Theirs, content: &Content) -> Match {
     };
     let keys = content.natural_keys();
     if let Some(record) = theirs.marker
-        && let Some(ours) = known.contents.get(&record)
+        && let Some((ours, _)) = known.contents.get(&record)
     {
         let counterpart = known
             .by_record
@@ -513,6 +521,10 @@ fn judge_known(
     let side = Side {
         system: connector.system(),
         ownership: &ownership,
+        times: Times {
+            ours: Some(met.changed_at),
+            theirs: theirs.modified_at,
+        },
     };
     match decide(
         base.as_ref().map(Agreed::as_base),
@@ -533,7 +545,10 @@ fn judge_known(
             match restored {
                 Some(content) => {
                     let record_id = met.record_id;
-                    outcome.puts.push(Put { record_id, content });
+                    outcome.takes.push(Take {
+                        put: Put { record_id, content },
+                        changed_at: theirs.modified_at,
+                    });
                     outcome.counts.updated += 1;
                 }
                 None => outcome.counts.unchanged += 1,
@@ -545,9 +560,12 @@ fn judge_known(
             } else {
                 match merge.taken_into(&ours) {
                     Ok(whole) => {
-                        outcome.puts.push(Put {
-                            record_id: met.record_id,
-                            content: whole,
+                        outcome.takes.push(Take {
+                            put: Put {
+                                record_id: met.record_id,
+                                content: whole,
+                            },
+                            changed_at: theirs.modified_at,
                         });
                         outcome.counts.updated += 1;
                     }

@@ -14,13 +14,13 @@ use std::sync::Arc;
 use lockstep_shared::batch::Counts;
 use lockstep_shared::conflict::{self, ConflictType, NewConflict};
 use lockstep_shared::db::{Isolation, OrgTx};
-use lockstep_shared::decide::{Agreed, Decision, Side, decide};
+use lockstep_shared::decide::{Agreed, Decision, Side, Times, decide};
 use lockstep_shared::effect::{self, Effect};
 use lockstep_shared::entity::{Content, fields_of};
 use lockstep_shared::id::{BatchId, RecordId};
 use lockstep_shared::item::{self, Referred, State};
 use lockstep_shared::preview;
-use lockstep_shared::record::{self, Put};
+use lockstep_shared::record::{self, Put, Take};
 use lockstep_shared::{batch, db, deletion};
 use serde_json::json;
 
@@ -377,6 +377,10 @@ fn decide_one(
     let side = Side {
         system: connector.system(),
         ownership: &ownership,
+        times: Times {
+            ours: Some(work.item.changed_at),
+            theirs: theirs.as_ref().and_then(|theirs| theirs.modified_at),
+        },
     };
     let (external_id, parts, content) = match theirs {
         None => (None, Parts::new(), None),
@@ -393,6 +397,7 @@ fn decide_one(
         },
     };
     work.theirs.clone_from(&content);
+    work.changed_at = side.times.theirs;
     if let Some(external_id) = &external_id {
         work.found(external_id.clone(), parts.clone());
     }
@@ -566,16 +571,20 @@ async fn open_follow_up(
 /// Stores what our records took over from the remote, and makes it due for the other connections.
 async fn take_over(hand: &Hand<'_>, tx: &mut OrgTx, works: &[Work]) -> Result<(), sqlx::Error> {
     let entity = hand.batch.entity_type;
-    let puts: Vec<Put> = works
+    let takes: Vec<Take> = works
         .iter()
         .filter_map(|work| {
-            Some(Put {
+            let put = Put {
                 record_id: work.item.record_id,
                 content: work.taken.clone()?,
+            };
+            Some(Take {
+                put,
+                changed_at: work.changed_at,
             })
         })
         .collect();
-    let changed = record::put(tx, hand.org, entity, &puts).await?;
+    let changed = record::take(tx, hand.org, entity, &takes).await?;
     item::make_due(tx, hand.org, entity, &changed, Some(hand.batch.connection_id)).await
 }
 

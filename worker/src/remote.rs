@@ -88,6 +88,22 @@ impl Remotes {
         Ok(connector)
     }
 
+    /// Builds a connector that knows nothing yet, whether the connection needs attention or not: whoever checks it wants to
+    /// hear what the remote says now.
+    pub async fn fresh(
+        &self,
+        db: &mut PgConnection,
+        org: OrgId,
+        connection: &Connection,
+    ) -> Result<Arc<dyn Connector>, RemoteError> {
+        let id = connection.connection_id;
+        let sealed = connection::sealed(db, org, id)
+            .await
+            .map_err(|error| RemoteError::Database(id, error))?
+            .ok_or(RemoteError::Gone(id))?;
+        self.build(org, connection, &sealed)
+    }
+
     fn build(
         &self,
         org: OrgId,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lockstep_shared::telemetry::Chain;
-use lockstep_shared::{activity, batch, queue};
+use lockstep_shared::{activity, batch, check, queue};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -34,7 +34,8 @@ pub async fn keep(pool: &PgPool, every: Duration, stop: CancellationToken) {
 
 async fn sweep(pool: &PgPool, quiet: Duration, tidies: bool) -> Result<(), sqlx::Error> {
     let mut tx = pool.begin().await?;
-    let silent = batch::silent_work(&mut tx, quiet, BELLS).await?;
+    let mut silent = batch::silent_work(&mut tx, quiet, BELLS).await?;
+    silent.append(&mut check::silent(&mut tx, quiet, BELLS).await?);
     for bell in &silent {
         queue::ring(&mut tx, *bell, None).await?;
     }

@@ -69,7 +69,7 @@ pub async fn retire(hand: &Hand<'_>, tx: &mut OrgTx, items: &[ItemId]) -> Result
     let records: Vec<RecordId> = gone.iter().map(|missing| missing.record_id).collect();
     let mut puts = Vec::new();
     if settings(hand).retires(entity) {
-        for (record_id, json) in record::contents(tx, org, entity, &records).await? {
+        for (record_id, json, _) in record::contents(tx, org, entity, &records).await? {
             puts.extend(
                 stored(entity, json)?
                     .retired()

@@ -82,7 +82,8 @@ async fn owners_are_changed_and_the_other_settings_stay() {
         .ok(200);
     let owners = format!("{path}/ownership");
     assert_eq!(api.client.get(&owners).await.ok(200), usual());
-    let products = json!({ "all": "shared", "fields": { "weightKg": "odoo", "price": "manual" } });
+    let products =
+        json!({ "all": "newest", "fields": { "weightKg": "odoo", "price": "manual", "sku": "newest" } });
 
     let put = api
         .client
@@ -176,7 +177,7 @@ async fn wrong_settings_are_refused_by_name_and_change_nothing() {
         ("ownership", json!({ "invoices": { "all": "odoo" } }), "invoices"),
         (
             "ownership",
-            json!({ "products": { "all": "newest" } }),
+            json!({ "products": { "all": "latest" } }),
             "products/all",
         ),
         ("ownership", json!({ "products": null }), "products"),

@@ -63,6 +63,7 @@ macro_rules! for_each_entity {
     };
 }
 
+mod check;
 mod content;
 mod create;
 mod doubt;
@@ -72,6 +73,7 @@ mod gate;
 mod harness;
 mod inventory;
 mod odoo;
+mod odoo_check;
 mod odoo_inventory;
 mod odoo_order;
 mod odoo_payment;

@@ -84,6 +84,7 @@ struct Plan {
     latency: Option<Duration>,
     chance: Option<Chance>,
     arrivals: Vec<Arrival>,
+    clock_ahead_secs: i64,
 }
 
 /// The faults of one stand-in; clones share it and it may change at run time.
@@ -136,6 +137,16 @@ impl FaultPlan {
             probability,
             faults,
         });
+    }
+
+    /// Puts the system's clock ahead of ours, or behind it: its answers say so, and signatures are judged by it. What it
+    /// holds keeps its times.
+    pub fn set_clock_ahead(&self, secs: i64) {
+        self.lock().clock_ahead_secs = secs;
+    }
+
+    pub(crate) fn clock_ahead_secs(&self) -> i64 {
+        self.lock().clock_ahead_secs
     }
 
     /// Counts the requests that came in.

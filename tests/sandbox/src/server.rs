@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::{TimeDelta, Utc};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -219,6 +220,7 @@ async fn exchange<S: System>(
         index,
     };
     let decision = system.faults().decide(&info);
+    let clock_ahead_secs = system.faults().clock_ahead_secs();
     let mut course = Course::default();
     match &decision.fault {
         Some(Fault::CutConnection) => {
@@ -246,12 +248,22 @@ async fn exchange<S: System>(
     if course.runs_on > Duration::ZERO {
         return Err(Cut);
     }
-    let reply = work.await.map_err(|_| Cut)?;
+    let reply = dated(work.await.map_err(|_| Cut)?, clock_ahead_secs);
     match decision.fault {
         Some(Fault::LostReply) => Err(Cut),
         Some(Fault::Truncated) => Ok(truncated(&reply)),
         _ => Ok(respond(&reply)),
     }
+}
+
+/// Tells the time by the system's clock, where that is not ours; else the server tells its own.
+fn dated(reply: Reply, clock_ahead_secs: i64) -> Reply {
+    if clock_ahead_secs == 0 {
+        return reply;
+    }
+    let now = Utc::now() + TimeDelta::seconds(clock_ahead_secs);
+    let date = now.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    reply.with_header("date", date)
 }
 
 fn refusal(code: u16, retry_after: Option<String>, body: Option<String>) -> Reply {

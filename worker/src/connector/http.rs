@@ -6,7 +6,7 @@ mod fetch;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use reqwest::{RequestBuilder, StatusCode, header};
 
@@ -217,6 +217,14 @@ pub fn retry_after(headers: &header::HeaderMap, now: DateTime<Utc>) -> Option<Du
     Some((date.with_timezone(&Utc) - now).to_std().unwrap_or_default())
 }
 
+/// Returns how far a remote's clock is ahead of ours, by the `Date` of its answer (RFC 9110, section 6.6.1); to the second,
+/// and within what the answer took on its way.
+pub fn clock_ahead(headers: &header::HeaderMap, now: DateTime<Utc>) -> Option<TimeDelta> {
+    let date = headers.get(header::DATE)?.to_str().ok()?.trim();
+    let date = DateTime::parse_from_rfc2822(date).ok()?;
+    Some(date.with_timezone(&Utc) - now)
+}
+
 /// Cuts a remote's own words to a length that fits an error or a log line, on one line.
 pub fn cut(text: &str) -> String {
     let line = lockstep_shared::entity::clean_line(text);
@@ -268,5 +276,25 @@ mod tests {
             Some(Duration::ZERO)
         );
         assert_eq!(retry_after(&headers("soon"), now), None);
+    }
+
+    #[test]
+    fn a_clock_that_goes_ahead_is_told_by_the_date_of_an_answer() {
+        let now = "2026-11-22T10:00:00Z".parse().unwrap();
+        let answered = |date: &str| {
+            let headers = header::HeaderMap::from_iter([(header::DATE, date.parse().unwrap())]);
+            clock_ahead(&headers, now)
+        };
+
+        assert_eq!(
+            answered("Sun, 22 Nov 2026 10:02:00 GMT"),
+            Some(TimeDelta::minutes(2))
+        );
+        assert_eq!(
+            answered("Sun, 22 Nov 2026 09:59:57 GMT"),
+            Some(TimeDelta::seconds(-3))
+        );
+        assert_eq!(answered("today"), None);
+        assert_eq!(clock_ahead(&header::HeaderMap::new(), now), None);
     }
 }

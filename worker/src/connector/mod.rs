@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+pub use lockstep_shared::check::Checked;
 use lockstep_shared::entity::{Content, Invalid, PartKey, Reference};
 use lockstep_shared::id::{ItemId, RecordId};
 use lockstep_shared::system::{EntityType, System};
@@ -56,6 +57,9 @@ pub struct Theirs {
     pub parts: Parts,
     /// The record that our marker on the thing names, where it carries one.
     pub marker: Option<RecordId>,
+    /// When it was changed last, by the remote's clock and to its second: the thing as a whole, whatever of it, by
+    /// whomever. `None` where the remote doesn't tell.
+    pub modified_at: Option<DateTime<Utc>>,
 }
 
 /// Remote ids of a thing's parts: a product's variants, an order's lines.
@@ -256,13 +260,6 @@ pub enum Hold {
     Database,
 }
 
-/// What a check of a connection found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Checked {
-    /// The remote's own version, such as `19.0`.
-    pub version: String,
-}
-
 /// One remote system, as every room outside this folder sees it.
 #[async_trait]
 pub trait Connector: Debug + Send + Sync {
@@ -284,7 +281,8 @@ pub trait Connector: Debug + Send + Sync {
     /// How long the remote may go on with a request after the caller has gone.
     fn grace(&self) -> Duration;
 
-    /// Proves address and credentials with the cheapest calls there are.
+    /// Proves address and credentials, and looks for whatever would make a sync fail or be wrong: rights, modules, settings.
+    /// Few calls, none of which changes anything; what it could not look at is a finding too.
     async fn check(&self, gate: &dyn Gate) -> Result<Checked, CallError>;
 
     /// Reads one page of what changed since the cursor, at most `limit` things.

@@ -38,6 +38,8 @@ pub struct Work {
     pub links: Arc<Links>,
     /// What the remote was seen to hold.
     pub theirs: Option<Content>,
+    /// When the remote was seen to have changed it, where it tells.
+    pub changed_at: Option<DateTime<Utc>>,
     /// Whether what was written last is not what we hold, but what sales meanwhile left of it.
     pub is_corrected: bool,
     pub external_id: Option<String>,
@@ -209,6 +211,7 @@ impl Work {
             expected: None,
             links: Arc::default(),
             theirs: None,
+            changed_at: None,
             is_corrected: false,
             external_id: item.external_id.clone(),
             parts: serde_json::from_value(item.parts.clone()).unwrap_or_default(),

@@ -27,6 +27,8 @@ const METHODS: &[(&str, bool, &[&str])] = &[
     ("unlink", true, &[]),
     ("load", false, &["fields!", "data!"]),
     ("fields_get", false, &["allfields", "attributes"]),
+    ("has_access", true, &["operation!"]),
+    ("check_access_rights", false, &["operation!", "raise_exception"]),
     ("get_external_id", true, &[]),
     (
         "formatted_read_group",
@@ -103,6 +105,9 @@ impl Session<'_> {
         let active_test = context.and_then(|context| context.get("active_test"));
         self.active_test = active_test.is_none_or(|value| value != &Value::Bool(false) && value != &json!(0));
         self.context = context.cloned().unwrap_or_default();
+        if matches!(method, "has_access" | "check_access_rights") {
+            return self.access(model, method, arguments);
+        }
         if let Some(answer) = self.operate(model, method, arguments) {
             return answer;
         }
@@ -179,6 +184,28 @@ impl Session<'_> {
                 })
             }
         }
+    }
+
+    /// Says whether the user may do something with records of a model. Version 18 brought `has_access`, 19 has no
+    /// `check_access_rights` any more; both are Odoo's own reference of its ORM, and not from a capture.
+    fn access(&self, model: &str, method: &str, arguments: &Arguments) -> Result<Value, Exception> {
+        let is_known = match method {
+            "has_access" => self.db.version >= 18,
+            _ => self.db.version < 19,
+        };
+        if !is_known {
+            let message = format!("The method '{model}.{method}' does not exist");
+            return Err(Exception::attribute(message));
+        }
+        let operation = arguments.get("operation").and_then(Value::as_str);
+        let is_allowed = operation == Some("read") || self.may_create;
+        let raises =
+            method == "check_access_rights" && arguments.get("raise_exception") != Some(&Value::Bool(false));
+        if raises && !is_allowed {
+            let message = format!("You are not allowed to modify ({model}) records.");
+            return Err(Exception::access(message));
+        }
+        Ok(json!(is_allowed))
     }
 
     /// A list gives a list of ids, one dict the same with one.

@@ -39,6 +39,10 @@ pub(super) struct Database {
     undo: Vec<(String, i64, Option<Row>)>,
     /// Whether the module that looks at tax ids is installed.
     pub(super) has_base_vat: bool,
+    /// Models that nobody may write: what a group that the users lack allows.
+    pub(super) denied: BTreeSet<String>,
+    /// Models whose modules are not installed.
+    pub(super) uninstalled: BTreeSet<String>,
     /// When a quant became visible to others; who began before did not see it.
     pub(super) quants_since: HashMap<i64, i64>,
 }
@@ -120,6 +124,8 @@ impl Database {
             version,
             noise: Noise::default(),
             has_base_vat: false,
+            denied: BTreeSet::new(),
+            uninstalled: BTreeSet::new(),
             quants_since: HashMap::new(),
             tables: HashMap::new(),
             undo: Vec::new(),
@@ -159,7 +165,7 @@ impl Database {
     }
 
     pub(super) fn has(&self, model: &str) -> bool {
-        self.tables.contains_key(model)
+        self.tables.contains_key(model) && !self.uninstalled.contains(model)
     }
 
     /// Returns a table that is known to exist.

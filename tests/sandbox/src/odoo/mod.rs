@@ -154,6 +154,21 @@ impl Erp {
         id
     }
 
+    /// Takes the right to write a model from all users, as leaving a group does.
+    pub fn deny(&self, model: &str) {
+        self.lock().denied.insert(model.to_owned());
+    }
+
+    /// Gives back what [`Erp::deny`] took.
+    pub fn allow(&self, model: &str) {
+        self.lock().denied.remove(model);
+    }
+
+    /// Has a model be unknown, as if the module that brings it was never installed.
+    pub fn uninstall(&self, model: &str) {
+        self.lock().uninstalled.insert(model.to_owned());
+    }
+
     /// Lists every record of a model, archived ones too, each with its `external_id` or null.
     pub fn records(&self, model: &str) -> Vec<Value> {
         let mut db = self.lock();

@@ -315,7 +315,7 @@ impl Office {
         let mut db = self.db.lock().expect("no holder of the database panics");
         let mut session = Session::new(&mut db, start);
         session.user = call.user.id;
-        session.may_create = call.user.may_create;
+        session.may_create = call.user.may_create && !session.db.denied.contains(call.model);
         session.origin = Origin::Api;
         match session.call(call.model, call.method, &call.arguments) {
             Ok(result) => {

@@ -62,7 +62,7 @@ impl Site {
         let caller = self.keys.lock().expect("no holder of the keys panics").identify(
             request,
             self.is_https,
-            now(),
+            now() + self.faults.clock_ahead_secs(),
         )?;
         let reads = matches!(request.method.as_str(), "GET" | "HEAD");
         if caller == Caller::Key(Permission::Read) && !reads {
@@ -406,7 +406,13 @@ fn index(shop: &Shop) -> Value {
 }
 
 fn system_status(shop: &Shop) -> Value {
+    let plugins: Vec<Value> = shop
+        .plugins
+        .iter()
+        .map(|(file, name)| json!({"plugin": file, "name": name, "version": "1.0", "network_activated": false}))
+        .collect();
     json!({
+        "active_plugins": plugins,
         "environment": {
             "home_url": shop.base_url, "site_url": shop.base_url, "version": "11.0.1", "wp_version": "7.0.4",
             "php_version": "8.2.36", "mysql_version_string": "10.11.19-MariaDB-0+deb12u1",

@@ -97,6 +97,8 @@ pub(super) struct Shop {
     pub(super) book: Book,
     pub(super) taxes: Taxes,
     pub(super) settings: Settings,
+    /// What is active: the file and the name.
+    pub(super) plugins: Vec<(String, String)>,
     /// Resources that can only be read: coupons.
     pub(super) recorded: BTreeMap<String, BTreeMap<u64, Value>>,
 }
@@ -140,6 +142,7 @@ impl Shop {
             book: Book::default(),
             taxes: Taxes::default(),
             settings: Settings::default(),
+            plugins: vec![("woocommerce/woocommerce.php".to_owned(), "WooCommerce".to_owned())],
             recorded: BTreeMap::new(),
         }
     }

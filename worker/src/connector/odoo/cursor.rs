@@ -10,7 +10,7 @@
 //! before the newest row that was there when the last pull began. What counts as changed is the reader's to say: a row
 //! may count for a change elsewhere, and then stands at its own, older time.
 
-use chrono::{DateTime, NaiveDateTime, TimeDelta};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -42,6 +42,12 @@ impl TryFrom<String> for Second {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         NaiveDateTime::parse_from_str(&text, FORMAT).map(Self)
+    }
+}
+
+impl From<Second> for DateTime<Utc> {
+    fn from(second: Second) -> Self {
+        second.0.and_utc()
     }
 }
 

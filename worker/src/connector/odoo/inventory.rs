@@ -26,7 +26,7 @@ use super::wire::{Link, decimal, round, rows};
 use super::write::Found;
 use super::{Odoo, done, refused, wrong_type};
 
-const QUANT: &str = "stock.quant";
+pub(super) const QUANT: &str = "stock.quant";
 const MOVE: &str = "stock.move";
 
 const FEED_FIELDS: [&str; 2] = ["product_id", "write_date"];
@@ -119,6 +119,8 @@ impl LevelRow {
             content: Content::Inventory(level).canonical(),
             parts: Parts::new(),
             marker: None,
+            // Stock moves by its quants, and leaves the product's own time alone (facts/systems.md B6).
+            modified_at: None,
         }
     }
 }

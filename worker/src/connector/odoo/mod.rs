@@ -6,6 +6,7 @@
 
 mod act;
 mod category;
+mod check;
 mod cursor;
 mod error;
 mod html;
@@ -55,7 +56,7 @@ use error::{Failure, unwell};
 use load::{Planned, Settled};
 use place::Places;
 use product_write::Known;
-use rpc::{Call, Rpc};
+use rpc::Rpc;
 use write::Found;
 
 /// Odoo's name in errors.
@@ -328,13 +329,6 @@ impl Odoo {
         let named = self.external_ids_of(gate, category::MODEL, &tree.ids()).await?;
         Ok(tree.with_names(named.into_values()))
     }
-
-    async fn prove(&self, gate: &dyn Gate) -> Result<Checked, Failure> {
-        let version = self.rpc.backend(gate).await?.version.clone();
-        let call = Call::new("res.partner", "search_count").arg("domain", json!([["id", "=", 1]]));
-        self.rpc.read(gate, &call).await?;
-        Ok(Checked { version })
-    }
 }
 
 /// First version whose products need no category: up to 18 `All` is the least that one has. Odoo's own, from its source
@@ -409,7 +403,7 @@ impl Connector for Odoo {
     }
 
     async fn check(&self, gate: &dyn Gate) -> Result<Checked, CallError> {
-        Ok(self.prove(gate).await?)
+        Ok(self.look(gate).await?)
     }
 
     async fn pull(

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use lockstep_shared::entity::{Address, Content, Customer, Email, Invalid};
 use serde::Deserialize;
 
+use super::cursor::Second;
 use super::place::Places;
 use super::wire::{Link, falsy};
 
@@ -66,12 +68,20 @@ pub(super) struct PartnerRow {
     #[serde(default, deserialize_with = "falsy")]
     lang: Option<String>,
     pub(super) active: bool,
+    #[serde(default, deserialize_with = "falsy")]
+    write_date: Option<Second>,
 }
 
 impl PartnerRow {
     /// Says whether this is someone, and not an address of someone. Contacts of a company are customers themselves.
     pub(super) fn is_contact(&self) -> bool {
         self.r#type.as_deref().is_none_or(|kind| kind == "contact")
+    }
+
+    /// When the partner or its delivery address was changed last: the address leaves its partner's own time alone.
+    pub(super) fn modified_at(&self, delivery: Option<&Self>) -> Option<DateTime<Utc>> {
+        let address = delivery.and_then(|delivery| delivery.write_date);
+        self.write_date.max(address).map(DateTime::from)
     }
 
     /// The parent, where this is its delivery address.

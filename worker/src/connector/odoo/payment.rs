@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{NaiveDate, NaiveTime};
+use chrono::{DateTime, NaiveDate, NaiveTime};
 use lockstep_shared::entity::{
     Content, Currency, FieldError, Invalid, Money, Payment, PaymentKind, Reference,
 };
@@ -17,6 +17,7 @@ use serde_json::{Number, Value, json};
 
 use super::super::{Action, Gate, Parts, Purpose, Refusal, Step, Theirs, Wanted, Write};
 use super::act::{ActDraft, End, Method};
+use super::cursor::Second;
 use super::error::Failure;
 use super::load::{Settled, Source};
 use super::lookup::{Answers, known};
@@ -65,6 +66,8 @@ struct PaymentRow {
     memo: Option<String>,
     #[serde(deserialize_with = "falsy")]
     payment_reference: Option<String>,
+    #[serde(default, deserialize_with = "falsy")]
+    write_date: Option<Second>,
 }
 
 impl PaymentRow {
@@ -228,6 +231,7 @@ impl Odoo {
             "partner_id",
             "date",
             "payment_reference",
+            "write_date",
             self.memo_column(gate).await?,
         ];
         let call = Call::search_read(MODEL, domain, &fields).option("order", json!("id"));
@@ -274,6 +278,7 @@ impl Odoo {
                 content: row.content(Reference::remote(order.id.to_string(), None)),
                 parts: Parts::new(),
                 marker: None,
+                modified_at: row.write_date.map(DateTime::from),
             })
         });
         Ok(theirs.collect())

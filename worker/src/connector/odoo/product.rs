@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
 use lockstep_shared::connection::{Settings, WeightUnit};
 use lockstep_shared::entity::{
     Attribute, Content, FieldError, Invalid, Money, Product, ProductKind, ProductStatus, Variant,
@@ -12,6 +13,7 @@ use serde_json::Number;
 
 use super::super::{Parts, Refusal};
 use super::category::{self, Tree};
+use super::cursor::Second;
 use super::price;
 use super::wire::{Link, decimal, falsy, round};
 
@@ -91,9 +93,16 @@ pub(super) struct TemplateRow {
     categ_id: Option<Link>,
     #[serde(default, rename = "product_tag_ids")]
     pub(super) tags: Vec<i64>,
+    /// Moved by a change of a variant too (facts/systems.md B6).
+    #[serde(default, deserialize_with = "falsy")]
+    write_date: Option<Second>,
 }
 
 impl TemplateRow {
+    pub(super) fn modified_at(&self) -> Option<DateTime<Utc>> {
+        self.write_date.map(DateTime::from)
+    }
+
     pub(super) fn has_category(&self) -> bool {
         self.categ_id.is_some()
     }

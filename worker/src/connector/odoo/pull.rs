@@ -244,6 +244,7 @@ impl Odoo {
             content: row.content(deliveries.get(&row.id).copied(), places),
             parts: Parts::new(),
             marker: None,
+            modified_at: row.modified_at(deliveries.get(&row.id).copied()),
         });
         Ok(theirs.collect())
     }
@@ -272,6 +273,7 @@ impl Odoo {
                 content,
                 parts,
                 marker: None,
+                modified_at: row.modified_at(),
             }
         });
         Ok(theirs.collect())

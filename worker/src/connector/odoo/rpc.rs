@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
+use chrono::{TimeDelta, Utc};
 use reqwest::{RequestBuilder, StatusCode};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 use tokio::sync::OnceCell;
 use url::Url;
 
-use super::super::http::{Answer, Client};
+use super::super::http::{self, Answer, Client};
 use super::super::{CallError, Gate, Reach};
 use super::error::{Failure, Fault, of_read, refused, unwell};
 use super::{Login, SYSTEM};
@@ -104,7 +105,26 @@ impl Call {
 pub(super) struct Backend {
     pub(super) version: String,
     pub(super) major: u64,
+    /// How far its clock was ahead of ours when we met.
+    pub(super) clock_ahead: Option<TimeDelta>,
     route: Route,
+}
+
+/// What a server says of itself to anyone.
+struct Met {
+    version: String,
+    major: u64,
+    clock_ahead: Option<TimeDelta>,
+}
+
+impl Met {
+    fn of((version, major): (String, u64), answer: &Answer) -> Self {
+        Self {
+            version,
+            major,
+            clock_ahead: http::clock_ahead(&answer.headers, Utc::now()),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,7 +217,11 @@ impl Rpc {
     }
 
     async fn meet(&self, gate: &dyn Gate) -> Result<Backend, Failure> {
-        let (version, major) = self.version(gate).await?;
+        let Met {
+            version,
+            major,
+            clock_ahead,
+        } = self.version(gate).await?;
         let route = if major >= FIRST_WITH_JSON_2 {
             Route::Json2
         } else {
@@ -207,12 +231,13 @@ impl Rpc {
         Ok(Backend {
             version,
             major,
+            clock_ahead,
             route,
         })
     }
 
     /// Asks for the version where each generation of Odoo tells it (facts/systems.md B1).
-    async fn version(&self, gate: &dyn Gate) -> Result<(String, u64), Failure> {
+    async fn version(&self, gate: &dyn Gate) -> Result<Met, Failure> {
         for path in ["json", "web"] {
             let request = self.http.get(self.url(&[path, "version"])?);
             gate.pass().await?;
@@ -225,11 +250,14 @@ impl Rpc {
             }
             // An older Odoo may answer this address with a page.
             if let Some(version) = serde_json::from_slice(&answer.body).ok().and_then(version_of) {
-                return Ok(version);
+                return Ok(Met::of(version, &answer));
             }
         }
-        let answer = self.ask_common(gate, "version", &json!([])).await?;
-        version_of(answer).ok_or_else(|| Failure::refused("no Odoo answers at this address"))
+        let answer = self.send_common(gate, "version", &json!([])).await?;
+        let version = decode_json_rpc(&answer, &self.login.database).map_err(of_read)?;
+        let version =
+            version_of(version).ok_or_else(|| Failure::refused("no Odoo answers at this address"))?;
+        Ok(Met::of(version, &answer))
     }
 
     /// Proves login and key. A wrong one is no error but `false` (facts/systems.md B1).
@@ -249,10 +277,14 @@ impl Rpc {
         })
     }
 
-    async fn ask_common(&self, gate: &dyn Gate, method: &str, args: &Value) -> Result<Value, Failure> {
+    async fn send_common(&self, gate: &dyn Gate, method: &str, args: &Value) -> Result<Answer, Failure> {
         let request = self.json_rpc("common", method, args)?;
         gate.pass().await?;
-        let answer = self.http.read(SYSTEM, request).await?;
+        Ok(self.http.read(SYSTEM, request).await?)
+    }
+
+    async fn ask_common(&self, gate: &dyn Gate, method: &str, args: &Value) -> Result<Value, Failure> {
+        let answer = self.send_common(gate, method, args).await?;
         decode_json_rpc(&answer, &self.login.database).map_err(of_read)
     }
 }

@@ -143,7 +143,7 @@ fn ours(product: &wire::Product) -> Option<BTreeSet<u64>> {
 fn is_theirs_to_say(settings: &Settings) -> bool {
     let ownership = settings.ownership.get(&EntityType::Products);
     ownership.is_some_and(|ownership| match ownership.owner("categories") {
-        Owner::Woocommerce | Owner::Shared | Owner::Manual => true,
+        Owner::Woocommerce | Owner::Shared | Owner::Newest | Owner::Manual => true,
         Owner::Odoo | Owner::Application => false,
     })
 }

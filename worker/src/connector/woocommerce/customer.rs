@@ -87,6 +87,7 @@ pub(super) fn theirs(customer: &wire::Customer) -> Theirs {
         content: read(customer).map(Content::Customer),
         parts: Parts::new(),
         marker: customer.marker(),
+        modified_at: customer.date_modified_gmt.map(|at| at.and_utc()),
     }
 }
 

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use chrono::NaiveDateTime;
 use lockstep_shared::entity::{Content, Inventory, Reference, RemoteThing};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::error::{self, Kind};
 use super::pull::{Mark, Step};
-use super::wire::{number, text};
+use super::wire::{number, text, time};
 use super::{BATCH_LIMIT, SYSTEM, WooCommerce, page, parsed, position, reference};
 use crate::connector::{
     Action, CallError, Cursor, Gate, Outcome, Page, Parts, Purpose, Refusal, Request, Sighting, Theirs,
@@ -45,6 +46,9 @@ struct Counted {
     manage_stock: Value,
     #[serde(deserialize_with = "text")]
     stock_quantity: String,
+    /// Moved by every regular change of the stock, and by any other of the product (facts/mapping-woocommerce.md §6).
+    #[serde(deserialize_with = "time")]
+    date_modified_gmt: Option<NaiveDateTime>,
 }
 
 impl Counted {
@@ -87,6 +91,7 @@ impl Counted {
             content: Content::Inventory(project(&level)).canonical(),
             parts: Parts::new(),
             marker: None,
+            modified_at: self.date_modified_gmt.map(|at| at.and_utc()),
         })
     }
 }

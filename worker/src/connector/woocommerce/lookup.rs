@@ -39,7 +39,8 @@ pub(super) fn customer_view() -> Params {
         ("role", "all".to_owned()),
         (
             "_fields",
-            "id,email,first_name,last_name,username,role,billing,shipping,meta_data".to_owned(),
+            "id,email,first_name,last_name,username,role,billing,shipping,meta_data,date_modified_gmt"
+                .to_owned(),
         ),
     ]
 }
@@ -501,6 +502,7 @@ mod tests {
             content: Err(Invalid(Vec::new())),
             parts: Parts::new(),
             marker,
+            modified_at: None,
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod auth;
 mod category;
+mod check;
 mod customer;
 mod error;
 mod existing;
@@ -404,27 +405,6 @@ impl WooCommerce {
             }
         }
     }
-
-    /// Asks for the version, which only an administrator's key is told. No other answer matters.
-    async fn version(&self, gate: &dyn Gate) -> Result<String, CallError> {
-        let params = vec![("_fields", "environment.version".to_owned())];
-        let unknown = || "unknown".to_owned();
-        let answer = match self.ask(gate, "system_status", params).await {
-            Ok(answer) => answer,
-            Err(held @ CallError::Held(_)) => return Err(held),
-            Err(
-                CallError::Unauthorised { .. }
-                | CallError::Throttled { .. }
-                | CallError::Unwell { .. }
-                | CallError::Refused { .. },
-            ) => return Ok(unknown()),
-        };
-        let version = error::body(&answer, Kind::Read).ok().and_then(|status| {
-            let version = status.pointer("/environment/version")?.as_str()?;
-            Some(http::cut(version))
-        });
-        Ok(version.unwrap_or_else(unknown))
-    }
 }
 
 #[async_trait]
@@ -476,11 +456,7 @@ impl Connector for WooCommerce {
     }
 
     async fn check(&self, gate: &dyn Gate) -> Result<Checked, CallError> {
-        let params = vec![("per_page", "1".to_owned()), ("_fields", "id".to_owned())];
-        self.list(gate, "products", params).await?;
-        Ok(Checked {
-            version: self.version(gate).await?,
-        })
+        self.look(gate).await
     }
 
     async fn pull(

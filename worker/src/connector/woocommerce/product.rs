@@ -286,6 +286,7 @@ pub(super) fn theirs(product: &wire::Product, variations: &[wire::Variation], se
         content: read(product, variations, settings).map(Content::Product),
         parts,
         marker: product.marker(),
+        modified_at: product.date_modified_gmt.map(|at| at.and_utc()),
     }
 }
 

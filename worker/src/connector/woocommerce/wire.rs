@@ -225,6 +225,9 @@ pub(super) struct Customer {
     pub(super) shipping: Address,
     #[serde(deserialize_with = "list")]
     pub(super) meta_data: Vec<Meta>,
+    /// Moved by every change of the account; no list can be asked by it (facts/systems.md A3).
+    #[serde(deserialize_with = "time")]
+    pub(super) date_modified_gmt: Option<NaiveDateTime>,
 }
 
 impl Customer {

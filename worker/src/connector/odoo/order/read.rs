@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Number, Value};
 
 use super::super::super::{Parts, Theirs};
+use super::super::cursor::Second;
 use super::super::html;
 use super::super::name;
 use super::super::place::Places;
@@ -55,6 +56,8 @@ pub(super) struct OrderRow {
     #[serde(deserialize_with = "falsy")]
     pub(super) partner_shipping_id: Option<Person>,
     pub(super) order_line: Vec<LineRow>,
+    #[serde(default, deserialize_with = "falsy")]
+    write_date: Option<Second>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -131,6 +134,7 @@ pub(super) fn shape(columns: &Columns) -> Shape {
         "note",
         "amount_tax",
         "amount_total",
+        "write_date",
     ];
     head.extend(columns.can_lock.then_some("locked"));
     Shape::new(MODEL, &head)
@@ -292,6 +296,7 @@ impl Reader<'_> {
             content,
             parts,
             marker: record,
+            modified_at: row.write_date.map(DateTime::from),
         }
     }
 

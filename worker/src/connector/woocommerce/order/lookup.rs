@@ -131,6 +131,7 @@ fn unfinished(order: &Order) -> Theirs {
         content: Err(Invalid(vec![FieldError::new("status", message)])),
         parts: crate::connector::Parts::new(),
         marker: order.marker(),
+        modified_at: None,
     }
 }
 

@@ -25,6 +25,7 @@ pub(in super::super) fn theirs(order: &wire::Order, settings: &Settings) -> Thei
             .map(|(_, line)| (PartKey::named(line.key()), line.id.to_string()))
             .collect::<Parts>(),
         marker: order.marker(),
+        modified_at: order.date_modified_gmt.map(|at| at.and_utc()),
     }
 }
 

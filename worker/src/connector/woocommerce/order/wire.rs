@@ -67,6 +67,8 @@ pub(in super::super) struct Order {
     #[serde(deserialize_with = "time")]
     pub(in super::super) date_created_gmt: Option<NaiveDateTime>,
     #[serde(deserialize_with = "time")]
+    pub(in super::super) date_modified_gmt: Option<NaiveDateTime>,
+    #[serde(deserialize_with = "time")]
     pub(in super::super) date_paid_gmt: Option<NaiveDateTime>,
     /// 0 for a guest.
     #[serde(deserialize_with = "number")]

@@ -52,6 +52,7 @@ pub(super) fn received(order: &Order, _settings: &Settings) -> Option<Theirs> {
         content: content.map(|payment| Content::Payment(super::project(&payment))),
         parts: Parts::new(),
         marker: order.meta(order::PAYMENT).and_then(|text| text.parse().ok()),
+        modified_at: order.date_modified_gmt.map(|at| at.and_utc()),
     })
 }
 
@@ -91,6 +92,8 @@ pub(super) fn refunded(refund: &Refund, order: &Order) -> Option<Theirs> {
         content: content.map(|payment| Content::Payment(super::project(&payment))),
         parts: Parts::new(),
         marker: marker(refund),
+        // It can't be changed (facts/systems.md A8).
+        modified_at: refund.date_created_gmt.map(|at| at.and_utc()),
     })
 }
 
