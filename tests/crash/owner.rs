@@ -7,7 +7,7 @@ use lockstep_shared::entity::Content;
 use lockstep_shared::sync::Status;
 use lockstep_tests::make::{customer, product};
 use lockstep_tests::process::Worker;
-use lockstep_tests::stack::{Stack, eventually};
+use lockstep_tests::stack::{Finished, Stack, eventually};
 use lockstep_worker::config::Config;
 use rustix::process::Signal;
 
@@ -24,17 +24,20 @@ async fn until_stopped(worker: &Worker) {
 }
 
 /// Has a worker stand still right before its request for products, for long enough that another takes its batch over.
-async fn stand_still(for_how_long: Duration) -> (Stack, Worker, lockstep_tests::stack::Finished) {
+async fn stand_still(call: Duration, for_how_long: Duration) -> (Stack, Worker, Finished) {
     let stack = stack_with(THINGS).await;
+    let mut config = quick(&stack);
+    config.http.timeout = call;
+    config.lease.progress_limit = call + Duration::from_secs(2);
     let point = "push.woocommerce.products.call.before=1*return(stop)";
-    let mut sleeper = program().start(&quick(&stack), point);
+    let mut sleeper = program().start(&config, point);
     let id = stack.start().await;
     until_stopped(&sleeper).await;
 
-    let _other = program().start(&quick(&stack), "");
+    let _other = program().start(&config, "");
     tokio::time::sleep(for_how_long).await;
     sleeper.signal(Signal::CONT);
-    let sync = stack.finish(id).await;
+    let sync = stack.finish_within(id, Duration::from_mins(1)).await;
     (stack, sleeper, sync)
 }
 
@@ -42,7 +45,7 @@ async fn stand_still(for_how_long: Duration) -> (Stack, Worker, lockstep_tests::
 /// came of it; the new owner waits until nothing can arrive any more, looks, and finds it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_late_request_of_a_stale_owner_is_found_and_not_repeated() {
-    let (stack, mut sleeper, sync) = stand_still(Duration::from_millis(2200)).await;
+    let (stack, mut sleeper, sync) = stand_still(Duration::from_secs(8), Duration::from_millis(2200)).await;
 
     assert_each_once(&stack, &sync, THINGS);
     let arrivals = stack.sandbox.store.faults().arrivals();
@@ -65,7 +68,7 @@ async fn a_late_request_of_a_stale_owner_is_found_and_not_repeated() {
 /// R15: an owner that slept past its request's deadline does not send any more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stale_owner_that_wakes_after_the_deadline_sends_nothing() {
-    let (stack, _sleeper, sync) = stand_still(Duration::from_millis(4500)).await;
+    let (stack, _sleeper, sync) = stand_still(Duration::from_secs(6), Duration::from_millis(7500)).await;
 
     assert_each_once(&stack, &sync, THINGS);
     let arrivals = stack.sandbox.store.faults().arrivals();

@@ -7,7 +7,7 @@ use lockstep_sandbox::fault::{Fault, Rule};
 use lockstep_shared::sync::Status;
 use lockstep_tests::stack::{Finished, Stack};
 
-use lockstep_tests::make::{customer, product};
+use lockstep_tests::make::{customer, order, product};
 
 const THINGS: usize = 12;
 
@@ -289,4 +289,64 @@ async fn what_is_in_doubt_when_a_stage_ends_early_is_looked_up_by_the_next_sync(
         "the conflict about the credentials: {:#?}",
         stack.troubles().await
     );
+}
+
+/// Two accounts of one address, which a race in the store makes (facts/systems.md A5): the one is the customer, and the other
+/// is a duplicate key that is told of. The ERP has the customer once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_accounts_of_one_address_are_one_customer_and_a_conflict() {
+    let mut stack = Stack::new().await;
+    stack.forget_partners();
+    let ann = stack.sandbox.store.insert_customer(serde_json::json!({
+        "email": "ann@example.com", "username": "ann", "first_name": "Ann", "last_name": "Lee",
+    }));
+    stack.sandbox.store.insert_twin(ann);
+    stack.work();
+
+    for round in 0..2 {
+        stack.sync().await;
+
+        let partners = stack.sandbox.erp.records("res.partner");
+        let anns = partners
+            .iter()
+            .filter(|partner| partner["email"] == "ann@example.com")
+            .count();
+        assert_eq!(anns, 1, "round {round}: {:#?}", stack.troubles().await);
+        let told = stack.troubles().await;
+        let conflicts = told
+            .iter()
+            .filter(|trouble| trouble.contains("DuplicateKey"))
+            .count();
+        assert_eq!(conflicts, 1, "round {round}: {told:#?}");
+        assert_eq!(stack.sandbox.store.ledger().effects().len(), 0, "round {round}");
+    }
+}
+
+/// A draft that a late request of a stale owner left beside the order that was placed is an order for nobody: no system
+/// takes it up, and the store drops it after a day.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stray_draft_of_an_order_is_no_order_and_goes_away() {
+    let mut stack = Stack::new().await;
+    stack.forget_partners();
+    let ann = stack.put(customer("ann@example.com")).await;
+    let lamp = stack.put(product("LAMP", 1000)).await;
+    let order = stack.put(order("A-1", ann, lamp)).await;
+    stack.work();
+    let sync = stack.sync().await;
+    assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
+    let marker = serde_json::json!([{ "key": "_lockstep_record", "value": order.to_string() }]);
+    let stray = stack.sandbox.store.insert_order(serde_json::json!({
+        "status": "checkout-draft", "created_via": "lockstep", "meta_data": marker,
+    }));
+
+    stack.forget_effects();
+    let sync = stack.sync().await;
+
+    assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
+    assert_eq!(stack.troubles().await, Vec::<String>::new());
+    let (store, erp) = stack.effects();
+    assert!(store.is_empty() && erp.is_empty(), "{store:#?} {erp:#?}");
+    assert_eq!(stack.sandbox.erp.records("sale.order").len(), 1);
+    stack.sandbox.store.age(std::time::Duration::from_hours(25));
+    assert!(stack.sandbox.store.order(stray).is_none());
 }

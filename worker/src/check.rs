@@ -201,6 +201,11 @@ pub async fn before(hand: &Hand<'_>, connector: &dyn Connector) -> Result<Option
     }
     let checked = match connector.check(&hand.gate).await {
         Ok(checked) => checked,
+        Err(error @ CallError::Refused { .. }) => {
+            // Only the looking is refused: what the sync itself asks for may well be answered.
+            tracing::warn!(%error, connection.id = %hand.batch.connection_id, "a connection can't be checked");
+            return Ok(None);
+        }
         Err(error) => {
             let failed = |words| End::StageOver { failure: Some(words) };
             return Ok(Some(hand.after(&error, failed).await?));

@@ -62,9 +62,15 @@ fn places() -> Vec<Place> {
 
 /// The point at which a place has its death in a round. Places that differ in one thing alone have different points, so
 /// that a few rounds see every point in either system and of every type.
-fn point(round: usize, number: usize, place: Place) -> Point {
+fn point(round: usize, place: Place) -> Point {
     let points = Point::of(place.direction);
-    points[(round + number * 4) % points.len()]
+    let type_number = EntityType::ALL.iter().position(|entity| *entity == place.entity);
+    // So that half as many rounds as there are points see each of them in one system or the other.
+    let ahead = match place.system {
+        System::Woocommerce => 0,
+        System::Odoo => points.len() / 2,
+    };
+    points[(round + type_number.unwrap_or_default() * 4 + ahead) % points.len()]
 }
 
 /// Runs rounds, some at a time.
@@ -119,8 +125,7 @@ async fn round(program: &Program, number: usize, calm: &[State; 2]) -> Outcome {
         }
         let mut spots: BTreeSet<Spot> = places()
             .into_iter()
-            .enumerate()
-            .map(|(position, place)| (operation, place, point(number, position, place)))
+            .map(|place| (operation, place, point(number, place)))
             .collect();
         let died = sync_with_deaths(program, &stack, &mut spots).await;
         let story = format!("round {number}, {operation:?}");

@@ -122,6 +122,16 @@ impl Shop {
         Ok(id)
     }
 
+    /// Makes an account once more, under another id.
+    pub(super) fn twin_customer(&mut self, id: u64, now: i64) -> u64 {
+        let mut twin = self.customers[&id].clone();
+        twin.id = self.next_user;
+        twin.modified = now;
+        let id = twin.id;
+        self.put_customer(twin);
+        id
+    }
+
     /// Changes an account. The own address in another letter case is refused too; the name and role are ignored.
     pub(super) fn update_customer(
         &mut self,

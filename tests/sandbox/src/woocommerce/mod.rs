@@ -287,6 +287,16 @@ impl Store {
         id.expect("the customer can be made")
     }
 
+    /// Makes a second account with the address and the user name of another, as two registrations at the same moment do:
+    /// nothing in the store's database stands against it (facts: systems A5).
+    ///
+    /// # Panics
+    /// When there is no such customer.
+    pub fn insert_twin(&self, id: u64) -> u64 {
+        let mut shop = self.lock_for_people();
+        shop.twin_customer(id, now())
+    }
+
     /// Changes a customer as the shop's people would.
     ///
     /// # Panics

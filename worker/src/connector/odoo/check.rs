@@ -327,7 +327,12 @@ fn of_right(need: &Need, right: Right) -> Option<Finding> {
             "install it, or leave what needs it out of the sync",
         ),
         Right::Denied => Finding::new(
-            Severity::Blocks,
+            // Levels are set in a mode of their own, in which the group counts and not the right.
+            if need.model == inventory::QUANT {
+                Severity::Warns
+            } else {
+                Severity::Blocks
+            },
             "right_missing",
             format!("the user's right to write `{}`", need.model),
             "it has none",
@@ -388,7 +393,7 @@ fn of_currency(own: &str, set: Currency) -> Option<Finding> {
     let is_same = own.parse() == Ok(set);
     (!is_same).then(|| {
         Finding::new(
-            Severity::Blocks,
+            Severity::Warns,
             "currency_differs",
             "the company's currency",
             format!("the ERP's prices are in {own}, and the connection's settings say {set}"),
@@ -606,7 +611,7 @@ mod tests {
 
         assert_eq!(
             one(&with(vec![company("EUR", "round_per_line")])),
-            ("currency_differs".to_owned(), Severity::Blocks)
+            ("currency_differs".to_owned(), Severity::Warns)
         );
         assert_eq!(
             one(&with(vec![company("USD", "round_globally")])),

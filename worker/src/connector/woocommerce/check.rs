@@ -106,11 +106,10 @@ impl WooCommerce {
         let request = self.request("POST", "customers/0", Vec::new()).json(&json!({}));
         gate.pass().await?;
         let answer = self.http.read(SYSTEM, request).await?;
-        let is_unknown = matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND)
-            && !error::is_missing_route(&answer);
         match error::body(&answer, Kind::Read) {
             Ok(_) => Ok(Write::Allowed),
-            Err(CallError::Refused { .. }) if is_unknown => Ok(Write::Allowed),
+            // Whatever else it says, it let the key get that far.
+            Err(CallError::Refused { .. }) => Ok(Write::Allowed),
             Err(CallError::Unauthorised { detail, .. }) if detail.contains("write permissions") => {
                 Ok(Write::ReadOnly)
             }
@@ -216,12 +215,13 @@ fn of_write(write: &Write) -> Option<Finding> {
             "it may only read",
             "make a key with the permission Read/Write and give that to the connection",
         ),
+        // A shop manager may change customers, and is refused what is nobody: no proof that it may not.
         Write::Refused(words) => Finding::new(
-            Severity::Blocks,
+            Severity::Warns,
             "user_may_not_write",
             "the user of the REST API key",
-            format!("the store does not let it change accounts ({words})"),
-            "make the key for an administrator or shop manager",
+            format!("the store did not let it change an account ({words})"),
+            "make the key for an administrator, unless its user is a shop manager",
         ),
     };
     Some(finding.of_writing())
@@ -295,7 +295,7 @@ fn of_currency(own: &str, set: Currency) -> Option<Finding> {
     let is_same = own.parse() == Ok(set);
     (!is_same).then(|| {
         Finding::new(
-            Severity::Blocks,
+            Severity::Warns,
             "currency_differs",
             "the store's currency",
             format!("the store's prices are in {own}, and the connection's settings say {set}"),
