@@ -17,6 +17,7 @@ use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{DeserializeOwned, Expected, IntoDeserializer, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use tokio::io::AsyncReadExt;
 use uuid::Uuid;
 
 use crate::problem::{Refused, WrongField};
@@ -28,6 +29,9 @@ const MIB: usize = 1 << 20;
 /// client would refuse to read it.
 const LINE_LIMIT: usize = 250;
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(30);
+
+/// Most bytes of a body that is too large which are read before it is refused.
+const DISCARD_LIMIT: u64 = 16 << 20;
 
 /// A JSON body of at most so many bytes.
 pub(crate) struct Body<T, const LIMIT_BYTES: usize = MIB>(pub(crate) T);
@@ -63,14 +67,12 @@ impl<T: FromBody, const LIMIT_BYTES: usize> ParsePayload for Body<T, LIMIT_BYTES
     const IS_REQUIRED: bool = true;
 
     async fn from_request(_: &Request, body: &mut RequestBody) -> poem::Result<Self> {
-        let arriving = body.take()?.into_bytes_limit(LIMIT_BYTES);
+        let arriving = arrive(body.take()?, LIMIT_BYTES);
         let bytes = tokio::time::timeout(ARRIVAL_LIMIT, arriving)
             .await
             .map_err(|_| Refused::too_slow())?
-            .map_err(|error| match error {
-                ReadBodyError::PayloadTooLarge => Refused::too_large(LIMIT_BYTES).into(),
-                other => poem::Error::from(other),
-            })?;
+            .map_err(ReadBodyError::from)?
+            .ok_or_else(|| Refused::too_large(LIMIT_BYTES))?;
         let json = serde_json::from_slice(&bytes)
             .map_err(|error| Refused::malformed(format!("the body is not JSON: {error}"), Vec::new()))?;
         if let Some(path) = path_of_nul(&json) {
@@ -82,6 +84,16 @@ impl<T: FromBody, const LIMIT_BYTES: usize> ParsePayload for Body<T, LIMIT_BYTES
 }
 
 poem_openapi::impl_apirequest_for_payload!(Body<T, LIMIT_BYTES>, T: FromBody, const LIMIT_BYTES: usize);
+
+/// Reads a body; `None` where it is larger than the limit. What is too much is read on for a while and thrown away: a client
+/// that is still writing would not hear the answer, but that its connection broke.
+async fn arrive(body: poem::Body, limit: usize) -> std::io::Result<Option<Vec<u8>>> {
+    let mut arriving = body.into_async_read();
+    let mut bytes = Vec::new();
+    (&mut arriving).take(limit as u64).read_to_end(&mut bytes).await?;
+    let beyond = tokio::io::copy(&mut arriving.take(DISCARD_LIMIT), &mut tokio::io::sink()).await?;
+    Ok((beyond == 0).then_some(bytes))
+}
 
 /// Finds a text or a key with the one character that the database can't store.
 fn path_of_nul(json: &Value) -> Option<String> {

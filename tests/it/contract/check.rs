@@ -2,7 +2,7 @@
 
 use lockstep_sandbox::woocommerce::Permission;
 use lockstep_shared::check::{Checked, Finding, Severity};
-use lockstep_shared::system::{Direction, EntityType};
+use lockstep_shared::system::{Direction, EntityType, System};
 use lockstep_worker::connector::http::Options;
 use lockstep_worker::connector::{CallError, Connector};
 
@@ -59,7 +59,9 @@ async fn who_may_only_read_is_told_so<S: Subject>() {
                 .iter()
                 .any(|found| found.stops(entity, direction))
         };
-        assert!(stops(Direction::Push), "R49: {entity:?} {checked:#?}");
+        // Odoo's levels are set in a mode in which the user's group counts: nobody can tell beforehand.
+        let is_told = entity != EntityType::Inventory || reader.system() == System::Woocommerce;
+        assert!(stops(Direction::Push) || !is_told, "R49: {entity:?} {checked:#?}");
         assert!(!stops(Direction::Pull), "R49: {entity:?} {checked:#?}");
     }
     for finding in &checked.findings {

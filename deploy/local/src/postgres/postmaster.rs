@@ -151,7 +151,8 @@ impl Server {
         match self.durability {
             Durability::Safe => {}
             Durability::Fast => {
-                settings.extend(["fsync=off", "synchronous_commit=off", "full_page_writes=off"]);
+                // Not `synchronous_commit`: what was committed would be lost with the server's process.
+                settings.extend(["fsync=off", "full_page_writes=off"]);
             }
         }
         let file = |error| PostgresError::file("open", &log.path)(error);

@@ -81,6 +81,11 @@ async fn a_new_cluster_answers_and_has_the_extensions_of_the_job_queue() {
 
     assert_eq!(answer, 1);
     assert_eq!(setting(&cluster, "fsync").await, "off");
+    assert_eq!(
+        setting(&cluster, "synchronous_commit").await,
+        "on",
+        "commits outlive the server's process"
+    );
     assert_eq!(setting(&cluster, "max_connections").await, "300");
     cluster.close().await.unwrap();
 }

@@ -318,6 +318,8 @@ fn of_version(office: &Office) -> Option<Finding> {
 
 fn of_right(need: &Need, right: Right) -> Option<Finding> {
     let finding = match right {
+        // Levels are set in a mode of their own, in which the group counts and not the right (facts/mapping-odoo.md §5).
+        Right::Denied if need.model == inventory::QUANT => return None,
         Right::Granted => return None,
         Right::Missing => Finding::new(
             Severity::Blocks,
@@ -327,12 +329,7 @@ fn of_right(need: &Need, right: Right) -> Option<Finding> {
             "install it, or leave what needs it out of the sync",
         ),
         Right::Denied => Finding::new(
-            // Levels are set in a mode of their own, in which the group counts and not the right.
-            if need.model == inventory::QUANT {
-                Severity::Warns
-            } else {
-                Severity::Blocks
-            },
+            Severity::Blocks,
             "right_missing",
             format!("the user's right to write `{}`", need.model),
             "it has none",
@@ -564,9 +561,13 @@ mod tests {
             let with = |right| {
                 let mut office = office();
                 office.rights[place] = right;
-                judge(&office, &Settings::default()).remove(0)
+                judge(&office, &Settings::default()).into_iter().next()
             };
-            let (denied, missing) = (with(Right::Denied), with(Right::Missing));
+            if need.model == inventory::QUANT {
+                assert_eq!(with(Right::Denied), None);
+                continue;
+            }
+            let (denied, missing) = (with(Right::Denied).unwrap(), with(Right::Missing).unwrap());
             assert_eq!(
                 (denied.code.as_str(), missing.code.as_str()),
                 ("right_missing", "module_missing")
