@@ -6,6 +6,7 @@
 )]
 
 mod api;
+mod carry;
 mod catalogue;
 mod check;
 mod contract;

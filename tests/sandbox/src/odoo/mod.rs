@@ -207,6 +207,21 @@ impl Erp {
         });
     }
 
+    /// Presses a button on a record as a person would, such as `action_confirm` on an order, and says yes to what it asks.
+    ///
+    /// # Panics
+    /// When Odoo would refuse it.
+    pub fn press(&self, model: &str, id: i64, button: &str) {
+        let arguments = object(json!({
+            "ids": [id], "context": {"skip_sms": true, "skip_backorder": true},
+        }));
+        self.as_person(|session| {
+            session
+                .call(model, button, &arguments)
+                .expect("the button can be pressed");
+        });
+    }
+
     /// Deletes a record as a person would.
     ///
     /// # Panics
