@@ -9,6 +9,7 @@ use lockstep_tests::make::{customer, product};
 use lockstep_tests::process::Worker;
 use lockstep_tests::stack::{Finished, Stack, eventually};
 use lockstep_worker::config::Config;
+use rust_decimal::Decimal;
 use rustix::process::Signal;
 
 use super::{assert_each_once, count, program, quick, stack_with};
@@ -195,13 +196,9 @@ async fn going_back_to_an_earlier_price_is_a_write_of_its_own() {
         let _other = program().start(&quick(&stack), "");
         stack.finish(id).await;
 
-        let written = format!("{}.00", price / 100);
         let held = stack.sandbox.store.products()[0]["regular_price"].clone();
-        assert_eq!(
-            held.as_str().unwrap().parse::<f64>().unwrap(),
-            written.parse::<f64>().unwrap(),
-            "R10"
-        );
+        let held: Decimal = held.as_str().unwrap().parse().unwrap();
+        assert_eq!(held, Decimal::new(price, 2), "R10");
     }
     assert_eq!(stack.sandbox.store.ledger().created("product"), 1);
     assert_eq!(
@@ -248,7 +245,7 @@ async fn what_a_request_made_twice_beyond_all_bounds_is_a_conflict() {
         .on_path("/products/batch", late, Some(1));
     let _worker = program().start(&quick(&stack), "");
     stack
-        .finish_within(stack.start().await, Duration::from_secs(60))
+        .finish_within(stack.start().await, Duration::from_mins(1))
         .await;
     eventually("the late request to arrive", || async {
         (stack.sandbox.store.products().len() == 2).then_some(())
