@@ -177,6 +177,32 @@ pub async fn note(
     .await
 }
 
+/// Gives up bringing records to the other connections that have no thing of them yet; returns the items.
+pub async fn give_up_elsewhere(
+    db: &mut PgConnection,
+    org: OrgId,
+    connection: ConnectionId,
+    records: &[RecordId],
+    words: &str,
+) -> Result<Vec<ItemId>, sqlx::Error> {
+    let records: Vec<Uuid> = records.iter().map(|id| id.0).collect();
+    sqlx::query_scalar!(
+        r#"
+        update item
+           set state = 'skipped', last_error = $4, retries = 0, retry_stage_id = null, retry_at = null
+         where org_id = $1 and connection_id <> $2 and record_id = any($3)
+           and external_id is null and batch_id is null and gone_at is null
+        returning item_id as "item_id: ItemId"
+        "#,
+        org as _,
+        connection as _,
+        &records,
+        words,
+    )
+    .fetch_all(db)
+    .await
+}
+
 /// Puts items before a person whose things are missing, where too many are.
 pub async fn ask(
     db: &mut PgConnection,

@@ -6,7 +6,7 @@
 //! so that a part of it stands as one too.
 
 use lockstep_sandbox::odoo::Erp;
-use lockstep_shared::sync::Status;
+use lockstep_shared::sync::{Config, Status};
 use lockstep_tests::stack::Stack;
 use serde_json::{Value, json};
 
@@ -1017,5 +1017,49 @@ async fn a_part_payment_of_the_erp_s_is_told_and_noted_nowhere() {
         ]
     );
     assert_eq!(office.in_store(), before);
+    stays_still(&office.stack).await;
+}
+
+/// A payment that was taken back where it was made, before it got anywhere, gets nowhere any more, and nobody is asked
+/// about it; the one that takes its place does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payment_that_the_erp_took_back_is_not_noted_later() {
+    let office = Office::open().await;
+    let erp = &office.stack.sandbox.erp;
+    in_step(&office.stack).await;
+    let part = office.pay("inbound", 40.0, "WIRE-0");
+    office.stack.sync().await;
+    assert_eq!(
+        office.stack.troubles().await.len(),
+        2,
+        "{:#?}",
+        office.stack.troubles().await
+    );
+
+    erp.press(PAYMENT, part, "action_draft");
+    erp.unlink(PAYMENT, part);
+    let scan = Config {
+        full_scan: true,
+        ..Config::new(None, Some(0), None).unwrap()
+    };
+    let id = office.stack.start_with(scan.clone()).await;
+    office.stack.finish(id).await;
+
+    let open: i64 = sqlx::query_scalar("select count(*) from sync_conflict where not is_resolved")
+        .fetch_one(&office.stack.database.superuser)
+        .await
+        .unwrap();
+    assert_eq!(open, 0, "{:#?}", office.stack.troubles().await);
+    office.pay("inbound", 90.0, "WIRE-1");
+    office.stack.sync().await;
+    assert_eq!(office.in_store()["transaction_id"], "WIRE-1");
+    let id = office.stack.start_with(scan).await;
+    let sync = office.stack.finish(id).await;
+    assert_eq!(
+        sync.status(),
+        Status::Done,
+        "{:#?}",
+        office.stack.troubles().await
+    );
     stays_still(&office.stack).await;
 }

@@ -183,7 +183,7 @@ async fn check(
         all_there(hand, &mut tx).await?
     };
     hand.leave(&mut tx, &counts, &end).await?;
-    Ok(tx.commit().await?)
+    hand.commit(tx).await
 }
 
 fn gone(asked: &[Missing], there: &BTreeSet<String>) -> Vec<ItemId> {
@@ -217,7 +217,7 @@ async fn retire(hand: &Hand<'_>, asked: &[Missing], there: &BTreeSet<String>) ->
         End::Done
     };
     hand.leave(&mut tx, &counts, &end).await?;
-    Ok(tx.commit().await?)
+    hand.commit(tx).await
 }
 
 fn ids(missing: &[&Missing]) -> Vec<ItemId> {

@@ -10,6 +10,7 @@ use lockstep_shared::deletion::{self, DeletionSettings};
 use lockstep_shared::id::{ItemId, RecordId};
 use lockstep_shared::item;
 use lockstep_shared::record::{self, Put};
+use lockstep_shared::system::EntityType;
 use serde_json::json;
 
 use crate::batch::Hand;
@@ -79,7 +80,12 @@ pub async fn retire(hand: &Hand<'_>, tx: &mut OrgTx, items: &[ItemId]) -> Result
     }
     let changed = record::put(tx, org, entity, &puts).await?;
     item::make_due(tx, org, entity, &changed, Some(hand.batch.connection_id)).await?;
-    let items: Vec<ItemId> = gone.iter().map(|missing| missing.item_id).collect();
+    let mut items: Vec<ItemId> = gone.iter().map(|missing| missing.item_id).collect();
+    if matches!(entity, EntityType::Inventory | EntityType::Payments) {
+        // There is nothing to take out of use: where it has not arrived yet, it does not arrive any more.
+        let here = hand.batch.connection_id;
+        items.extend(deletion::give_up_elsewhere(tx, org, here, &records, &words(hand)).await?);
+    }
     conflict::close_settled(tx, org, &items).await?;
     let line = Activity {
         sync: Some(hand.batch.sync_id),
