@@ -22,7 +22,7 @@ use crate::stack::{Stack, within};
 pub const ALL: usize = Point::PUSH.len();
 
 /// Longest that a sync may take, with twenty deaths on its way.
-const PATIENCE: Duration = Duration::from_mins(6);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// Whether the things that are carried over are new or changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

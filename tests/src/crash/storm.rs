@@ -26,7 +26,7 @@ const WORKERS: usize = 3;
 const SHOPS: u64 = 4;
 
 /// Longest that a sync may take once the storm is over.
-const PATIENCE: Duration = Duration::from_mins(3);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// Syncs after which everything has come to rest.
 const CALM_SYNCS: usize = 3;
