@@ -1042,7 +1042,7 @@ async fn a_payment_that_the_erp_took_back_is_not_noted_later() {
         full_scan: true,
         ..Config::new(None, Some(0), None).unwrap()
     };
-    let id = office.stack.start_with(scan.clone()).await;
+    let id = office.stack.start_with(scan).await;
     office.stack.finish(id).await;
 
     let open: i64 = sqlx::query_scalar("select count(*) from sync_conflict where not is_resolved")
