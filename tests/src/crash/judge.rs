@@ -158,10 +158,14 @@ async fn pairs(stack: &Stack) -> BTreeMap<EntityType, Vec<(String, String)>> {
     pairs
 }
 
-/// What our own tables have not come to an end with.
+/// What our own tables have not come to an end with. An effect in doubt whose thing a pull has seen since, and whose item is
+/// in step, stays so until the item is due again: it is looked up before anything is sent for it.
 async fn unresolved(stack: &Stack) -> Vec<String> {
     sqlx::query_scalar(
-        "select 'effect ' || operation || ' is ' || state from sync_idempotency_log where state in ('intended', 'in_doubt')
+        "select 'effect ' || e.operation || ' is ' || e.state
+           from sync_idempotency_log e
+           join item i on i.org_id = e.org_id and i.item_id = e.item_id
+          where e.state in ('intended', 'in_doubt') and i.state <> 'synced'
          union all
          select 'batch of ' || direction || ' ' || entity_type || ' is ' || status from sync_batch where status <> 'done'
          union all
