@@ -9,20 +9,13 @@ use lockstep_worker::config::Config;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use super::{assert_each_once, program, quick, stack_with};
+use super::{assert_each_once, program, quick, stack_in, stack_with};
 
 const THINGS: usize = 6;
 
-async fn stack_in(server: &Server) -> Stack {
-    let stack = Stack::new_in(server).await;
-    stack.forget_partners();
-    for number in 0..THINGS {
-        stack
-            .put(lockstep_tests::make::product(&format!("SKU-{number}"), 1000))
-            .await;
-        let customer = lockstep_tests::make::customer(&format!("person{number}@example.com"));
-        stack.put(customer).await;
-    }
+/// A stack whose systems take their time.
+async fn slow_stack(server: &Server) -> Stack {
+    let stack = stack_in(server, THINGS).await;
     for faults in [stack.sandbox.store.faults(), stack.sandbox.erp.faults()] {
         faults.set_latency(Duration::from_millis(100));
     }
@@ -51,7 +44,7 @@ fn small_batches() -> lockstep_shared::sync::Config {
 /// R16: connections are cut again and again; the process goes on, and nothing is sent twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cut_connections_are_survived() {
-    let stack = stack_in(Server::shared().await).await;
+    let stack = slow_stack(Server::shared().await).await;
     let server = Server::shared().await;
     let proxy = Proxy::to(server.cluster.port()).await.unwrap();
     let mut worker = program().start(&wired(&stack, &proxy), "");
@@ -71,7 +64,7 @@ async fn cut_connections_are_survived() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_is_survived() {
     let server = Server::shared().await;
-    let stack = stack_in(server).await;
+    let stack = slow_stack(server).await;
     let proxy = Proxy::to(server.cluster.port()).await.unwrap();
     let mut worker = program().start(&wired(&stack, &proxy), "");
     let id = stack.start_with(small_batches()).await;
@@ -88,7 +81,7 @@ async fn a_failover_is_survived() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restarts_of_the_server_are_survived() {
     let server = Server::start().await;
-    let stack = stack_in(&server).await;
+    let stack = slow_stack(&server).await;
     let mut worker = program().start(&quick(&stack), "");
     let id = stack.start_with(small_batches()).await;
     under_way(&stack).await;

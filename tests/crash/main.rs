@@ -18,7 +18,7 @@ use std::time::Duration;
 use lockstep_shared::sync::Status;
 use lockstep_tests::make::{customer, product};
 use lockstep_tests::process::Program;
-use lockstep_tests::stack::{Finished, Stack};
+use lockstep_tests::stack::{Finished, Server, Stack};
 use lockstep_worker::config::Config;
 
 /// The program whose workers these tests kill.
@@ -28,7 +28,12 @@ fn program() -> Program {
 
 /// A stack with so many products and customers of the application's, in neither system yet.
 async fn stack_with(things: usize) -> Stack {
-    let stack = Stack::new().await;
+    stack_in(Server::shared().await, things).await
+}
+
+/// Such a stack in a cluster of one's own.
+async fn stack_in(server: &Server, things: usize) -> Stack {
+    let stack = Stack::new_in(server).await;
     stack.forget_partners();
     for number in 0..things {
         stack.put(product(&format!("SKU-{number}"), 1000)).await;

@@ -6,7 +6,8 @@
 //! so that a part of it stands as one too.
 
 use lockstep_sandbox::odoo::Erp;
-use lockstep_shared::sync::{Config, Status};
+use lockstep_shared::sync::Status;
+use lockstep_shared::system::EntityType;
 use lockstep_tests::stack::Stack;
 use serde_json::{Value, json};
 
@@ -27,19 +28,11 @@ async fn empty() -> Stack {
     stack
 }
 
-/// One sync, after which nothing is amiss.
-async fn in_step(stack: &Stack) {
-    let sync = stack.sync().await;
-    assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
-    assert_eq!(stack.troubles().await, Vec::<String>::new());
-}
-
 /// A further sync writes nothing in either system.
 async fn stays_still(stack: &Stack) {
     stack.forget_effects();
     stack.sync().await;
-    let effects = stack.effects();
-    assert!(effects.0.is_empty() && effects.1.is_empty(), "R17: {effects:#?}");
+    stack.assert_nothing_felt();
 }
 
 /// The given fields of a row.
@@ -104,7 +97,7 @@ async fn a_customer_of_the_store_s_is_a_partner_in_the_erp() {
         },
     }));
 
-    in_step(&stack).await;
+    stack.in_step().await;
 
     let made = partner(&stack, "ann@example.com");
     let us = country(erp, "US");
@@ -132,7 +125,7 @@ async fn a_customer_of_the_store_s_is_a_partner_in_the_erp() {
         ann,
         json!({"last_name": "Lee", "billing": {"phone": "+1 555 0199", "city": "Albany"}, "shipping": {"city": "Fresno"}}),
     );
-    in_step(&stack).await;
+    stack.in_step().await;
     let changed = partner(&stack, "ann@example.com");
     assert_eq!(
         only(&changed, &["id", "name", "phone", "city", "street"]),
@@ -146,7 +139,7 @@ async fn a_customer_of_the_store_s_is_a_partner_in_the_erp() {
         id(&made),
         json!({"name": "Ann Renamed", "street": "2 Side St"}),
     );
-    in_step(&stack).await;
+    stack.in_step().await;
     assert_eq!(
         only(&partner(&stack, "ann@example.com"), &["name", "street"]),
         json!({"name": "Ann Lee", "street": "1 Main St"})
@@ -182,7 +175,7 @@ async fn a_partner_of_the_erp_s_is_an_account_in_the_store() {
         }),
     );
 
-    in_step(&stack).await;
+    stack.in_step().await;
 
     let made = account(&stack, "bob@example.com");
     assert_eq!(
@@ -230,7 +223,7 @@ async fn a_partner_of_the_erp_s_is_an_account_in_the_store() {
 
     // The store owns customers, also those that come from the ERP.
     erp.update(PARTNER, bob, json!({"phone": "+1 555 0299"}));
-    in_step(&stack).await;
+    stack.in_step().await;
     assert_eq!(partner(&stack, "bob@example.com")["phone"], "+1 555 0200");
     assert_eq!(
         account(&stack, "bob@example.com")["billing"]["phone"],
@@ -241,7 +234,7 @@ async fn a_partner_of_the_erp_s_is_an_account_in_the_store() {
         number(&made),
         json!({"billing": {"phone": "+1 555 0300", "city": "Waco"}, "shipping": {"address_1": "8 Farm Rd"}}),
     );
-    in_step(&stack).await;
+    stack.in_step().await;
     assert_eq!(
         only(
             &partner(&stack, "bob@example.com"),
@@ -290,7 +283,7 @@ async fn a_product_of_the_store_s_is_one_in_the_erp() {
         ],
     }));
 
-    in_step(&stack).await;
+    stack.in_step().await;
 
     let made = variant(&stack, "LAMP");
     assert_eq!(
@@ -323,7 +316,7 @@ async fn a_product_of_the_store_s_is_one_in_the_erp() {
         lamp,
         json!({"description": "<p>Brighter.</p>", "short_description": "Cheap", "regular_price": "5.00", "name": "Renamed"}),
     );
-    in_step(&stack).await;
+    stack.in_step().await;
     let kept = store.product(lamp).expect("it is there");
     assert_eq!(
         only(
@@ -347,7 +340,7 @@ async fn a_product_of_the_store_s_is_one_in_the_erp() {
         json!({"name": "Lamp, tall", "list_price": 24.5, "weight": 2.0, "default_code": "LAMP-2"}),
     );
     erp.update(VARIANT, id(&medium), json!({"barcode": "5901234123457"}));
-    in_step(&stack).await;
+    stack.in_step().await;
     let changed = store.product(lamp).expect("it is there");
     assert_eq!(
         only(&changed, &["name", "regular_price", "weight", "sku"]),
@@ -392,7 +385,7 @@ async fn a_product_of_the_erp_s_is_one_in_the_store() {
         erp.update(VARIANT, id(&cup), json!({"default_code": sku}));
     }
 
-    in_step(&stack).await;
+    stack.in_step().await;
 
     let made = goods(&stack, "DESK");
     assert_eq!(
@@ -431,7 +424,7 @@ async fn a_product_of_the_erp_s_is_one_in_the_store() {
         json!({"name": "Desk, oak", "list_price": 275.25, "active": true}),
     );
     erp.update(TEMPLATE, mug, json!({"list_price": 9.0}));
-    in_step(&stack).await;
+    stack.in_step().await;
     let changed = goods(&stack, "DESK");
     assert_eq!(
         only(&changed, &["id", "name", "regular_price"]),
@@ -443,7 +436,7 @@ async fn a_product_of_the_erp_s_is_one_in_the_store() {
         number(&made),
         json!({"name": "Cheap desk", "regular_price": "1.00", "status": "draft", "description": "Solid."}),
     );
-    in_step(&stack).await;
+    stack.in_step().await;
     assert_eq!(
         only(
             &goods(&stack, "DESK"),
@@ -535,7 +528,7 @@ async fn an_order_of_the_store_s_is_one_in_the_erp() {
     let order = shop.sell("processing", &json!({}));
     let other = shop.sell("on-hold", &json!({}));
 
-    in_step(&shop.stack).await;
+    shop.stack.in_step().await;
 
     let made = shop.in_erp(order);
     assert_eq!(
@@ -563,7 +556,7 @@ async fn an_order_of_the_store_s_is_one_in_the_erp() {
         json!({"line_items": [{"id": line, "quantity": 3, "subtotal": "60.00", "total": "60.00"}], "customer_note": "Ring once"}),
     );
     store.update_order(order, json!({"status": "completed"}));
-    in_step(&shop.stack).await;
+    shop.stack.in_step().await;
     let changed = shop.in_erp(other);
     assert_eq!(
         only(
@@ -587,7 +580,7 @@ async fn an_order_of_the_store_s_is_one_in_the_erp() {
         .collect::<Vec<_>>();
     erp.update(LINE, id(&lamps[0]), json!({"product_uom_qty": 4.0}));
     erp.press(ORDER, id(&changed), "action_confirm");
-    in_step(&shop.stack).await;
+    shop.stack.in_step().await;
     let back = shop.in_erp(other);
     assert_eq!(
         only(&back, &["state", "amount_total"]),
@@ -599,11 +592,11 @@ async fn an_order_of_the_store_s_is_one_in_the_erp() {
     );
 
     erp.press(ORDER, id(&back), "action_cancel");
-    in_step(&shop.stack).await;
+    shop.stack.in_step().await;
     assert_eq!(shop.in_store(other)["status"], "cancelled");
     assert_eq!(shop.in_erp(other)["state"], "cancel");
     assert_eq!(shop.in_store(order)["status"], "completed");
-    in_step(&shop.stack).await;
+    shop.stack.in_step().await;
     stays_still(&shop.stack).await;
 }
 
@@ -612,18 +605,18 @@ async fn an_order_of_the_store_s_is_one_in_the_erp() {
 async fn an_order_cancelled_in_the_store_is_cancelled_in_the_erp() {
     let shop = Shop::open().await;
     let order = shop.sell("processing", &json!({}));
-    in_step(&shop.stack).await;
+    shop.stack.in_step().await;
     assert_eq!(shop.in_erp(order)["state"], "sale");
 
     shop.stack
         .sandbox
         .store
         .update_order(order, json!({"status": "cancelled"}));
-    in_step(&shop.stack).await;
+    shop.stack.in_step().await;
 
     assert_eq!(shop.in_erp(order)["state"], "cancel");
     assert_eq!(shop.in_store(order)["status"], "cancelled");
-    in_step(&shop.stack).await;
+    shop.stack.in_step().await;
     assert_eq!(goods(&shop.stack, "LAMP")["stock_quantity"], 50);
     assert_eq!(variant(&shop.stack, "LAMP")["qty_available"], 50.0);
     stays_still(&shop.stack).await;
@@ -688,7 +681,7 @@ async fn an_order_of_the_erp_s_is_one_in_the_store() {
     let office = Office::open().await;
     let (store, erp) = (&office.stack.sandbox.store, &office.stack.sandbox.erp);
 
-    in_step(&office.stack).await;
+    office.stack.in_step().await;
 
     let made = office.in_store();
     assert_eq!(
@@ -726,7 +719,7 @@ async fn an_order_of_the_erp_s_is_one_in_the_store() {
 
     let lines = erp.records(LINE);
     erp.update(LINE, id(&lines[0]), json!({"product_uom_qty": 3}));
-    in_step(&office.stack).await;
+    office.stack.in_step().await;
     let changed = office.in_store();
     assert_eq!(
         only(&changed, &["id", "status", "total"]),
@@ -739,7 +732,7 @@ async fn an_order_of_the_erp_s_is_one_in_the_store() {
         number(&made),
         json!({"billing": {"city": "Waco"}, "status": "completed"}),
     );
-    in_step(&office.stack).await;
+    office.stack.in_step().await;
     let back = office.in_store();
     assert_eq!(back["billing"]["city"], "Austin");
     assert_eq!(
@@ -752,10 +745,10 @@ async fn an_order_of_the_erp_s_is_one_in_the_store() {
     );
 
     store.update_order(number(&made), json!({"status": "cancelled"}));
-    in_step(&office.stack).await;
+    office.stack.in_step().await;
     assert_eq!(office.in_erp()["state"], "cancel");
     assert_eq!(office.in_store()["status"], "cancelled");
-    in_step(&office.stack).await;
+    office.stack.in_step().await;
     stays_still(&office.stack).await;
 }
 
@@ -763,17 +756,17 @@ async fn an_order_of_the_erp_s_is_one_in_the_store() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_of_the_erp_s_that_is_cancelled_there_is_cancelled_in_the_store() {
     let office = Office::open().await;
-    in_step(&office.stack).await;
+    office.stack.in_step().await;
 
     office
         .stack
         .sandbox
         .erp
         .press(ORDER, office.order, "action_cancel");
-    in_step(&office.stack).await;
+    office.stack.in_step().await;
 
     assert_eq!(office.in_store()["status"], "cancelled");
-    in_step(&office.stack).await;
+    office.stack.in_step().await;
     assert_eq!(goods(&office.stack, "CHAIR")["stock_quantity"], 20);
     stays_still(&office.stack).await;
 }
@@ -783,7 +776,7 @@ async fn an_order_of_the_erp_s_that_is_cancelled_there_is_cancelled_in_the_store
 async fn the_store_s_stock_is_the_erp_s_to_begin_with() {
     let shop = Shop::open().await;
     let (store, erp) = (&shop.stack.sandbox.store, &shop.stack.sandbox.erp);
-    in_step(&shop.stack).await;
+    shop.stack.in_step().await;
     let made = variant(&shop.stack, "LAMP");
     assert_eq!(
         only(&made, &["is_storable", "qty_available", "outgoing_qty"]),
@@ -792,12 +785,12 @@ async fn the_store_s_stock_is_the_erp_s_to_begin_with() {
 
     // Somebody writes a number into the shop: it is put back. Somebody buys: that is an order.
     store.set_stock(shop.lamp, 44);
-    in_step(&shop.stack).await;
+    shop.stack.in_step().await;
     assert_eq!(goods(&shop.stack, "LAMP")["stock_quantity"], 50);
     assert_eq!(variant(&shop.stack, "LAMP")["qty_available"], 50.0);
     store.sell(shop.lamp, 3);
-    in_step(&shop.stack).await;
-    in_step(&shop.stack).await;
+    shop.stack.in_step().await;
+    shop.stack.in_step().await;
     assert_eq!(goods(&shop.stack, "LAMP")["stock_quantity"], 47);
     assert_eq!(
         only(&variant(&shop.stack, "LAMP"), &["qty_available", "outgoing_qty"]),
@@ -805,7 +798,7 @@ async fn the_store_s_stock_is_the_erp_s_to_begin_with() {
     );
 
     erp.set_stock(id(&made), SHELF, 60.0);
-    in_step(&shop.stack).await;
+    shop.stack.in_step().await;
     assert_eq!(goods(&shop.stack, "LAMP")["stock_quantity"], 57);
     assert_eq!(variant(&shop.stack, "LAMP")["qty_available"], 60.0);
     stays_still(&shop.stack).await;
@@ -816,8 +809,8 @@ async fn the_store_s_stock_is_the_erp_s_to_begin_with() {
 async fn the_erp_s_stock_is_what_the_store_can_sell() {
     let office = Office::open().await;
     let (store, erp) = (&office.stack.sandbox.store, &office.stack.sandbox.erp);
-    in_step(&office.stack).await;
-    in_step(&office.stack).await;
+    office.stack.in_step().await;
+    office.stack.in_step().await;
     let made = goods(&office.stack, "CHAIR");
     assert_eq!(
         only(&made, &["manage_stock", "stock_quantity", "stock_status"]),
@@ -828,7 +821,7 @@ async fn the_erp_s_stock_is_what_the_store_can_sell() {
     erp.set_stock(office.chair, SHELF, 12.0);
     let picking = erp.records("stock.picking").remove(0);
     erp.press("stock.picking", id(&picking), "button_validate");
-    in_step(&office.stack).await;
+    office.stack.in_step().await;
     let stock = variant(&office.stack, "CHAIR");
     assert_eq!(
         only(&stock, &["qty_available", "outgoing_qty"]),
@@ -837,11 +830,11 @@ async fn the_erp_s_stock_is_what_the_store_can_sell() {
     assert_eq!(goods(&office.stack, "CHAIR")["stock_quantity"], 10);
 
     store.set_stock(number(&made), 99);
-    in_step(&office.stack).await;
+    office.stack.in_step().await;
     assert_eq!(goods(&office.stack, "CHAIR")["stock_quantity"], 10);
     assert_eq!(variant(&office.stack, "CHAIR")["qty_available"], 10.0);
     erp.set_stock(office.chair, SHELF, 0.0);
-    in_step(&office.stack).await;
+    office.stack.in_step().await;
     assert_eq!(
         only(
             &goods(&office.stack, "CHAIR"),
@@ -880,7 +873,7 @@ async fn the_store_s_payments_are_booked_in_the_erp() {
     let shop = Shop::open().await;
     let (store, erp) = (&shop.stack.sandbox.store, &shop.stack.sandbox.erp);
     let order = shop.sell("on-hold", &json!({}));
-    in_step(&shop.stack).await;
+    shop.stack.in_step().await;
     assert_eq!(
         booked(&shop.stack, "inbound"),
         Vec::<Value>::new(),
@@ -888,7 +881,7 @@ async fn the_store_s_payments_are_booked_in_the_erp() {
     );
 
     store.update_order(order, json!({"status": "processing", "transaction_id": "ch_1"}));
-    in_step(&shop.stack).await;
+    shop.stack.in_step().await;
     let payment = [json!({
         "state": "in_process", "amount": 49.5, "memo": order.to_string(), "payment_reference": "ch_1",
         "partner_type": "customer",
@@ -903,7 +896,7 @@ async fn the_store_s_payments_are_booked_in_the_erp() {
     );
 
     store.insert_refund(order, json!({"amount": "9.50", "reason": "late"}));
-    in_step(&shop.stack).await;
+    shop.stack.in_step().await;
     let back = booked(&shop.stack, "outbound");
     assert_eq!(back.len(), 1);
     assert_eq!(
@@ -921,7 +914,7 @@ async fn the_store_s_payments_are_booked_in_the_erp() {
     assert_eq!(shop.in_store(order)["transaction_id"], "ch_1");
     stays_still(&shop.stack).await;
     erp.update(PAYMENT, id(&row), json!({"payment_reference": "ch_1"}));
-    in_step(&shop.stack).await;
+    shop.stack.in_step().await;
 
     store.update_order(order, json!({"transaction_id": "ch_3"}));
     shop.stack.sync().await;
@@ -952,10 +945,10 @@ impl Office {
 async fn the_erp_s_payments_are_noted_in_the_store() {
     let office = Office::open().await;
     let (store, erp) = (&office.stack.sandbox.store, &office.stack.sandbox.erp);
-    in_step(&office.stack).await;
+    office.stack.in_step().await;
 
     let payment = office.pay("inbound", 90.0, "WIRE-1");
-    in_step(&office.stack).await;
+    office.stack.in_step().await;
     let paid = office.in_store();
     assert_eq!(
         only(&paid, &["status", "total", "transaction_id", "date_paid_gmt"]),
@@ -966,7 +959,7 @@ async fn the_erp_s_payments_are_noted_in_the_store() {
     );
 
     office.pay("outbound", 30.0, "WIRE-2");
-    in_step(&office.stack).await;
+    office.stack.in_step().await;
     let refunds = store.refunds();
     assert_eq!(refunds.len(), 1, "{refunds:#?}");
     assert_eq!(
@@ -988,7 +981,7 @@ async fn the_erp_s_payments_are_noted_in_the_store() {
     );
     stays_still(&office.stack).await;
     store.update_order(number(&paid), json!({"transaction_id": "WIRE-1"}));
-    in_step(&office.stack).await;
+    office.stack.in_step().await;
 
     erp.update(PAYMENT, payment, json!({"payment_reference": "WIRE-9"}));
     office.stack.sync().await;
@@ -1001,7 +994,7 @@ async fn the_erp_s_payments_are_noted_in_the_store() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_part_payment_of_the_erp_s_is_told_and_noted_nowhere() {
     let office = Office::open().await;
-    in_step(&office.stack).await;
+    office.stack.in_step().await;
     let before = office.in_store();
 
     office.pay("inbound", 40.0, "WIRE-0");
@@ -1026,7 +1019,7 @@ async fn a_part_payment_of_the_erp_s_is_told_and_noted_nowhere() {
 async fn a_payment_that_the_erp_took_back_is_not_noted_later() {
     let office = Office::open().await;
     let erp = &office.stack.sandbox.erp;
-    in_step(&office.stack).await;
+    office.stack.in_step().await;
     let part = office.pay("inbound", 40.0, "WIRE-0");
     office.stack.sync().await;
     assert_eq!(
@@ -1038,12 +1031,7 @@ async fn a_payment_that_the_erp_took_back_is_not_noted_later() {
 
     erp.press(PAYMENT, part, "action_draft");
     erp.unlink(PAYMENT, part);
-    let scan = Config {
-        full_scan: true,
-        ..Config::new(None, Some(0), None).unwrap()
-    };
-    let id = office.stack.start_with(scan).await;
-    office.stack.finish(id).await;
+    office.stack.scan(&EntityType::ALL).await;
 
     let open: i64 = sqlx::query_scalar("select count(*) from sync_conflict where not is_resolved")
         .fetch_one(&office.stack.database.superuser)
@@ -1053,8 +1041,7 @@ async fn a_payment_that_the_erp_took_back_is_not_noted_later() {
     office.pay("inbound", 90.0, "WIRE-1");
     office.stack.sync().await;
     assert_eq!(office.in_store()["transaction_id"], "WIRE-1");
-    let id = office.stack.start_with(scan).await;
-    let sync = office.stack.finish(id).await;
+    let sync = office.stack.scan(&EntityType::ALL).await;
     assert_eq!(
         sync.status(),
         Status::Done,

@@ -12,18 +12,11 @@ use lockstep_tests::make::product;
 
 const ELSEWHERE: &str = "https://cdn.example.com";
 
-async fn in_step(stack: &Stack) {
-    let sync = stack.sync().await;
-    assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
-    assert_eq!(stack.troubles().await, Vec::<String>::new());
-}
-
 async fn stays_still(stack: &Stack) {
     stack.forget_effects();
     let pictures = stack.sandbox.store.pictures().len();
-    in_step(stack).await;
-    let effects = stack.effects();
-    assert!(effects.0.is_empty() && effects.1.is_empty(), "R17: {effects:#?}");
+    stack.in_step().await;
+    stack.assert_nothing_felt();
     assert_eq!(stack.sandbox.store.pictures().len(), pictures, "R17");
 }
 
@@ -97,7 +90,7 @@ async fn a_product_of_the_store_s_stands_in_the_erp_with_picture_tags_and_catego
     }));
     stack.work();
 
-    in_step(&stack).await;
+    stack.in_step().await;
 
     let (picture, tags, category) = in_erp(&stack, "BEANIE");
     assert_eq!(picture.as_deref(), Some("main.png"));
@@ -112,7 +105,7 @@ async fn a_product_of_the_store_s_stands_in_the_erp_with_picture_tags_and_catego
         .sandbox
         .store
         .update_product(id, json!({"images": turned, "tags": [{"id": wool}]}));
-    in_step(&stack).await;
+    stack.in_step().await;
     let (picture, tags, _) = in_erp(&stack, "BEANIE");
     assert_eq!(picture.as_deref(), Some("side.png"));
     assert_eq!(tags, ["Wool & Silk"]);
@@ -158,7 +151,7 @@ async fn pictures_that_the_application_names_are_fetched_once() {
     });
     stack.work();
 
-    in_step(&stack).await;
+    stack.in_step().await;
 
     assert_eq!(sources(&stack, "LAMP"), [files[0].clone()]);
     assert_eq!(stack.sandbox.store.pictures().len(), 3, "R13: fetched once");
@@ -167,7 +160,7 @@ async fn pictures_that_the_application_names_are_fetched_once() {
     stays_still(&stack).await;
 
     stack.put_as(lamp, with(&[1, 0], &["Bright", "Light"])).await;
-    in_step(&stack).await;
+    stack.in_step().await;
     assert_eq!(sources(&stack, "LAMP"), [files[1].clone(), files[0].clone()]);
     assert_eq!(stack.sandbox.store.pictures().len(), 4);
     let (picture, tags, _) = in_erp(&stack, "LAMP");
@@ -217,7 +210,7 @@ async fn a_picture_that_is_gone_is_told_and_follows_later() {
     assert_eq!(in_erp(&stack, "LAMP").0.as_deref(), Some("a.png"));
 
     stack.sandbox.store.find_pictures();
-    in_step(&stack).await;
+    stack.in_step().await;
     assert_eq!(sources(&stack, "LAMP"), [file]);
     stays_still(&stack).await;
 }
@@ -245,7 +238,7 @@ async fn another_spelling_of_the_store_s_is_no_change() {
     stack.put(Content::Product(lamp)).await;
     stack.work();
 
-    in_step(&stack).await;
+    stack.in_step().await;
 
     assert_eq!(in_store(&stack, "LAMP")["categories"][0]["name"], "lamps");
     let (_, tags, category) = in_erp(&stack, "LAMP");

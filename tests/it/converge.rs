@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep_sandbox::seed::{SeedPlan, seed};
-use lockstep_shared::sync::{Config, Status};
+use lockstep_shared::sync::Status;
+use lockstep_shared::system::EntityType;
 use lockstep_tests::stack::Stack;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -405,12 +406,7 @@ async fn comes_to_rest(seed_number: u64) {
 
     let comes_to_rest = rests(&stack).await;
     // What is gone is found by a look at everything.
-    let full = Config {
-        full_scan: true,
-        ..Config::new(None, Some(0), None).unwrap()
-    };
-    let scan = stack.start_with(full).await;
-    stack.finish(scan).await;
+    stack.scan(&EntityType::ALL).await;
     let stays_at_rest = rests(&stack).await;
 
     let story = format!(

@@ -77,8 +77,7 @@ impl Lamp {
         assert_eq!(sync.status(), Status::Done, "{:#?}", self.stack.troubles().await);
         self.stack.forget_effects();
         sync_products(&self.stack).await;
-        let (store, erp) = self.stack.effects();
-        assert!(store.is_empty() && erp.is_empty(), "R17: {store:#?} {erp:#?}");
+        self.stack.assert_nothing_felt();
         assert_eq!(self.stack.troubles().await, Vec::<String>::new());
     }
 }

@@ -52,7 +52,8 @@ async fn sync_types(stack: &Stack, types: &[EntityType]) -> Finished {
     stack.finish(id).await
 }
 
-fn small_shop(stack: &Stack) {
+/// Fills both systems of a stack with a small shop.
+pub fn small_shop(stack: &Stack) {
     stack.forget_partners();
     let plan = SeedPlan {
         seed: 7,
@@ -88,11 +89,6 @@ fn noise(stack: &Stack) -> (usize, usize, usize, usize, usize) {
         erp.messages,
         erp.activities,
     )
-}
-
-fn assert_nothing_felt(stack: &Stack) {
-    let effects = stack.effects();
-    assert!(effects.0.is_empty() && effects.1.is_empty(), "R17: {effects:#?}");
 }
 
 /// R17: all five types go over in one sync; nobody is written to, and a second sync writes nothing.
@@ -136,7 +132,7 @@ async fn a_whole_shop_goes_over_in_silence_and_stays_still() {
     stack.forget_effects();
     let second = stack.sync().await;
     assert_eq!(second.status(), Status::Done, "{:#?}", stack.troubles().await);
-    assert_nothing_felt(&stack);
+    stack.assert_nothing_felt();
     assert_eq!(noise(&stack), before, "R17");
 }
 
@@ -236,7 +232,7 @@ async fn a_dry_run_tells_what_would_happen_and_writes_nothing() {
     let dry = stack.finish(id).await;
 
     assert_eq!(dry.status(), Status::Done, "{:#?}", stack.troubles().await);
-    assert_nothing_felt(&stack);
+    stack.assert_nothing_felt();
     let mut tx = stack.begin_as_api().await;
     let previews = lockstep_shared::preview::list(&mut tx, stack.org, id, None, 10_000)
         .await

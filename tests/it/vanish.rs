@@ -16,11 +16,12 @@ use lockstep_shared::id::{ConnectionId, RecordId};
 use lockstep_shared::preview;
 use lockstep_shared::sync::{Config, Status};
 use lockstep_shared::system::EntityType;
-use lockstep_tests::stack::{Finished, Stack, eventually};
+use lockstep_tests::stack::{Stack, eventually};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+use crate::shop::small_shop;
 use lockstep_tests::make::{customer, product};
 
 fn full() -> Config {
@@ -28,11 +29,6 @@ fn full() -> Config {
         full_scan: true,
         ..Config::new(None, Some(0), None).unwrap()
     }
-}
-
-async fn scan(stack: &Stack, types: &[EntityType]) -> Finished {
-    let id = stack.start_types(types.to_vec(), full()).await;
-    stack.finish(id).await
 }
 
 const PRODUCTS: [EntityType; 1] = [EntityType::Products];
@@ -46,7 +42,7 @@ async fn stack_with_products(count: usize) -> (Stack, Vec<RecordId>) {
         records.push(stack.put(product(&format!("SKU-{number}"), 1000)).await);
     }
     stack.work();
-    let first = scan(&stack, &PRODUCTS).await;
+    let first = stack.scan(&PRODUCTS).await;
     assert_eq!(first.status(), Status::Done, "{:#?}", stack.troubles().await);
     stack.forget_effects();
     (stack, records)
@@ -114,16 +110,11 @@ async fn cursors(stack: &Stack) -> BTreeMap<String, Value> {
     rows.into_iter().collect()
 }
 
-fn assert_nothing_felt(stack: &Stack) {
-    let effects = stack.effects();
-    assert!(effects.0.is_empty() && effects.1.is_empty(), "R17: {effects:#?}");
-}
-
 async fn assert_still(stack: &Stack, types: &[EntityType]) {
     stack.forget_effects();
-    let again = scan(stack, types).await;
+    let again = stack.scan(types).await;
     assert_eq!(again.status(), Status::Done, "{:#?}", stack.troubles().await);
-    assert_nothing_felt(stack);
+    stack.assert_nothing_felt();
 }
 
 /// A product that was deleted in the store is archived in the ERP, and made again nowhere.
@@ -133,7 +124,7 @@ async fn a_product_deleted_in_the_store_is_archived_in_the_erp() {
     let id = store_id(&stack, "SKU-1");
     stack.sandbox.store.delete_product(id);
 
-    let sync = scan(&stack, &PRODUCTS).await;
+    let sync = stack.scan(&PRODUCTS).await;
 
     assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
     assert_eq!(in_erp(&stack, "SKU-1").unwrap()["active"], false);
@@ -156,7 +147,7 @@ async fn a_product_deleted_in_the_erp_is_taken_from_sale_in_the_store() {
         .erp
         .unlink("product.template", erp_id(&stack, "SKU-2"));
 
-    let sync = scan(&stack, &PRODUCTS).await;
+    let sync = stack.scan(&PRODUCTS).await;
 
     assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
     assert_eq!(in_store(&stack, "SKU-2").unwrap()["status"], "draft");
@@ -202,7 +193,7 @@ async fn what_comes_back_from_the_trash_is_in_use_again() {
     let (stack, records) = stack_with_products(3).await;
     let id = store_id(&stack, "SKU-0");
     stack.sandbox.store.trash_product(id);
-    scan(&stack, &PRODUCTS).await;
+    stack.scan(&PRODUCTS).await;
     assert_eq!(in_erp(&stack, "SKU-0").unwrap()["active"], false);
     assert_eq!(stack.sandbox.store.product(id).unwrap()["status"], "trash");
     tokio::time::sleep(Duration::from_millis(1_100)).await;
@@ -237,17 +228,17 @@ async fn an_ignored_deletion_stays_until_the_record_is_put_again() {
     let id = store_id(&stack, "SKU-1");
     stack.sandbox.store.delete_product(id);
 
-    let sync = scan(&stack, &PRODUCTS).await;
+    let sync = stack.scan(&PRODUCTS).await;
 
     assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
-    assert_nothing_felt(&stack);
+    stack.assert_nothing_felt();
     assert_eq!(in_erp(&stack, "SKU-1").unwrap()["active"], true);
     let erp = erp_id(&stack, "SKU-1");
     stack
         .sandbox
         .erp
         .update("product.template", erp, json!({ "list_price": 12.0 }));
-    scan(&stack, &PRODUCTS).await;
+    stack.scan(&PRODUCTS).await;
     assert_eq!(
         content(&stack, records[1]).await["variants"][0]["price"]["amount"],
         "12"
@@ -259,7 +250,7 @@ async fn an_ignored_deletion_stays_until_the_record_is_put_again() {
     );
 
     stack.put_as(records[1], product("SKU-1", 1300)).await;
-    let sync = scan(&stack, &PRODUCTS).await;
+    let sync = stack.scan(&PRODUCTS).await;
 
     assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
     let made = in_store(&stack, "SKU-1").unwrap();
@@ -281,7 +272,7 @@ async fn more_than_a_tenth_at_once_is_put_to_a_person() {
         stack.sandbox.store.delete_product(id);
     }
 
-    let sync = scan(&stack, &PRODUCTS).await;
+    let sync = stack.scan(&PRODUCTS).await;
 
     assert_eq!(sync.status(), Status::Partial, "{:#?}", stack.troubles().await);
     let open = conflicts(&stack).await;
@@ -296,7 +287,7 @@ async fn more_than_a_tenth_at_once_is_put_to_a_person() {
         (&data["known"], &data["missingAtLeast"]),
         (&json!(20), &json!(UNASKED + 1))
     );
-    assert_nothing_felt(&stack);
+    stack.assert_nothing_felt();
     let active = |stack: &Stack| {
         let products = stack.sandbox.erp.records("product.template");
         products
@@ -306,14 +297,14 @@ async fn more_than_a_tenth_at_once_is_put_to_a_person() {
     };
     assert_eq!(active(&stack), 20);
     assert_eq!(stack.sandbox.store.products().len(), 14);
-    let again = scan(&stack, &PRODUCTS).await;
+    let again = stack.scan(&PRODUCTS).await;
     assert_eq!(again.status(), Status::Partial);
     assert_eq!(
         conflicts(&stack).await.len(),
         1,
         "the same again is no second conflict"
     );
-    assert_nothing_felt(&stack);
+    stack.assert_nothing_felt();
 
     let deletions = DeletionSettings {
         ask_above: AskAbove::try_from(50).unwrap(),
@@ -328,7 +319,7 @@ async fn more_than_a_tenth_at_once_is_put_to_a_person() {
             },
         )
         .await;
-    let sync = scan(&stack, &PRODUCTS).await;
+    let sync = stack.scan(&PRODUCTS).await;
 
     assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
     assert_eq!(active(&stack), 14);
@@ -344,7 +335,7 @@ async fn a_small_shop_is_not_asked_about_a_few_things() {
         stack.sandbox.store.delete_product(id);
     }
 
-    let sync = scan(&stack, &PRODUCTS).await;
+    let sync = stack.scan(&PRODUCTS).await;
 
     assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
     for number in 0..UNASKED {
@@ -375,12 +366,12 @@ async fn a_page_that_leaves_things_out_deletes_nothing() {
         times: None,
     });
 
-    let sync = scan(&stack, &PRODUCTS).await;
+    let sync = stack.scan(&PRODUCTS).await;
 
     assert!(has_lied.load(Ordering::SeqCst) > 0, "the list was read");
     assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
     assert_eq!(stack.troubles().await, Vec::<String>::new());
-    assert_nothing_felt(&stack);
+    stack.assert_nothing_felt();
 }
 
 /// What is deleted between two pages moves those behind it one place up: none of them is taken to be deleted.
@@ -397,7 +388,7 @@ async fn pages_that_move_while_they_are_read_delete_only_what_is_gone() {
         })
         .collect();
     stack.work();
-    scan(&stack, &PRODUCTS).await;
+    stack.scan(&PRODUCTS).await;
     stack.forget_effects();
     // The list's second page is about to be read when a thing of the first one is deleted.
     let is_second_read = Arc::new(AtomicBool::new(false));
@@ -436,8 +427,8 @@ async fn pages_that_move_while_they_are_read_delete_only_what_is_gone() {
     let sync = stack.finish(id).await;
 
     assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
-    assert_nothing_felt(&stack);
-    let sync = scan(&stack, &PRODUCTS).await;
+    stack.assert_nothing_felt();
+    let sync = stack.scan(&PRODUCTS).await;
     assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
     let archived = stack.sandbox.erp.records("product.template");
     let archived: Vec<&Value> = archived
@@ -476,7 +467,7 @@ async fn a_scan_whose_workers_die_in_its_middle_ends_as_any_other() {
         })
         .collect();
     let mut worker = mortal(&stack);
-    let first = scan(&stack, &PRODUCTS).await;
+    let first = stack.scan(&PRODUCTS).await;
     assert_eq!(first.status(), Status::Done, "{:#?}", stack.troubles().await);
     let before = cursors(&stack).await;
     for id in &ids[..20] {
@@ -558,13 +549,13 @@ async fn an_order_deleted_in_the_store_is_cancelled_in_the_erp() {
         EntityType::Orders,
         EntityType::Payments,
     ];
-    let first = scan(&stack, &types).await;
+    let first = stack.scan(&types).await;
     assert_eq!(first.status(), Status::Done, "{:#?}", stack.troubles().await);
     stack.sandbox.store.trash_order(trashed);
     stack.sandbox.store.delete_order(deleted);
     stack.sandbox.store.delete_order(completed);
 
-    let sync = scan(&stack, &types).await;
+    let sync = stack.scan(&types).await;
 
     assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
     let states: BTreeMap<String, String> = stack
@@ -595,7 +586,7 @@ async fn a_deleted_account_is_the_end_of_a_partner_only_where_that_is_said() {
     ];
     stack.work();
     let types = [EntityType::Customers];
-    scan(&stack, &types).await;
+    stack.scan(&types).await;
     let account = |stack: &Stack, email: &str| -> u64 {
         let accounts = stack.sandbox.store.customers();
         let found = accounts.iter().find(|account| account["email"] == email);
@@ -610,7 +601,7 @@ async fn a_deleted_account_is_the_end_of_a_partner_only_where_that_is_said() {
         .sandbox
         .store
         .delete_customer(account(&stack, "ann@example.com"));
-    scan(&stack, &types).await;
+    stack.scan(&types).await;
     assert!(item(&stack, stack.store, records[0]).await.1);
     assert!(is_active(&stack, "ann@example.com"));
 
@@ -631,7 +622,7 @@ async fn a_deleted_account_is_the_end_of_a_partner_only_where_that_is_said() {
         .sandbox
         .store
         .delete_customer(account(&stack, "bob@example.com"));
-    let sync = scan(&stack, &types).await;
+    let sync = stack.scan(&types).await;
 
     assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
     assert!(!is_active(&stack, "bob@example.com"));
@@ -690,7 +681,7 @@ async fn stock_that_was_written_raw_is_found_by_a_full_scan() {
     let in_stock = |stack: &Stack| stack.sandbox.store.product(id).unwrap()["stock_quantity"].as_i64();
     assert_eq!(in_stock(&stack), Some(level + 40), "nobody told of it");
 
-    let sync = scan(&stack, &types).await;
+    let sync = stack.scan(&types).await;
 
     assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
     assert_eq!(in_stock(&stack), Some(level), "the ERP owns stock");
@@ -701,15 +692,7 @@ async fn stock_that_was_written_raw_is_found_by_a_full_scan() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_product_goes_with_its_level_and_without_its_orders() {
     let mut stack = Stack::new().await;
-    stack.forget_partners();
-    let plan = SeedPlan {
-        seed: 7,
-        products: 30,
-        customers: 20,
-        orders: 25,
-        refunds: 4,
-    };
-    seed(&stack.sandbox.store, &stack.sandbox.erp, &plan);
+    small_shop(&stack);
     stack.work();
     let first = stack.sync().await;
     assert_eq!(first.status(), Status::Done, "{:#?}", stack.troubles().await);
@@ -737,7 +720,7 @@ async fn a_product_goes_with_its_level_and_without_its_orders() {
         .store
         .delete_product(product["id"].as_u64().unwrap());
 
-    let sync = scan(&stack, &EntityType::ALL).await;
+    let sync = stack.scan(&EntityType::ALL).await;
 
     assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
     let gone: Vec<(String, String)> =
@@ -784,7 +767,7 @@ async fn a_change_of_what_is_gone_makes_nothing_again() {
         assert_eq!(in_erp(&stack, "SKU-1").unwrap()["active"], false);
         stack.forget_effects();
         stack.sync().await;
-        assert_nothing_felt(&stack);
+        stack.assert_nothing_felt();
     }
 }
 
@@ -864,7 +847,7 @@ async fn a_dry_run_tells_what_vanished() {
     assert_eq!(told, [(records[1], preview::Action::Vanished)]);
     assert_eq!(content(&stack, records[1]).await["status"], "published");
     assert!(!item(&stack, stack.store, records[1]).await.1);
-    assert_nothing_felt(&stack);
+    stack.assert_nothing_felt();
 }
 
 /// What is out of use is not made where it is not there, unless an order names it.
@@ -879,10 +862,10 @@ async fn what_is_out_of_use_is_made_only_where_something_needs_it() {
     let record = stack.put(Content::Product(old)).await;
     stack.work();
 
-    let sync = scan(&stack, &[EntityType::Products, EntityType::Orders]).await;
+    let sync = stack.scan(&[EntityType::Products, EntityType::Orders]).await;
 
     assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
-    assert_nothing_felt(&stack);
+    stack.assert_nothing_felt();
     let ann = stack.put(customer("ann@example.com")).await;
     stack.put(lockstep_tests::make::order("A-1", ann, record)).await;
     stack.sync().await;
@@ -920,10 +903,10 @@ async fn an_ignored_order_goes_on_in_the_erp() {
     stack.sandbox.store.delete_order(id);
     stack.forget_effects();
 
-    let sync = scan(&stack, &EntityType::ALL).await;
+    let sync = stack.scan(&EntityType::ALL).await;
 
     assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
-    assert_nothing_felt(&stack);
+    stack.assert_nothing_felt();
     assert!(item(&stack, stack.store, record).await.1);
     assert_eq!(stack.sandbox.erp.records("sale.order")[0]["state"], "sale");
     assert!(stack.sandbox.store.orders().is_empty());

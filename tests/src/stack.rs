@@ -380,6 +380,29 @@ impl Stack {
         )
     }
 
+    /// Fails the test where a stand-in felt anything since its effects were forgotten.
+    pub fn assert_nothing_felt(&self) {
+        let effects = self.effects();
+        assert!(effects.0.is_empty() && effects.1.is_empty(), "R17: {effects:#?}");
+    }
+
+    /// Syncs once, after which nothing may be amiss.
+    pub async fn in_step(&self) {
+        let sync = self.sync().await;
+        assert_eq!(sync.status(), Status::Done, "{:#?}", self.troubles().await);
+        assert_eq!(self.troubles().await, Vec::<String>::new());
+    }
+
+    /// Syncs some types of records by a full scan of both systems, and waits for the end.
+    pub async fn scan(&self, entity_types: &[EntityType]) -> Finished {
+        let config = SyncConfig {
+            full_scan: true,
+            ..SyncConfig::new(None, Some(0), None).expect("in range")
+        };
+        let id = self.start_types(entity_types.to_vec(), config).await;
+        self.finish(id).await
+    }
+
     /// Says of every item that is not in step where it stands and why, and what conflicts are open.
     pub async fn troubles(&self) -> Vec<String> {
         let mut tx = self.begin_as_worker().await;

@@ -125,6 +125,13 @@ pub async fn answer(fleet: &Fleet, org: OrgId, id: BatchId) -> Result<(), BatchE
     let sync = sync::config(&mut tx, org, batch.sync_id).await?;
     let connection = connection::find(&mut tx, org, batch.connection_id).await?;
     let check = lockstep_shared::check::find(&mut tx, org, batch.connection_id).await?;
+    let connector = match &connection {
+        Some(connection) => fleet.remotes.connector(&mut tx, org, connection).await,
+        None => Err(RemoteError::Gone(batch.connection_id)),
+    };
+    if let Err(RemoteError::Database(_, error)) = connector {
+        return Err(error.into());
+    }
     let place = Place::of(&batch, connection.as_ref());
     reach(place, Point::ClaimInside);
     tx.commit().await?;
@@ -159,15 +166,14 @@ pub async fn answer(fleet: &Fleet, org: OrgId, id: BatchId) -> Result<(), BatchE
         lease: lease.clone(),
         gate,
     };
-    let result = run(&hand).instrument(span).await;
+    let result = run(&hand, connector).instrument(span).await;
     fleet.leases.release(&lease);
     result
 }
 
-async fn run(hand: &Hand<'_>) -> Result<(), BatchError> {
-    let connector = match hand.connector().await {
+async fn run(hand: &Hand<'_>, connector: Result<Arc<dyn Connector>, RemoteError>) -> Result<(), BatchError> {
+    let connector = match connector {
         Ok(connector) => connector,
-        Err(RemoteError::Database(_, error)) => return Err(error.into()),
         Err(error) => {
             tracing::warn!(error = %Chain(&error), "the stage can't be carried through");
             let end = End::StageOver {
@@ -227,16 +233,6 @@ impl Hand<'_> {
     /// Says whether the batch is one item that has outlived too many owners.
     pub fn is_poison(&self) -> bool {
         self.batch.takeovers >= TAKEOVER_CAP && self.batch.item_count <= 1
-    }
-
-    async fn connector(&self) -> Result<Arc<dyn Connector>, RemoteError> {
-        let id = self.batch.connection_id;
-        let connection = self.connection.as_ref().ok_or(RemoteError::Gone(id))?;
-        let mut tx = self
-            .begin(Isolation::ReadCommitted)
-            .await
-            .map_err(|error| RemoteError::Database(id, error))?;
-        self.fleet.remotes.connector(&mut tx, self.org, connection).await
     }
 
     /// Begins the transaction that settles the batch, with the batch's row in hand.

@@ -22,6 +22,15 @@ use crate::lease::Lease;
 /// takes two calls would never be read where tokens are further apart than the usual patience.
 pub const PATIENCE_UNDER_WAY: Duration = Duration::from_mins(1);
 
+/// How long a token is waited for by who has passed so many requests.
+fn patience(passed: &AtomicU32, usual: Duration) -> Duration {
+    if passed.load(Ordering::Relaxed) > 0 {
+        PATIENCE_UNDER_WAY
+    } else {
+        usual
+    }
+}
+
 /// The gate of one batch in hand.
 #[derive(Debug)]
 pub struct BatchGate {
@@ -72,12 +81,7 @@ impl Gate for BatchGate {
 impl BatchGate {
     /// Asks whether the batch may send now, and for a token unless one is reserved already.
     async fn ask(&self, is_reserved: bool) -> Result<Result<Duration, Hold>, sqlx::Error> {
-        let is_under_way = self.passed.load(Ordering::Relaxed) > 0;
-        let patience = if is_under_way {
-            PATIENCE_UNDER_WAY
-        } else {
-            self.patience
-        };
+        let patience = patience(&self.passed, self.patience);
         let mut tx = db::begin(&self.pool, self.org, Isolation::ReadCommitted).await?;
         let answer = match batch::hold(&mut tx, self.org, self.lease.batch, self.lease.token).await? {
             Held::Lost => Err(Hold::LeaseLost),
@@ -125,11 +129,7 @@ impl CheckGate {
     }
 
     async fn ask(&self) -> Result<Result<Duration, Hold>, sqlx::Error> {
-        let patience = if self.passed.load(Ordering::Relaxed) > 0 {
-            PATIENCE_UNDER_WAY
-        } else {
-            self.patience
-        };
+        let patience = patience(&self.passed, self.patience);
         let mut tx = db::begin(&self.pool, self.org, Isolation::ReadCommitted).await?;
         if !check::keep(&mut tx, self.org, self.connection, (self.token, self.held_for)).await? {
             return Ok(Err(Hold::LeaseLost));

@@ -356,24 +356,23 @@ fn judge_one(
                     held: met.held.filter(|_| !met.is_gone),
                     ..met
                 });
-                let met = known_item.unwrap_or_else(|| Met {
-                    item_id: ItemId::random(),
-                    record_id,
-                    external_id: None,
-                    base: None,
-                    held: None,
-                    content: known
-                        .contents
-                        .get(&record_id)
-                        .map(|(content, _)| content.to_json())
-                        .unwrap_or_default(),
-                    changed_at: known
-                        .contents
-                        .get(&record_id)
-                        .map_or(DateTime::UNIX_EPOCH, |(_, changed_at)| *changed_at),
-                    is_in_hand: false,
-                    is_gone: false,
-                    state: State::Pending,
+                let met = known_item.unwrap_or_else(|| {
+                    let (content, changed_at) = match known.contents.get(&record_id) {
+                        Some((content, changed_at)) => (content.to_json(), *changed_at),
+                        None => (Value::Null, DateTime::UNIX_EPOCH),
+                    };
+                    Met {
+                        item_id: ItemId::random(),
+                        record_id,
+                        external_id: None,
+                        base: None,
+                        held: None,
+                        content,
+                        changed_at,
+                        is_in_hand: false,
+                        is_gone: false,
+                        state: State::Pending,
+                    }
                 });
                 // Taken from now on: the next thing of this page with the same key is another thing.
                 known.by_record.insert(

@@ -61,10 +61,7 @@ impl Remotes {
         connection: &Connection,
     ) -> Result<Arc<dyn Connector>, RemoteError> {
         let id = connection.connection_id;
-        let sealed = connection::sealed(db, org, id)
-            .await
-            .map_err(|error| RemoteError::Database(id, error))?
-            .ok_or(RemoteError::Gone(id))?;
+        let sealed = sealed(db, org, id).await?;
         if connection.status == Status::NeedsAttention {
             let attention = connection.attention.clone().unwrap_or_default();
             return Err(RemoteError::NeedsAttention(id, attention));
@@ -96,11 +93,7 @@ impl Remotes {
         org: OrgId,
         connection: &Connection,
     ) -> Result<Arc<dyn Connector>, RemoteError> {
-        let id = connection.connection_id;
-        let sealed = connection::sealed(db, org, id)
-            .await
-            .map_err(|error| RemoteError::Database(id, error))?
-            .ok_or(RemoteError::Gone(id))?;
+        let sealed = sealed(db, org, connection.connection_id).await?;
         self.build(org, connection, &sealed)
     }
 
@@ -142,4 +135,11 @@ impl Remotes {
             }
         })
     }
+}
+
+async fn sealed(db: &mut PgConnection, org: OrgId, id: ConnectionId) -> Result<Sealed, RemoteError> {
+    connection::sealed(db, org, id)
+        .await
+        .map_err(|error| RemoteError::Database(id, error))?
+        .ok_or(RemoteError::Gone(id))
 }

@@ -159,6 +159,15 @@ impl FaultPlan {
         self.lock().arrivals.clone()
     }
 
+    /// Counts the requests that came in for paths that end so.
+    pub fn asked(&self, end: &str) -> usize {
+        let plan = self.lock();
+        plan.arrivals
+            .iter()
+            .filter(|arrival| arrival.path.ends_with(end))
+            .count()
+    }
+
     /// Notes an arrival and returns its index.
     pub(crate) fn arrive(&self, method: &str, path: &str) -> u64 {
         let mut plan = self.lock();
