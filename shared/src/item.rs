@@ -373,6 +373,8 @@ pub struct Met {
     pub is_in_hand: bool,
     /// Whether its thing counts as deleted.
     pub is_gone: bool,
+    /// Whether a request that carries it had no answer: only a push resolves that, so it is not in step until then.
+    pub is_in_doubt: bool,
     pub state: State,
 }
 
@@ -391,7 +393,10 @@ pub async fn meet(
         r#"
         select i.item_id as "item_id: ItemId", i.record_id as "record_id: RecordId", i.external_id, i.base, i.held, r.content,
                 coalesce(r.changed_at, r.updated_at) as "changed_at!", (i.batch_id is not null) as "is_in_hand!",
-                (i.gone_at is not null) as "is_gone!", i.state as "state: State"
+                (i.gone_at is not null) as "is_gone!", i.state as "state: State",
+                exists (select from sync_idempotency_log e
+                         where e.org_id = i.org_id and e.item_id = i.item_id and e.state in ('intended', 'in_doubt'))
+                    as "is_in_doubt!"
           from (
               select item_id from item
                where org_id = $1 and connection_id = $2 and entity_type = $3 and external_id = any($4)

@@ -5,6 +5,7 @@
 //! again, so that a change of it stands as an open conflict; a store knows one payment of an order, of its whole total,
 //! so that a part of it stands as one too.
 
+use lockstep_sandbox::fault::Fault;
 use lockstep_sandbox::odoo::Erp;
 use lockstep_shared::sync::Status;
 use lockstep_shared::system::EntityType;
@@ -843,6 +844,37 @@ async fn the_erp_s_stock_is_what_the_store_can_sell() {
         json!({"stock_quantity": 0, "stock_status": "outofstock"})
     );
     stays_still(&office.stack).await;
+}
+
+/// A level of goods that nobody counts any more is left where it is, and nobody is asked about it: the store's is known
+/// because the ERP's word on counting could not be brought to it in time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_level_of_what_is_not_counted_any_more_is_nobody_s_trouble() {
+    let stack = empty().await;
+    let lamp = stack.sandbox.store.insert_product(json!({
+        "name": "Lamp", "sku": "LAMP", "regular_price": "10.00", "manage_stock": true, "stock_quantity": 5,
+    }));
+    stack.sandbox.erp.insert(
+        TEMPLATE,
+        json!({"name": "Lamp", "default_code": "LAMP", "list_price": 10.0, "type": "consu", "is_storable": false}),
+    );
+    let broken = Fault::Status {
+        code: 500,
+        retry_after: None,
+        body: None,
+    };
+    let faults = stack.sandbox.store.faults();
+    faults.on_path("/products/batch", broken, None);
+    stack.sync().await;
+    stack.sandbox.store.faults().clear();
+
+    stack.sync().await;
+
+    assert_eq!(stack.sandbox.store.product(lamp).unwrap()["manage_stock"], false);
+    assert_eq!(
+        stack.troubles().await,
+        ["odoo inventory skipped: its product's stock is not kept"]
+    );
 }
 
 fn booked(stack: &Stack, direction: &str) -> Vec<Value> {

@@ -345,3 +345,51 @@ async fn a_stray_draft_of_an_order_is_no_order_and_goes_away() {
     stack.sandbox.store.age(std::time::Duration::from_hours(25));
     assert!(stack.sandbox.store.order(stray).is_none());
 }
+
+/// R13: a pull may see what a request without an answer made before anybody has looked it up. The effect is resolved all
+/// the same, and nothing is in step while one of its effects is in doubt.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_pull_sees_of_a_request_in_doubt_resolves_it() {
+    let mut stack = stack_with_things().await;
+    // The answer to the first write is lost, and the store is out of order whenever somebody looks for what became of it.
+    let is_lost = Arc::new(AtomicBool::new(false));
+    let faults = stack.sandbox.store.faults();
+    let lost = is_lost.clone();
+    faults.add(Rule {
+        matches: Box::new(move |request| {
+            request.path.contains("/products/batch") && !lost.swap(true, Ordering::SeqCst)
+        }),
+        fault: Fault::LostReply,
+        times: Some(1),
+    });
+    faults.add(Rule {
+        matches: Box::new(move |request| {
+            request.path.contains("/products") && is_lost.load(Ordering::SeqCst)
+        }),
+        fault: Fault::Status {
+            code: 502,
+            retry_after: None,
+            body: None,
+        },
+        times: None,
+    });
+    stack.work();
+    stack.sync().await;
+    assert!(unresolved(&stack).await > 0, "the fault was felt");
+    stack.sandbox.store.faults().clear();
+
+    let sync = stack.sync().await;
+
+    assert_each_once(&stack, &sync);
+    assert_eq!(unresolved(&stack).await, 0, "R13: effects in doubt");
+    let mut troubles = stack.troubles().await;
+    troubles.retain(|trouble| !trouble.starts_with("stage "));
+    assert_eq!(troubles, Vec::<String>::new());
+}
+
+async fn unresolved(stack: &Stack) -> i64 {
+    sqlx::query_scalar("select count(*) from sync_idempotency_log where state in ('intended', 'in_doubt')")
+        .fetch_one(&stack.database.superuser)
+        .await
+        .expect("the database answers")
+}

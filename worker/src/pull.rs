@@ -371,6 +371,7 @@ fn judge_one(
                         changed_at,
                         is_in_hand: false,
                         is_gone: false,
+                        is_in_doubt: false,
                         state: State::Pending,
                     }
                 });
@@ -525,6 +526,12 @@ fn judge_known(
             theirs: theirs.modified_at,
         },
     };
+    // What a request in doubt may have left there is looked up by the push that resolves it.
+    let in_step = if met.is_in_doubt {
+        State::Pending
+    } else {
+        State::Synced
+    };
     match decide(
         base.as_ref().map(Agreed::as_base),
         Some(&projected),
@@ -535,10 +542,10 @@ fn judge_known(
             // Where the sides differ as they agreed to, what they agreed on stays.
             let plain = (projected == *content).then(|| Agreed::same(content.clone()));
             let new_base = plain.filter(|plain| base.as_ref() != Some(plain));
-            if met.state != State::Synced || met.external_id.is_none() || new_base.is_some() {
+            if met.state != in_step || met.external_id.is_none() || new_base.is_some() {
                 outcome
                     .sighted
-                    .push(sighted(met, theirs, State::Synced, new_base, None));
+                    .push(sighted(met, theirs, in_step, new_base, None));
                 outcome.settled.push(met.item_id);
             }
             match restored {
@@ -582,7 +589,7 @@ fn judge_known(
             }
             // What was taken is agreed on; what is ours to write differs from theirs as it was just seen.
             let state = if merge.to_write.is_empty() {
-                State::Synced
+                in_step
             } else {
                 State::Pending
             };

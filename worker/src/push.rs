@@ -18,7 +18,7 @@ use lockstep_shared::decide::{Agreed, Decision, Side, Times, decide};
 use lockstep_shared::effect::{self, Effect};
 use lockstep_shared::entity::{Content, fields_of};
 use lockstep_shared::id::{BatchId, RecordId};
-use lockstep_shared::item::{self, Referred, State};
+use lockstep_shared::item::{self, Referred};
 use lockstep_shared::preview;
 use lockstep_shared::record::{self, Put, Take};
 use lockstep_shared::{batch, db, deletion};
@@ -123,6 +123,7 @@ async fn load(hand: &Hand<'_>, connector: &dyn Connector) -> Result<Vec<Work>, B
             work.need = Need::Awaited;
         }
     }
+    stock::leave_uncounted(&mut works);
     stock::await_orders(hand, &mut tx, &mut works).await?;
     Ok(works)
 }
@@ -419,7 +420,7 @@ fn decide_one(
             None
         }
         Decision::Create(_) if !work.is_wanted() => {
-            work.leave_out();
+            work.leave_out("it is out of use, and not made where it is not there");
             None
         }
         Decision::Create(content) => Some(work.write(Action::Create, content, Step(0))),
@@ -503,13 +504,13 @@ async fn settle(hand: &Hand<'_>, works: &[Work], end: &End) -> Result<(), BatchE
             conflict::open(&mut tx, org, &conflict).await?;
         }
     }
-    let in_step: Vec<_> = settled
+    let at_rest: Vec<_> = works
         .iter()
-        .filter(|s| s.state == State::Synced)
-        .map(|s| s.item_id)
+        .filter(|work| work.is_at_rest())
+        .map(|work| work.item.item_id)
         .collect();
-    if !in_step.is_empty() {
-        conflict::close_settled(&mut tx, org, &in_step).await?;
+    if !at_rest.is_empty() {
+        conflict::close_settled(&mut tx, org, &at_rest).await?;
     }
     if is_over {
         item::let_go(&mut tx, org, hand.batch.batch_id).await?;

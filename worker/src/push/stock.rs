@@ -29,6 +29,19 @@ const PAGES: usize = 5;
 
 const UNSETTLED: &str = "it is in an order that has not arrived everywhere yet; the next sync looks again";
 
+/// Leaves out the levels of products that nobody counts any more: what is known of them is from before.
+pub fn leave_uncounted(works: &mut [Work]) {
+    for work in works.iter_mut().filter(|work| work.is_open()) {
+        let Content::Inventory(level) = &work.whole else {
+            continue;
+        };
+        let product = work.links.find(&level.product).map(|link| &link.content);
+        if matches!(product, Some(Content::Product(product)) if !product.tracks_stock) {
+            work.leave_out("its product's stock is not kept");
+        }
+    }
+}
+
 /// Puts off the levels of what is in an order that we know and that has not arrived everywhere.
 pub async fn await_orders(hand: &Hand<'_>, tx: &mut OrgTx, works: &mut [Work]) -> Result<(), sqlx::Error> {
     if hand.batch.entity_type != EntityType::Inventory {

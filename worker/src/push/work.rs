@@ -324,12 +324,10 @@ impl Work {
         };
         let is_gone = known.is_some_and(|known| known.is_gone);
         if is_gone && matches!(self.whole, Content::Inventory(_) | Content::Payment(_)) {
-            let reason = format!(
+            return self.leave_out(format!(
                 "{} `{record}` was deleted there, and this with it",
                 one_of(entity)
-            );
-            self.fate = Fate::LeftOut { reason };
-            return;
+            ));
         }
         if let Some(known) = known.filter(|known| is_left_out(known)) {
             self.wants = Some(known.record_id);
@@ -367,9 +365,16 @@ impl Work {
         self.need == Need::Awaited || self.whole.is_wanted_when_new()
     }
 
-    pub fn leave_out(&mut self) {
-        let reason = "it is out of use, and not made where it is not there".to_owned();
-        self.fate = Fate::LeftOut { reason };
+    /// Leaves it as it is there, of which there is nothing to be said to anybody.
+    pub fn leave_out(&mut self, reason: impl Into<String>) {
+        self.fate = Fate::LeftOut {
+            reason: reason.into(),
+        };
+    }
+
+    /// Says whether nothing is left to be decided about it, by anybody.
+    pub fn is_at_rest(&self) -> bool {
+        matches!(self.fate, Fate::Synced { .. } | Fate::LeftOut { .. })
     }
 
     pub fn vanish(&mut self, reason: String) {
