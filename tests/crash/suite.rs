@@ -48,7 +48,8 @@ async fn whoever_dies_at_any_point_loses_nothing_and_doubles_nothing() {
 /// stalled connections, replies lost after their effect, errors of the remote systems.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn storms_lose_nothing_and_double_nothing() {
-    let seed = rand::random();
+    // The same ones for everyone who builds: other storms are the program's (`--seed`).
+    let seed = 1;
     println!("the storms begin with seed {seed}");
 
     let verdict = storm::run(&program(), 2, seed, 2).await;

@@ -1,15 +1,23 @@
-use lockstep_shared::connection::WeightUnit;
+use std::collections::BTreeSet;
+
+use lockstep_shared::connection::{Settings, WeightUnit};
 use lockstep_shared::entity::{
-    Address, Attribute, Currency, Dimensions, Fields as Paths, Money, ProductKind, ProductStatus, Sale,
-    Variant, fields_of,
+    Address, Attribute, Content, Currency, Customer, Dimensions, Fields as Paths, Money, ProductKind,
+    ProductStatus, Sale, Variant, fields_of,
 };
 use lockstep_shared::id::{ItemId, RecordId};
 use proptest::prelude::*;
 use rust_decimal::Decimal;
+use serde_json::json;
 use uuid::Uuid;
 
+use super::super::customer::{self, Welcome};
 use super::super::fake::Shop;
+use super::super::product;
+use super::customer_job::{ADDRESS, DISPUTE};
+use super::product_job::VARIATIONS;
 use super::*;
+use crate::connector::Action;
 
 fn settings() -> Settings {
     Settings {
