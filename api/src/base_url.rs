@@ -12,6 +12,15 @@ const LENGTH_LIMIT: usize = 2_000;
 
 /// Reads a base URL and returns its one form: without a slash at its end. The error follows the field's name.
 pub(crate) fn parse(text: &str, allowed: BaseUrls) -> Result<String, &'static str> {
+    let url = address(text, allowed)?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must hold no query and no fragment");
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// Reads an address that requests of ours may go to. The error follows the field's name.
+pub(crate) fn address(text: &str, allowed: BaseUrls) -> Result<Url, &'static str> {
     if text.len() > LENGTH_LIMIT {
         return Err("must have at most 2,000 characters");
     }
@@ -26,16 +35,13 @@ pub(crate) fn parse(text: &str, allowed: BaseUrls) -> Result<String, &'static st
     if !url.username().is_empty() || url.password().is_some() {
         return Err("must hold no user name or password");
     }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("must hold no query and no fragment");
-    }
     let Some(host) = url.host() else {
         return Err("must name a host");
     };
     if allowed == BaseUrls::Public && is_private(&host) {
         return Err("must not name this computer or a private network");
     }
-    Ok(url.as_str().trim_end_matches('/').to_owned())
+    Ok(url)
 }
 
 fn is_private(host: &Host<&str>) -> bool {

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use crate::connections::Connections;
 use crate::customers::Customers;
 use crate::inventory::Inventory;
+use crate::notifications::Notifications;
 use crate::orders::Orders;
 use crate::payments::Payments;
 use crate::previews::Previews;
@@ -26,6 +27,8 @@ pub(crate) enum Tag {
     Records,
     /// Runs that bring systems into step.
     Syncs,
+    /// Addresses that are told of what happens.
+    Notifications,
 }
 
 type Operations = (
@@ -37,6 +40,7 @@ type Operations = (
     Payments,
     Syncs,
     Previews,
+    Notifications,
 );
 
 pub(crate) type Service = OpenApiService<Operations, ()>;
@@ -52,6 +56,7 @@ pub(crate) fn service() -> Service {
         Payments,
         Syncs,
         Previews,
+        Notifications,
     );
     let license = LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0.html");
     let request_id = ExtraHeader::new("X-Request-Id").description("Finds the request in the logs.");

@@ -15,6 +15,7 @@ mod document;
 mod health;
 mod inventory;
 mod money;
+mod notifications;
 mod orders;
 mod ownership;
 mod page;

@@ -85,6 +85,7 @@ pub(crate) enum Kind {
     NameTaken,
     OtherEntityType,
     TooManyActiveSyncs,
+    TooManyEndpoints,
     TooLarge,
     UnsupportedMediaType,
     Invalid,
@@ -116,6 +117,11 @@ impl Kind {
             Self::TooManyActiveSyncs => (
                 "too-many-active-syncs",
                 "The organisation has as many active syncs as it may",
+                409,
+            ),
+            Self::TooManyEndpoints => (
+                "too-many-endpoints",
+                "The organisation has as many notification endpoints as it may",
                 409,
             ),
             Self::TooLarge => ("body-too-large", "The request's body is too large", 413),

@@ -1,10 +1,11 @@
 //! Conflicts as rows: what a rule or a person must decide.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use crate::id::{ConflictId, ConnectionId, ItemId, OrgId, SyncId};
+use crate::notification::{self, Event};
 use crate::system::EntityType;
 
 /// What kind of disagreement it is (R20).
@@ -50,11 +51,12 @@ pub async fn open(db: &mut PgConnection, org: OrgId, new: &NewConflict) -> Resul
     if updated > 0 {
         return Ok(());
     }
-    sqlx::query!(
+    let id = ConflictId::random();
+    let opened = sqlx::query!(
         "insert into sync_conflict (id, org_id, sync_id, connection_id, item_id, entity_type, conflict_type, data)
          values ($1, $2, $3, $4, $5, $6, $7, $8)
          on conflict do nothing",
-        ConflictId::random() as _,
+        id as _,
         org as _,
         new.sync as _,
         new.connection as _,
@@ -63,8 +65,16 @@ pub async fn open(db: &mut PgConnection, org: OrgId, new: &NewConflict) -> Resul
         new.conflict_type as _,
         new.data,
     )
-    .execute(db)
-    .await?;
+    .execute(&mut *db)
+    .await?
+    .rows_affected();
+    if opened == 1 {
+        let told = json!({
+            "conflictId": id, "connectionId": new.connection, "syncId": new.sync, "itemId": new.item,
+            "entityType": new.entity, "conflictType": new.conflict_type, "reason": new.data["reason"],
+        });
+        notification::tell(db, org, Event::ConflictOpened, &told).await?;
+    }
     Ok(())
 }
 

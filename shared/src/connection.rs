@@ -6,13 +6,14 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-
+use serde_json::json;
 use sqlx::PgConnection;
 
 use crate::decide::Ownership;
 use crate::deletion::DeletionSettings;
 use crate::entity::{Currency, OrderStatus};
 use crate::id::{ConnectionId, OrgId};
+use crate::notification::{self, Event};
 use crate::secret::Sealed;
 use crate::system::{EntityType, System};
 
@@ -278,9 +279,13 @@ pub async fn need_attention(
         id as _,
         why,
     )
-    .execute(db)
+    .execute(&mut *db)
     .await?
     .rows_affected();
+    if marked == 1 {
+        let told = json!({ "connectionId": id, "reason": why });
+        notification::tell(db, org, Event::ConnectionNeedsAttention, &told).await?;
+    }
     Ok(marked == 1)
 }
 

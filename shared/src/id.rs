@@ -21,6 +21,12 @@ macro_rules! ids {
             }
         }
 
+        impl From<$name> for Uuid {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.fmt(f)
@@ -58,6 +64,10 @@ ids! {
     ConflictId,
     /// Something asked of a sync.
     CommandId,
+    /// An address that an organisation wants to be told of things at.
+    EndpointId,
+    /// One thing that one address is told of.
+    NotificationId,
     /// What a batch's owner proves itself by; new with every claim.
     Token,
 }

@@ -18,6 +18,7 @@ pub mod entity;
 pub mod id;
 pub mod item;
 pub mod network;
+pub mod notification;
 pub mod organisation;
 pub mod preview;
 pub mod queue;

@@ -1,7 +1,8 @@
-//! Sealing credentials: authenticated encryption under the operator's key, bound to organisation and connection.
+//! Sealing secrets: authenticated encryption under the operator's key, bound to the organisation and to what the secret is
+//! of: a connection, an endpoint.
 //!
 //! A sealed text is a nonce followed by the ciphertext of ChaCha20-Poly1305 (RFC 8439). Because organisation and
-//! connection are part of what is authenticated, a row copied to another tenant can't be opened there.
+//! owner are part of what is authenticated, a row copied to another tenant can't be opened there.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,8 +10,9 @@ use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit, Nonce};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
-use crate::id::{ConnectionId, OrgId};
+use crate::id::OrgId;
 
 const NONCE_BYTES: usize = 12;
 
@@ -33,9 +35,9 @@ impl std::fmt::Debug for SealingKey {
 pub enum SecretError {
     #[error("the encryption key must be 32 bytes in base64, such as `openssl rand -base64 32` prints")]
     Key,
-    #[error("the credentials were sealed with key `{sealed}`, but this process holds key `{held}`")]
+    #[error("the secret was sealed with key `{sealed}`, but this process holds key `{held}`")]
     OtherKey { sealed: String, held: String },
-    #[error("the sealed credentials can't be opened: they were changed, or belong to another connection")]
+    #[error("the sealed secret can't be opened: it was changed, or belongs to something else")]
     Broken,
 }
 
@@ -66,16 +68,10 @@ impl SealingKey {
     }
 
     /// Seals a text. The nonce is drawn by the caller and must never be used twice.
-    pub fn seal(
-        &self,
-        nonce: [u8; NONCE_BYTES],
-        org: OrgId,
-        connection: ConnectionId,
-        plain: &str,
-    ) -> Sealed {
+    pub fn seal(&self, nonce: [u8; NONCE_BYTES], org: OrgId, owner: impl Into<Uuid>, plain: &str) -> Sealed {
         let payload = Payload {
             msg: plain.as_bytes(),
-            aad: &associated(org, connection),
+            aad: &associated(org, owner.into()),
         };
         let ciphertext = self
             .cipher
@@ -91,7 +87,7 @@ impl SealingKey {
     pub fn open(
         &self,
         org: OrgId,
-        connection: ConnectionId,
+        owner: impl Into<Uuid>,
         sealed: &Sealed,
     ) -> Result<SecretString, SecretError> {
         if sealed.key_id != self.id {
@@ -106,7 +102,7 @@ impl SealingKey {
             .ok_or(SecretError::Broken)?;
         let payload = Payload {
             msg: ciphertext,
-            aad: &associated(org, connection),
+            aad: &associated(org, owner.into()),
         };
         let plain = self
             .cipher
@@ -118,15 +114,14 @@ impl SealingKey {
     }
 }
 
-fn associated(org: OrgId, connection: ConnectionId) -> Vec<u8> {
-    [org.0.as_bytes().as_slice(), connection.0.as_bytes()].concat()
+fn associated(org: OrgId, owner: Uuid) -> Vec<u8> {
+    [org.0.as_bytes().as_slice(), owner.as_bytes()].concat()
 }
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
+    use crate::id::ConnectionId;
 
     fn key(byte: u8) -> SealingKey {
         SealingKey::parse(&STANDARD.encode([byte; 32]).into()).unwrap()

@@ -11,6 +11,7 @@ pub mod connector;
 mod gate;
 mod lease;
 mod named;
+mod notify;
 mod plan;
 pub mod point;
 pub mod process;
@@ -33,6 +34,9 @@ use crate::batch::Fleet;
 use crate::config::Config;
 use crate::lease::Leases;
 use crate::remote::Remotes;
+
+/// How often a worker looks for notifications to be delivered, at least.
+const NOTIFY_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -58,6 +62,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     .map_err(RunError::Database)?;
     let http = connector::http::Client::new(&config.http).map_err(RunError::Http)?;
     let leases = Arc::new(Leases::new(config.lease));
+    let courier = Arc::new(notify::Courier {
+        pool: pool.clone(),
+        http: http.clone(),
+        key: config.sealing_key.clone(),
+    });
     let fleet = Arc::new(Fleet {
         remotes: Remotes::new(http, config.sealing_key.clone(), config.grace),
         pool: pool.clone(),
@@ -76,6 +85,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         let (pool, every, stop) = (pool.clone(), fleet.config.sweep_every, stop.clone());
         async move { sweep::keep(&pool, every, stop).await }
     });
+    let courier = tokio::spawn(notify::keep(
+        courier,
+        fleet.config.sweep_every.min(NOTIFY_EVERY),
+        stop.clone(),
+    ));
     let listener = Listener {
         pool: pool.clone(),
         name,
@@ -91,6 +105,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let ended = listener.run(async move { stop.cancelled().await }).await;
     over.cancel();
     sweeper.abort();
+    courier.abort();
     let _ = lease_keeper.await;
     pool.close().await;
     ended.map_err(RunError::Listen)

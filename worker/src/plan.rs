@@ -8,6 +8,7 @@ use lockstep_shared::connection::{self, Status as ConnectionStatus};
 use lockstep_shared::db;
 use lockstep_shared::id::{BatchId, OrgId, SyncId};
 use lockstep_shared::item;
+use lockstep_shared::notification::{self, Event};
 use lockstep_shared::stage::{self, Stage};
 use lockstep_shared::sync::{self, Config, Status};
 use lockstep_shared::system::Direction;
@@ -166,6 +167,15 @@ async fn close_sync(db: &mut PgConnection, org: OrgId, sync: SyncId) -> Result<(
             },
             details: json!({ "status": status.name(), "failedStages": ends.failed, "unsettledItems": ends.unsettled_items }),
         };
+        let event = if status == Status::Failed {
+            Event::SyncFailed
+        } else {
+            Event::SyncFinished
+        };
+        let told = json!({
+            "syncId": sync, "status": status.name(), "failedStages": ends.failed, "unsettledItems": ends.unsettled_items,
+        });
+        notification::tell(db, org, event, &told).await?;
         activity::record(db, org, line).await?;
         tracing::info!(org.id = %org, sync.id = %sync, status = status.name(), "the sync is over");
     }

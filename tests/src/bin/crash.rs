@@ -42,6 +42,9 @@ async fn run(options: Options) -> anyhow::Result<ExitCode> {
         for (operation, place, point) in &outcome.unreached {
             println!("nobody came by {operation:?} {}", place.name(*point));
         }
+        for sentence in outcome.verdict.lost.iter().chain(&outcome.verdict.doubled) {
+            println!("{sentence}");
+        }
         return Ok(tell(&outcome.verdict));
     }
     let seed = options.seed.unwrap_or_else(rand::random);
@@ -51,9 +54,6 @@ async fn run(options: Options) -> anyhow::Result<ExitCode> {
 }
 
 fn tell(verdict: &Verdict) -> ExitCode {
-    for sentence in verdict.lost.iter().chain(&verdict.doubled) {
-        println!("{sentence}");
-    }
     println!("{verdict}");
     if verdict.is_good() {
         ExitCode::SUCCESS

@@ -66,7 +66,9 @@ fn config(stack: &Stack) -> Config {
     config.lease.progress_limit = Duration::from_secs(4);
     config.sweep_every = Duration::from_millis(300);
     config.http.timeout = Duration::from_secs(2);
-    config.grace = Some(Duration::from_millis(700));
+    // With the time of a call it is well above the longest that a storm has anybody sleep, also on a machine that is busy:
+    // beyond the bound nothing is promised.
+    config.grace = Some(Duration::from_secs(2));
     config.database_connections = 8;
     config
 }

@@ -116,6 +116,9 @@ pub async fn run(program: &Program, rounds: usize, seed: u64, at_once: usize) ->
                     let Some(seed) = next else { return verdict };
                     let one = storm(&program, &server, seed, &calm[&(seed % SHOPS)]).await;
                     println!("seed {seed}: {one}");
+                    for sentence in one.lost.iter().chain(&one.doubled) {
+                        println!("    {sentence}");
+                    }
                     verdict.add(one);
                 }
             })

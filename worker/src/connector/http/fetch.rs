@@ -1,5 +1,5 @@
-//! Fetching files from addresses that records name: whoever writes a record must not make us look into our own network
-//! (R72). What a name resolves to is looked at as the connection is made, so that it can't be another address then.
+//! Fetching files from addresses that records name, and telling addresses that people gave: whoever writes one must not
+//! make us look into our own network (R72). What a name resolves to is looked at as the connection is made, so that it can't be another address then.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -59,6 +59,26 @@ impl Client {
             }
         }
         Ok(file)
+    }
+
+    /// Sends a few headers and a JSON body to an address that people gave, without credentials of ours. Returns the status
+    /// of the answer, whose body is not read. Redirects are not followed.
+    pub async fn tell(
+        &self,
+        address: &str,
+        headers: &[(&'static str, String)],
+        body: String,
+        timeout: Duration,
+    ) -> Result<u16, FetchError> {
+        let url = self.source(address)?;
+        let request = self.stranger.post(url).timeout(timeout);
+        let request = request.header("content-type", "application/json").body(body);
+        let request = headers
+            .iter()
+            .fold(request, |request, (name, value)| request.header(*name, value));
+        let response = request.send().await;
+        let response = response.map_err(|error| FetchError::Unavailable(words(&error)))?;
+        Ok(response.status().as_u16())
     }
 
     /// Reads an address, and refuses what it says by itself; names are looked at by [`PublicNames`].
