@@ -1,5 +1,7 @@
 //! Syncs: one run each, with the states it may pass through, its configuration, and what it came to.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -289,19 +291,21 @@ pub async fn active(db: &mut PgConnection, org: OrgId) -> Result<Vec<SyncId>, sq
 #[derive(Clone, Debug)]
 pub struct Running {
     pub status: Status,
+    /// Whether it was started: its stages are there.
+    pub has_begun: bool,
     pub config: Config,
     pub connections: Vec<ConnectionId>,
     pub entity_types: Vec<EntityType>,
 }
 
-/// Locks a sync's row and reads it.
+/// Locks a sync's row and reads it. What only refers to the row (effects, stages) is not kept waiting.
 pub async fn lock(db: &mut PgConnection, org: OrgId, id: SyncId) -> Result<Option<Running>, sqlx::Error> {
     let row = sqlx::query!(
         r#"
-        select status as "status: Status", config, connection_ids, entity_types
+        select status as "status: Status", started_at is not null as "has_begun!", config, connection_ids, entity_types
           from sync_orchestration
          where org_id = $1 and sync_id = $2
-           for update
+           for no key update
         "#,
         org as _,
         id as _,
@@ -311,6 +315,7 @@ pub async fn lock(db: &mut PgConnection, org: OrgId, id: SyncId) -> Result<Optio
     row.map(|row| {
         Ok(Running {
             status: row.status,
+            has_begun: row.has_begun,
             config: decode(row.config)?,
             connections: decode(row.connection_ids)?,
             entity_types: decode(row.entity_types)?,
@@ -348,6 +353,7 @@ pub async fn advance(
             set status = $4,
                 started_at = case when $4 = 'processing' then coalesce(started_at, lockstep_now()) else started_at end,
                 completed_at = case when $5 then lockstep_now() end,
+                paused_at = case when $4 in ('pausing', 'paused') then coalesce(paused_at, lockstep_now()) end,
                 error_message = coalesce($6, error_message)
           where org_id = $1 and sync_id = $2 and status = $3",
         org as _,
@@ -393,6 +399,19 @@ pub struct StageView {
     pub opened_at: Option<DateTime<Utc>>,
     pub closed_at: Option<DateTime<Utc>>,
     pub error_message: Option<String>,
+    /// What its rate is measured by; `None` until its first batch is done.
+    pub measured: Option<Measured>,
+}
+
+/// Work that was done in a time that was measured, standstill apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    /// Items that a push is through with, or things that a pull read.
+    pub items: i64,
+    /// How long that took.
+    pub took: Duration,
+    /// Until when it was measured.
+    pub until: DateTime<Utc>,
 }
 
 /// Where a list of syncs goes on: after this one, newest first.
@@ -473,7 +492,12 @@ pub async fn stages(db: &mut PgConnection, org: OrgId, id: SyncId) -> Result<Vec
         select t.stage_id as "stage_id: StageId", t.direction as "direction: Direction",
                t.connection_id as "connection_id: ConnectionId", c.system as "system: System",
                t.entity_type as "entity_type: EntityType", t.status as "status: stage::Status", t.total,
-               t.opened_at, t.closed_at, t.error_message,
+               t.opened_at, t.closed_at, t.error_message, t.resumed_at,
+               extract(epoch from t.paused_for)::float8 as "paused_secs!",
+               max(b.closed_at) as done_at,
+               coalesce(sum(b.seen_count) filter (where b.status = 'done'), 0) as "seen_when_done!",
+               coalesce(sum(b.created_count + b.updated_count + b.unchanged_count + b.skipped_count + b.failed_count
+                            + b.conflict_count) filter (where b.status = 'done'), 0) as "settled_when_done!",
                coalesce(sum(b.seen_count), 0) as "seen!", coalesce(sum(b.created_count), 0) as "created!",
                coalesce(sum(b.updated_count), 0) as "updated!", coalesce(sum(b.unchanged_count), 0) as "unchanged!",
                coalesce(sum(b.skipped_count), 0) as "skipped!", coalesce(sum(b.failed_count), 0) as "failed!",
@@ -492,15 +516,8 @@ pub async fn stages(db: &mut PgConnection, org: OrgId, id: SyncId) -> Result<Vec
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| StageView {
-            stage_id: row.stage_id,
-            direction: row.direction,
-            connection_id: row.connection_id,
-            system: row.system,
-            entity_type: row.entity_type,
-            status: row.status,
-            total: row.total,
-            counts: Counts {
+        .map(|row| {
+            let counts = Counts {
                 seen: row.seen,
                 created: row.created,
                 updated: row.updated,
@@ -509,12 +526,43 @@ pub async fn stages(db: &mut PgConnection, org: OrgId, id: SyncId) -> Result<Vec
                 failed: row.failed,
                 conflicts: row.conflicts,
                 in_doubt: row.in_doubt,
-            },
-            opened_at: row.opened_at,
-            closed_at: row.closed_at,
-            error_message: row.error_message,
+            };
+            let items = |seen, settled| match row.direction {
+                Direction::Pull => seen,
+                Direction::Push => settled,
+            };
+            let at_end = (row.done_at, items(row.seen_when_done, row.settled_when_done));
+            // What was done up to a standstill is in the counts, and not always in a batch that is done.
+            let at_standstill = (row.resumed_at, items(counts.seen, counts.settled()));
+            let (until, items) = at_end.max(at_standstill);
+            StageView {
+                stage_id: row.stage_id,
+                direction: row.direction,
+                connection_id: row.connection_id,
+                system: row.system,
+                entity_type: row.entity_type,
+                status: row.status,
+                total: row.total,
+                counts,
+                opened_at: row.opened_at,
+                closed_at: row.closed_at,
+                error_message: row.error_message,
+                measured: measured(row.opened_at, until, row.paused_secs, items),
+            }
         })
         .collect())
+}
+
+fn measured(
+    from: Option<DateTime<Utc>>,
+    until: Option<DateTime<Utc>>,
+    paused_secs: f64,
+    items: i64,
+) -> Option<Measured> {
+    let until = until?;
+    let paused = Duration::try_from_secs_f64(paused_secs).unwrap_or_default();
+    let took = (until - from?).to_std().ok()?.checked_sub(paused)?;
+    Some(Measured { items, took, until })
 }
 
 #[cfg(test)]

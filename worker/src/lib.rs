@@ -8,10 +8,12 @@ mod check;
 mod commands;
 pub mod config;
 pub mod connector;
+mod control;
 mod gate;
 mod lease;
 mod named;
 mod notify;
+mod news;
 mod plan;
 pub mod point;
 pub mod process;
@@ -33,6 +35,7 @@ use uuid::Uuid;
 use crate::batch::Fleet;
 use crate::config::Config;
 use crate::lease::Leases;
+use crate::news::News;
 use crate::remote::Remotes;
 
 /// How often a worker looks for notifications to be delivered, at least.
@@ -73,6 +76,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         owner: name.clone(),
         leases: leases.clone(),
         drain: stop.clone(),
+        news: Arc::default(),
         config,
     });
     // Leases are renewed until the last batch is down, longer than bells are answered.
@@ -90,6 +94,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         fleet.config.sweep_every.min(NOTIFY_EVERY),
         stop.clone(),
     ));
+    let news_keeper = tokio::spawn({
+        let (pool, news, over): (_, Arc<News>, _) = (pool.clone(), fleet.news.clone(), over.clone());
+        async move { news.keep(&pool, over).await }
+    });
     let listener = Listener {
         pool: pool.clone(),
         name,
@@ -107,6 +115,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     sweeper.abort();
     courier.abort();
     let _ = lease_keeper.await;
+    let _ = news_keeper.await;
     pool.close().await;
     ended.map_err(RunError::Listen)
 }

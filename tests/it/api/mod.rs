@@ -4,10 +4,12 @@
 
 mod access;
 mod check;
+mod control;
 mod credentials;
 mod notification;
 mod page;
 mod process;
+mod progress;
 mod record;
 mod refusal;
 mod settings;
