@@ -1,10 +1,16 @@
-//! Conflicts as rows: what a rule or a person must decide.
+//! Conflicts as rows: what a rule or a person must decide. Opened and closed by the workers; what the API shows of them
+//! stands in [`view`].
 
+pub mod view;
+
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 
+use crate::activity::{self, Activity, Outcome};
 use crate::id::{ConflictId, ConnectionId, ItemId, OrgId, SyncId};
+use crate::strategy::Strategy;
 use crate::system::EntityType;
 
 /// What kind of disagreement it is (R20).
@@ -18,6 +24,48 @@ pub enum ConflictType {
     RetryExhausted,
 }
 
+impl ConflictType {
+    pub const ALL: [Self; 5] = [
+        Self::DataMismatch,
+        Self::DuplicateKey,
+        Self::ValidationError,
+        Self::AuthError,
+        Self::RetryExhausted,
+    ];
+
+    /// Returns the name used in the API, the tables and the logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DataMismatch => "DataMismatch",
+            Self::DuplicateKey => "DuplicateKey",
+            Self::ValidationError => "ValidationError",
+            Self::AuthError => "AuthError",
+            Self::RetryExhausted => "RetryExhausted",
+        }
+    }
+}
+
+/// How far a conflict is gone about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Course {
+    pub strategy: Strategy,
+    /// How often it was tried again in the sync that looks at it.
+    pub retries: i32,
+    /// When it is tried again.
+    pub next_retry_at: Option<DateTime<Utc>>,
+}
+
+impl Course {
+    /// A conflict that is not tried again by itself.
+    pub const fn of(strategy: Strategy) -> Self {
+        Self {
+            strategy,
+            retries: 0,
+            next_retry_at: None,
+        }
+    }
+}
+
 /// A conflict to be stored.
 #[derive(Clone, Debug)]
 pub struct NewConflict {
@@ -27,22 +75,29 @@ pub struct NewConflict {
     pub item: Option<ItemId>,
     pub entity: EntityType,
     pub conflict_type: ConflictType,
+    pub course: Course,
     /// Base, ours, theirs, the fields, the proposed merge, and the remote's own words.
     pub data: Value,
 }
 
-/// Stores a conflict; where the same is open already, brings its data up to date instead.
+/// Stores a conflict; where the same is open already, brings its data up to date instead. Its version moves on only where
+/// it says something else than before.
 pub async fn open(db: &mut PgConnection, org: OrgId, new: &NewConflict) -> Result<(), sqlx::Error> {
     let updated = sqlx::query!(
-        "update sync_conflict set data = $5
+        "update sync_conflict
+            set data = $5, strategy = $7, retries = $8, next_retry_at = $9, updated_at = lockstep_now(),
+                version = version + (data <> $5 or strategy <> $7)::int
           where org_id = $1 and connection_id = $2 and item_id is not distinct from $3 and conflict_type = $4
-            and entity_type = $6 and not is_resolved",
+            and (entity_type = $6 or conflict_type = 'AuthError') and not is_resolved",
         org as _,
         new.connection as _,
         new.item as _,
         new.conflict_type as _,
         new.data,
         new.entity as _,
+        new.course.strategy as _,
+        new.course.retries,
+        new.course.next_retry_at,
     )
     .execute(&mut *db)
     .await?
@@ -51,8 +106,9 @@ pub async fn open(db: &mut PgConnection, org: OrgId, new: &NewConflict) -> Resul
         return Ok(());
     }
     sqlx::query!(
-        "insert into sync_conflict (id, org_id, sync_id, connection_id, item_id, entity_type, conflict_type, data)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)
+        "insert into sync_conflict (id, org_id, sync_id, connection_id, item_id, entity_type, conflict_type, data, strategy,
+                                    retries, next_retry_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
          on conflict do nothing",
         ConflictId::random() as _,
         org as _,
@@ -62,6 +118,9 @@ pub async fn open(db: &mut PgConnection, org: OrgId, new: &NewConflict) -> Resul
         new.entity as _,
         new.conflict_type as _,
         new.data,
+        new.course.strategy as _,
+        new.course.retries,
+        new.course.next_retry_at,
     )
     .execute(db)
     .await?;
@@ -74,30 +133,40 @@ pub async fn close_admitted(
     org: OrgId,
     connection: ConnectionId,
 ) -> Result<u64, sqlx::Error> {
-    let closed = sqlx::query!(
-        "update sync_conflict set is_resolved = true, resolution_action = 'solved_itself', resolved_at = lockstep_now()
-          where org_id = $1 and connection_id = $2 and item_id is null and conflict_type = 'AuthError'
-            and not is_resolved",
+    let closed = sqlx::query_scalar!(
+        r#"
+        update sync_conflict
+           set is_resolved = true, resolution_action = 'solved_itself', resolved_at = lockstep_now(),
+               updated_at = lockstep_now(), version = version + 1
+         where org_id = $1 and connection_id = $2 and item_id is null and conflict_type = 'AuthError'
+           and not is_resolved
+        returning id as "id: ConflictId"
+        "#,
         org as _,
         connection as _,
     )
-    .execute(db)
+    .fetch_all(&mut *db)
     .await?;
-    Ok(closed.rows_affected())
+    tell(db, org, &closed, "the connection lets us in again").await
 }
 
 /// Closes the open conflicts of items that got through after all (R27).
 pub async fn close_settled(db: &mut PgConnection, org: OrgId, items: &[ItemId]) -> Result<u64, sqlx::Error> {
     let items: Vec<uuid::Uuid> = items.iter().map(|id| id.0).collect();
-    let closed = sqlx::query!(
-        "update sync_conflict set is_resolved = true, resolution_action = 'solved_itself', resolved_at = lockstep_now()
-          where org_id = $1 and item_id = any($2) and not is_resolved",
+    let closed = sqlx::query_scalar!(
+        r#"
+        update sync_conflict
+           set is_resolved = true, resolution_action = 'solved_itself', resolved_at = lockstep_now(),
+               updated_at = lockstep_now(), next_retry_at = null, version = version + 1
+         where org_id = $1 and item_id = any($2) and not is_resolved
+        returning id as "id: ConflictId"
+        "#,
         org as _,
         &items,
     )
-    .execute(db)
+    .fetch_all(&mut *db)
     .await?;
-    Ok(closed.rows_affected())
+    tell(db, org, &closed, "both sides agree").await
 }
 
 /// Closes the open conflict of one type that is about a connection's records of a type as a whole.
@@ -107,16 +176,41 @@ pub async fn close_of_type(
     (connection, entity): (ConnectionId, EntityType),
     conflict_type: ConflictType,
 ) -> Result<u64, sqlx::Error> {
-    let closed = sqlx::query!(
-        "update sync_conflict set is_resolved = true, resolution_action = 'solved_itself', resolved_at = lockstep_now()
-          where org_id = $1 and connection_id = $2 and entity_type = $3 and conflict_type = $4 and item_id is null
-            and not is_resolved",
+    let closed = sqlx::query_scalar!(
+        r#"
+        update sync_conflict
+           set is_resolved = true, resolution_action = 'solved_itself', resolved_at = lockstep_now(),
+               updated_at = lockstep_now(), version = version + 1
+         where org_id = $1 and connection_id = $2 and entity_type = $3 and conflict_type = $4 and item_id is null
+           and not is_resolved
+        returning id as "id: ConflictId"
+        "#,
         org as _,
         connection as _,
         entity as _,
         conflict_type as _,
     )
-    .execute(db)
+    .fetch_all(&mut *db)
     .await?;
-    Ok(closed.rows_affected())
+    tell(db, org, &closed, "it was looked at again, and all is well").await
+}
+
+/// Says in the activity log that conflicts solved themselves.
+async fn tell(
+    db: &mut PgConnection,
+    org: OrgId,
+    closed: &[ConflictId],
+    why: &str,
+) -> Result<u64, sqlx::Error> {
+    if !closed.is_empty() {
+        let line = Activity {
+            sync: None,
+            actor: "worker".to_owned(),
+            action: "conflict.solved_itself",
+            outcome: Outcome::Done,
+            details: json!({ "conflictIds": closed, "why": why }),
+        };
+        activity::record(db, org, line).await?;
+    }
+    Ok(u64::try_from(closed.len()).unwrap_or(u64::MAX))
 }

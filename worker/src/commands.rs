@@ -10,7 +10,7 @@ use lockstep_shared::sync::{self, Running, Status};
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 
-use crate::plan;
+use crate::{plan, resolution};
 
 /// Answers a command's bell: applies everything that its sync has waiting, one transaction each. A bell for a command
 /// that was applied already finds nothing to do.
@@ -73,13 +73,14 @@ async fn start(
         .filter(|connection| running.connections.contains(&connection.connection_id))
         .map(|connection| (connection.connection_id, connection.system))
         .collect();
-    stage::insert(
-        tx,
-        org,
-        command.sync,
-        &stage::plan(&systems, &running.entity_types),
-    )
-    .await?;
+    // What it was asked to carry has to be due before its first stage opens.
+    resolution::apply_of_sync(tx, org, command.sync).await?;
+    let planned = if sync::is_restricted(tx, org, command.sync).await? {
+        stage::plan_listed(&systems, &running.entity_types)
+    } else {
+        stage::plan(&systems, &running.entity_types)
+    };
+    stage::insert(tx, org, command.sync, &planned).await?;
     plan::open_next_stage(tx, org, command.sync).await?;
     Ok("applied")
 }
