@@ -3,6 +3,7 @@
 use poem_openapi::{ExtraHeader, LicenseObject, OpenApiService, ServerObject, Tags};
 use serde_json::{Map, Value};
 
+use crate::conflicts::Conflicts;
 use crate::connections::Connections;
 use crate::customers::Customers;
 use crate::inventory::Inventory;
@@ -26,6 +27,8 @@ pub(crate) enum Tag {
     Records,
     /// Runs that bring systems into step.
     Syncs,
+    /// What a rule or a person has to decide.
+    Conflicts,
 }
 
 type Operations = (
@@ -37,6 +40,7 @@ type Operations = (
     Payments,
     Syncs,
     Previews,
+    Conflicts,
 );
 
 pub(crate) type Service = OpenApiService<Operations, ()>;
@@ -52,6 +56,7 @@ pub(crate) fn service() -> Service {
         Payments,
         Syncs,
         Previews,
+        Conflicts,
     );
     let license = LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0.html");
     let request_id = ExtraHeader::new("X-Request-Id").description("Finds the request in the logs.");
