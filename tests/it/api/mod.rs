@@ -4,6 +4,7 @@
 
 mod access;
 mod check;
+mod conflict;
 mod credentials;
 mod page;
 mod process;
