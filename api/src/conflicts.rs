@@ -161,6 +161,10 @@ impl From<view::Answer> for ConflictAnswer {
 /// Something that a rule or a person has to decide.
 #[derive(Clone, Debug, Object)]
 #[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "identifiers say of what, everywhere in the API, and `type` is a word of Rust's"
+)]
 pub(crate) struct Conflict {
     /// Identifier of the conflict.
     conflict_id: Uuid,

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::conflict::ConflictType;
 use crate::conflict::view::Filter;
 use crate::decide::Agreed;
-use crate::entity::{Content, FieldError, Fields, Invalid, fields_of};
+use crate::entity::{Content, FieldError, Fields, Invalid, Order, fields_of};
 use crate::id::{ConflictId, ConnectionId, ItemId, OrgId, RecordId, SyncId};
 use crate::item::State;
 use crate::queue::{self, Bell};
@@ -88,6 +88,7 @@ pub struct Answered {
 ///
 /// Where what comes out is no valid record together, or what the person saw can't be read any more.
 pub fn answer(question: Question<'_>, action: Action, given: Option<Content>) -> Result<Answered, Invalid> {
+    let given = given.map(|given| placed_alike(given, question.whole));
     if question.conflict_type == ConflictType::DataMismatch {
         return settle_mismatch(question, action, given);
     }
@@ -104,6 +105,17 @@ pub fn answer(question: Question<'_>, action: Action, given: Option<Content>) ->
             state: State::Pending,
         },
     })
+}
+
+/// Keeps where an order was placed, which nobody who gives one can say: its owner depends on it.
+fn placed_alike(given: Content, whole: &Content) -> Content {
+    match (given, whole) {
+        (Content::Order(given), Content::Order(whole)) => Content::Order(Order {
+            origin: whole.origin,
+            ..given
+        }),
+        (given, _) => given,
+    }
 }
 
 fn settle_mismatch(

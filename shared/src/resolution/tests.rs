@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::decide::{Base, Decision, Owner, Ownership, Side, Times, decide};
-use crate::entity::Customer;
+use crate::entity::{Currency, Customer, OrderStatus};
 use crate::system::System;
 
 fn customer(name: &str, phone: &str, company: &str) -> Content {
@@ -223,6 +223,40 @@ fn what_is_no_mismatch_is_tried_again_or_left() {
             "R23"
         );
     }
+}
+
+#[test]
+fn an_order_that_is_given_stays_an_order_of_where_it_was_placed() {
+    let order = |origin: Option<System>, number: &str| {
+        Content::Order(Order {
+            number: number.to_owned(),
+            origin,
+            status: OrderStatus::Processing,
+            currency: Currency::USD,
+            placed_at: DateTime::UNIX_EPOCH,
+            customer: None,
+            billing: None,
+            shipping: None,
+            note: None,
+            coupons: Vec::new(),
+            lines: Vec::new(),
+            total_tax: 0.into(),
+            total: 0.into(),
+        })
+    };
+    let seen = json!({});
+    let question = Question {
+        conflict_type: ConflictType::ValidationError,
+        seen: &seen,
+        latest: &seen,
+        whole: &order(Some(System::Woocommerce), "1"),
+        base: None,
+        state: State::Conflict,
+    };
+
+    let answered = answer(question, Action::Custom, Some(order(None, "2"))).unwrap();
+
+    assert_eq!(answered.content, order(Some(System::Woocommerce), "2"));
 }
 
 #[test]
