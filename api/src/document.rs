@@ -3,6 +3,7 @@
 use poem_openapi::{ExtraHeader, LicenseObject, OpenApiService, ServerObject, Tags};
 use serde_json::{Map, Value};
 
+use crate::conflicts::Conflicts;
 use crate::connections::Connections;
 use crate::control::Control;
 use crate::customers::Customers;
@@ -31,6 +32,8 @@ pub(crate) enum Tag {
     Syncs,
     /// Addresses that are told of what happens.
     Notifications,
+    /// What a rule or a person has to decide.
+    Conflicts,
 }
 
 type Operations = (
@@ -45,6 +48,7 @@ type Operations = (
     Events,
     Previews,
     Notifications,
+    Conflicts,
 );
 
 pub(crate) type Service = OpenApiService<Operations, ()>;
@@ -63,6 +67,7 @@ pub(crate) fn service() -> Service {
         Events,
         Previews,
         Notifications,
+        Conflicts,
     );
     let license = LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0.html");
     let request_id = ExtraHeader::new("X-Request-Id").description("Finds the request in the logs.");

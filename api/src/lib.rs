@@ -9,6 +9,7 @@ mod auth;
 mod base_url;
 mod body;
 mod checks;
+mod conflicts;
 mod connections;
 mod control;
 mod customers;

@@ -94,6 +94,9 @@ pub(crate) enum Kind {
     TooManyActiveSyncs,
     TooManyEndpoints,
     NotPossibleNow,
+    ConflictAnswered,
+    ConflictNotAnswerable,
+    PreconditionFailed,
     TooLarge,
     UnsupportedMediaType,
     Invalid,
@@ -136,6 +139,17 @@ impl Kind {
                 "not-possible-now",
                 "The sync does not stand where that is possible",
                 409,
+            ),
+            Self::ConflictAnswered => ("conflict-answered", "The conflict was answered already", 409),
+            Self::ConflictNotAnswerable => (
+                "conflict-not-answerable",
+                "The conflict can't be answered like this",
+                409,
+            ),
+            Self::PreconditionFailed => (
+                "precondition-failed",
+                "What was seen is not what is there by now",
+                412,
             ),
             Self::TooLarge => ("body-too-large", "The request's body is too large", 413),
             Self::UnsupportedMediaType => ("unsupported-media-type", "The request's body must be JSON", 415),
@@ -194,6 +208,9 @@ pub(crate) enum Refused {
     /// It contradicts what is there already; the problem's `type` says how.
     #[oai(status = 409, content_type = "application/problem+json")]
     Conflict(Json<Box<Problem>>),
+    /// What `If-Match` asks for is not so any more.
+    #[oai(status = 412, content_type = "application/problem+json")]
+    PreconditionFailed(Json<Box<Problem>>),
     /// The request's body is larger than it may be: 1 MiB, 8 MiB for many records at once.
     #[oai(status = 413, content_type = "application/problem+json")]
     TooLarge(Json<Box<Problem>>),
@@ -249,6 +266,10 @@ impl Refused {
 
     pub(crate) fn conflict(kind: Kind, detail: impl Into<String>) -> Self {
         Self::Conflict(boxed(Problem::new(kind, detail)))
+    }
+
+    pub(crate) fn precondition_failed(detail: impl Into<String>) -> Self {
+        Self::PreconditionFailed(boxed(Problem::new(Kind::PreconditionFailed, detail)))
     }
 
     pub(crate) fn too_large(limit_bytes: usize) -> Self {

@@ -742,7 +742,7 @@ async fn start(session: &Session, asked: Asked, trace: Option<String>) -> Result
     Ok(new.sync_id)
 }
 
-fn not_started(error: StartError) -> Refused {
+pub(crate) fn not_started(error: StartError) -> Refused {
     match error {
         StartError::TooManyActive { running } => {
             let detail = format!(

@@ -1,11 +1,17 @@
-//! Conflicts as rows: what a rule or a person must decide.
+//! Conflicts as rows: what a rule or a person must decide. Opened and closed by the workers; what the API shows of them
+//! stands in [`view`].
 
+pub mod view;
+
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
+use crate::activity::{self, Activity, Outcome};
 use crate::id::{ConflictId, ConnectionId, ItemId, OrgId, SyncId};
 use crate::notification::{self, Event};
+use crate::strategy::Strategy;
 use crate::system::EntityType;
 
 /// What kind of disagreement it is (R20).
@@ -19,6 +25,48 @@ pub enum ConflictType {
     RetryExhausted,
 }
 
+impl ConflictType {
+    pub const ALL: [Self; 5] = [
+        Self::DataMismatch,
+        Self::DuplicateKey,
+        Self::ValidationError,
+        Self::AuthError,
+        Self::RetryExhausted,
+    ];
+
+    /// Returns the name used in the API, the tables and the logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DataMismatch => "DataMismatch",
+            Self::DuplicateKey => "DuplicateKey",
+            Self::ValidationError => "ValidationError",
+            Self::AuthError => "AuthError",
+            Self::RetryExhausted => "RetryExhausted",
+        }
+    }
+}
+
+/// How far a conflict is gone about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Course {
+    pub strategy: Strategy,
+    /// How often it was tried again in the sync that looks at it.
+    pub retries: i32,
+    /// When it is tried again.
+    pub next_retry_at: Option<DateTime<Utc>>,
+}
+
+impl Course {
+    /// A conflict that is not tried again by itself.
+    pub const fn of(strategy: Strategy) -> Self {
+        Self {
+            strategy,
+            retries: 0,
+            next_retry_at: None,
+        }
+    }
+}
+
 /// A conflict to be stored.
 #[derive(Clone, Debug)]
 pub struct NewConflict {
@@ -28,35 +76,88 @@ pub struct NewConflict {
     pub item: Option<ItemId>,
     pub entity: EntityType,
     pub conflict_type: ConflictType,
+    pub course: Course,
     /// Base, ours, theirs, the fields, the proposed merge, and the remote's own words.
     pub data: Value,
 }
 
-/// Stores a conflict; where the same is open already, brings its data up to date instead.
+/// Stores a conflict; where the same is open already, brings its data up to date instead. Its version moves on only where
+/// it says something else than before. Who wants to be notified is told once it is not worked on by itself any more.
 pub async fn open(db: &mut PgConnection, org: OrgId, new: &NewConflict) -> Result<(), sqlx::Error> {
-    let updated = sqlx::query!(
-        "update sync_conflict set data = $5
-          where org_id = $1 and connection_id = $2 and item_id is not distinct from $3 and conflict_type = $4
-            and entity_type = $6 and not is_resolved",
+    let standing = sqlx::query!(
+        r#"
+        select id as "id: ConflictId", strategy as "strategy: Strategy"
+          from sync_conflict
+         where org_id = $1 and connection_id = $2 and item_id is not distinct from $3 and conflict_type = $4
+           and (entity_type = $5 or conflict_type = 'AuthError') and not is_resolved
+           for update
+        "#,
         org as _,
         new.connection as _,
         new.item as _,
         new.conflict_type as _,
-        new.data,
         new.entity as _,
     )
-    .execute(&mut *db)
-    .await?
-    .rows_affected();
-    if updated > 0 {
+    .fetch_optional(&mut *db)
+    .await?;
+    let (id, was_told) = match standing {
+        Some(standing) => {
+            update(db, org, standing.id, new).await?;
+            (standing.id, standing.strategy != Strategy::AutoRetry)
+        }
+        // Somebody else opened it meanwhile, and told of it.
+        None => match insert(db, org, new).await? {
+            Some(id) => (id, false),
+            None => return Ok(()),
+        },
+    };
+    if was_told || new.course.strategy == Strategy::AutoRetry {
         return Ok(());
     }
-    let id = ConflictId::random();
-    let opened = sqlx::query!(
-        "insert into sync_conflict (id, org_id, sync_id, connection_id, item_id, entity_type, conflict_type, data)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)
-         on conflict do nothing",
+    let told = json!({
+        "conflictId": id, "connectionId": new.connection, "syncId": new.sync, "itemId": new.item,
+        "entityType": new.entity, "conflictType": new.conflict_type, "reason": new.data["reason"],
+    });
+    notification::tell(db, org, Event::ConflictOpened, &told).await
+}
+
+async fn update(
+    db: &mut PgConnection,
+    org: OrgId,
+    id: ConflictId,
+    new: &NewConflict,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update sync_conflict
+            set data = $3, strategy = $4, retries = $5, next_retry_at = $6, updated_at = lockstep_now(),
+                version = version + (data <> $3 or strategy <> $4)::int
+          where org_id = $1 and id = $2",
+        org as _,
         id as _,
+        new.data,
+        new.course.strategy as _,
+        new.course.retries,
+        new.course.next_retry_at,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+async fn insert(
+    db: &mut PgConnection,
+    org: OrgId,
+    new: &NewConflict,
+) -> Result<Option<ConflictId>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        insert into sync_conflict (id, org_id, sync_id, connection_id, item_id, entity_type, conflict_type, data, strategy,
+                                   retries, next_retry_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        on conflict do nothing
+        returning id as "id: ConflictId"
+        "#,
+        ConflictId::random() as _,
         org as _,
         new.sync as _,
         new.connection as _,
@@ -64,18 +165,12 @@ pub async fn open(db: &mut PgConnection, org: OrgId, new: &NewConflict) -> Resul
         new.entity as _,
         new.conflict_type as _,
         new.data,
+        new.course.strategy as _,
+        new.course.retries,
+        new.course.next_retry_at,
     )
-    .execute(&mut *db)
-    .await?
-    .rows_affected();
-    if opened == 1 {
-        let told = json!({
-            "conflictId": id, "connectionId": new.connection, "syncId": new.sync, "itemId": new.item,
-            "entityType": new.entity, "conflictType": new.conflict_type, "reason": new.data["reason"],
-        });
-        notification::tell(db, org, Event::ConflictOpened, &told).await?;
-    }
-    Ok(())
+    .fetch_optional(db)
+    .await
 }
 
 /// Closes the open conflicts about refused credentials of a connection that lets us in again (R27).
@@ -84,30 +179,40 @@ pub async fn close_admitted(
     org: OrgId,
     connection: ConnectionId,
 ) -> Result<u64, sqlx::Error> {
-    let closed = sqlx::query!(
-        "update sync_conflict set is_resolved = true, resolution_action = 'solved_itself', resolved_at = lockstep_now()
-          where org_id = $1 and connection_id = $2 and item_id is null and conflict_type = 'AuthError'
-            and not is_resolved",
+    let closed = sqlx::query_scalar!(
+        r#"
+        update sync_conflict
+           set is_resolved = true, resolution_action = 'solved_itself', resolved_at = lockstep_now(),
+               updated_at = lockstep_now(), version = version + 1
+         where org_id = $1 and connection_id = $2 and item_id is null and conflict_type = 'AuthError'
+           and not is_resolved
+        returning id as "id: ConflictId"
+        "#,
         org as _,
         connection as _,
     )
-    .execute(db)
+    .fetch_all(&mut *db)
     .await?;
-    Ok(closed.rows_affected())
+    tell(db, org, &closed, "the connection lets us in again").await
 }
 
 /// Closes the open conflicts of items that got through after all (R27).
 pub async fn close_settled(db: &mut PgConnection, org: OrgId, items: &[ItemId]) -> Result<u64, sqlx::Error> {
     let items: Vec<uuid::Uuid> = items.iter().map(|id| id.0).collect();
-    let closed = sqlx::query!(
-        "update sync_conflict set is_resolved = true, resolution_action = 'solved_itself', resolved_at = lockstep_now()
-          where org_id = $1 and item_id = any($2) and not is_resolved",
+    let closed = sqlx::query_scalar!(
+        r#"
+        update sync_conflict
+           set is_resolved = true, resolution_action = 'solved_itself', resolved_at = lockstep_now(),
+               updated_at = lockstep_now(), next_retry_at = null, version = version + 1
+         where org_id = $1 and item_id = any($2) and not is_resolved
+        returning id as "id: ConflictId"
+        "#,
         org as _,
         &items,
     )
-    .execute(db)
+    .fetch_all(&mut *db)
     .await?;
-    Ok(closed.rows_affected())
+    tell(db, org, &closed, "both sides agree").await
 }
 
 /// Closes the open conflict of one type that is about a connection's records of a type as a whole.
@@ -117,16 +222,41 @@ pub async fn close_of_type(
     (connection, entity): (ConnectionId, EntityType),
     conflict_type: ConflictType,
 ) -> Result<u64, sqlx::Error> {
-    let closed = sqlx::query!(
-        "update sync_conflict set is_resolved = true, resolution_action = 'solved_itself', resolved_at = lockstep_now()
-          where org_id = $1 and connection_id = $2 and entity_type = $3 and conflict_type = $4 and item_id is null
-            and not is_resolved",
+    let closed = sqlx::query_scalar!(
+        r#"
+        update sync_conflict
+           set is_resolved = true, resolution_action = 'solved_itself', resolved_at = lockstep_now(),
+               updated_at = lockstep_now(), version = version + 1
+         where org_id = $1 and connection_id = $2 and entity_type = $3 and conflict_type = $4 and item_id is null
+           and not is_resolved
+        returning id as "id: ConflictId"
+        "#,
         org as _,
         connection as _,
         entity as _,
         conflict_type as _,
     )
-    .execute(db)
+    .fetch_all(&mut *db)
     .await?;
-    Ok(closed.rows_affected())
+    tell(db, org, &closed, "it was looked at again, and all is well").await
+}
+
+/// Says in the activity log that conflicts solved themselves.
+async fn tell(
+    db: &mut PgConnection,
+    org: OrgId,
+    closed: &[ConflictId],
+    why: &str,
+) -> Result<u64, sqlx::Error> {
+    if !closed.is_empty() {
+        let line = Activity {
+            sync: None,
+            actor: "worker".to_owned(),
+            action: "conflict.solved_itself",
+            outcome: Outcome::Done,
+            details: json!({ "conflictIds": closed, "why": why }),
+        };
+        activity::record(db, org, line).await?;
+    }
+    Ok(u64::try_from(closed.len()).unwrap_or(u64::MAX))
 }

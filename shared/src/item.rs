@@ -1,5 +1,7 @@
 //! Items: records as one connection must see them. The unit of work.
 
+pub mod disputed;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
@@ -10,7 +12,7 @@ use uuid::Uuid;
 
 use crate::deletion;
 use crate::id::{BatchId, ConnectionId, ItemId, OrgId, RecordId, StageId};
-use crate::stage::{Scope, Stage};
+use crate::stage::Stage;
 use crate::system::{EntityType, System};
 
 /// Where an item stands.
@@ -73,8 +75,8 @@ pub struct Picked {
 }
 
 /// Puts the next items that are due into a batch: those of the stage's kind behind the lane's position and below the
-/// stage's high-water mark, and of a stage of named things only what others wait for. Items in other hands are passed
-/// over, and come with the next sync.
+/// stage's high-water mark, of a stage of named things only what others wait for, of one of listed records only these.
+/// Items in other hands are passed over, and come with the next sync.
 pub async fn pick_due(
     db: &mut PgConnection,
     org: OrgId,
@@ -90,7 +92,11 @@ pub async fn pick_due(
              where org_id = $1 and connection_id = $2 and entity_type = $3
                and state in ('pending', 'failed') and batch_id is null and retry_stage_id is null and gone_at is null
                and due_sequence > $4 and due_sequence <= $5
-               and ($8 or item_is_awaited(org_id, connection_id, record_id, external_id))
+               and ($8 = 'all'
+                    or ($8 = 'named' and item_is_awaited(org_id, connection_id, record_id, external_id))
+                    or ($8 = 'listed' and exists (
+                        select from sync_record l
+                         where l.org_id = $1 and l.sync_id = $9 and l.record_id = item.record_id)))
              order by due_sequence
              limit $6
                for update skip locked
@@ -109,7 +115,8 @@ pub async fn pick_due(
         stage.high_water.unwrap_or(0),
         limit,
         batch as _,
-        stage.scope == Scope::All,
+        stage.scope.name(),
+        stage.sync_id as _,
     )
     .fetch_one(db)
     .await?;

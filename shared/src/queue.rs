@@ -1,6 +1,7 @@
 //! Bells: the queue that tells workers to look. The only file that knows apalis.
 //!
-//! A bell names a command, a batch or a check and its organisation, and nothing more. Whether there is anything to do, our rows
+//! A bell names a command, a batch or a check and its organisation, or that an organisation's conflicts were answered, and
+//! nothing more. Whether there is anything to do, our rows
 //! say: a bell may ring twice or get lost, and neither matters. Handlers therefore always succeed; what has to be done
 //! again is a new bell. The traps this file goes round stand in the documentation of each setting.
 
@@ -32,6 +33,10 @@ pub enum Bell {
         org_id: OrgId,
         id: BatchId,
     },
+    /// People answered conflicts of the organisation: all answers that wait are applied.
+    Resolutions {
+        org_id: OrgId,
+    },
     /// The check of a connection. It asks a remote system, so it rings where batches do: commands never wait for one.
     Check {
         org_id: OrgId,
@@ -42,7 +47,7 @@ pub enum Bell {
 impl Bell {
     const fn queue(self) -> &'static str {
         match self {
-            Self::Command { .. } => COMMAND_QUEUE,
+            Self::Command { .. } | Self::Resolutions { .. } => COMMAND_QUEUE,
             Self::Batch { .. } | Self::Check { .. } => BATCH_QUEUE,
         }
     }

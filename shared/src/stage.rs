@@ -27,6 +27,19 @@ pub enum Scope {
     All,
     /// Only what is missing and named by what the sync was asked for: the customers and products of its orders.
     Named,
+    /// Only the records that the sync lists.
+    Listed,
+}
+
+impl Scope {
+    /// Returns the name used in the tables and the logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Named => "named",
+            Self::Listed => "listed",
+        }
+    }
 }
 
 /// A stage to be.
@@ -84,6 +97,16 @@ pub fn plan(connections: &[(ConnectionId, System)], entities: &[EntityType]) -> 
                 }));
             }
         }
+    }
+    stages
+}
+
+/// Puts the stages of a sync of listed records in order: pushes only, since each looks at what it is about to write.
+pub fn plan_listed(connections: &[(ConnectionId, System)], entities: &[EntityType]) -> Vec<Planned> {
+    let mut stages = plan(connections, entities);
+    stages.retain(|stage| stage.direction == Direction::Push && stage.scope == Scope::All);
+    for stage in &mut stages {
+        stage.scope = Scope::Listed;
     }
     stages
 }
@@ -204,6 +227,71 @@ pub async fn find(db: &mut PgConnection, org: OrgId, id: StageId) -> Result<Stag
     .await
 }
 
+/// A push that is under way.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenPush {
+    pub stage_id: StageId,
+    pub sync_id: SyncId,
+    pub connection_id: ConnectionId,
+}
+
+/// Locks the open pushes of all records of a type, whichever connections and syncs they belong to: none of them ends
+/// before the caller's transaction does. Dry runs are none.
+pub async fn lock_open_pushes(
+    db: &mut PgConnection,
+    org: OrgId,
+    entity: EntityType,
+) -> Result<Vec<OpenPush>, sqlx::Error> {
+    let pushes = sqlx::query_as!(
+        OpenPush,
+        r#"
+        select t.stage_id as "stage_id: StageId", t.sync_id as "sync_id: SyncId",
+               t.connection_id as "connection_id: ConnectionId"
+          from sync_stage t
+          join sync_orchestration s on s.org_id = t.org_id and s.sync_id = t.sync_id
+         where t.org_id = $1 and t.entity_type = $2 and t.direction = 'push' and t.status = 'open' and t.scope = 'all'
+           and s.status in ('processing', 'pausing', 'paused')
+           and not coalesce((s.config ->> 'dry_run')::boolean, false)
+         order by t.stage_id
+           for update of t
+        "#,
+        org as _,
+        entity.name(),
+    )
+    .fetch_all(db)
+    .await?;
+    let mut seen = std::collections::BTreeSet::new();
+    Ok(pushes
+        .into_iter()
+        .filter(|push| seen.insert(push.connection_id))
+        .collect())
+}
+
+/// Finds a sync that is running and has a push of a connection's records of a type before it.
+pub async fn coming_push(
+    db: &mut PgConnection,
+    org: OrgId,
+    (connection, entity): (ConnectionId, EntityType),
+) -> Result<Option<SyncId>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        select t.sync_id as "sync_id: SyncId"
+          from sync_stage t
+          join sync_orchestration s on s.org_id = t.org_id and s.sync_id = t.sync_id
+         where t.org_id = $1 and t.connection_id = $2 and t.entity_type = $3 and t.direction = 'push'
+           and t.status = 'waiting' and t.scope = 'all' and s.status in ('processing', 'pausing', 'paused')
+           and not coalesce((s.config ->> 'dry_run')::boolean, false)
+         order by s.created_at
+         limit 1
+        "#,
+        org as _,
+        connection as _,
+        entity.name(),
+    )
+    .fetch_optional(db)
+    .await
+}
+
 /// Opens a stage. A push takes what is due by now and counts it.
 pub async fn open(db: &mut PgConnection, org: OrgId, stage: &Stage) -> Result<Stage, sqlx::Error> {
     sqlx::query_as!(
@@ -217,7 +305,12 @@ pub async fn open(db: &mut PgConnection, org: OrgId, stage: &Stage) -> Result<St
                     where i.org_id = t.org_id and i.connection_id = t.connection_id and i.entity_type = t.entity_type
                       and i.state in ('pending', 'failed') and i.batch_id is null and i.retry_stage_id is null
                       and i.gone_at is null
-                      and (t.scope = 'all' or item_is_awaited(i.org_id, i.connection_id, i.record_id, i.external_id))
+                      and (t.scope = 'all'
+                           or (t.scope = 'named'
+                               and item_is_awaited(i.org_id, i.connection_id, i.record_id, i.external_id))
+                           or (t.scope = 'listed' and exists (
+                               select from sync_record l
+                                where l.org_id = t.org_id and l.sync_id = t.sync_id and l.record_id = i.record_id)))
                ) else 0 end
          where org_id = $1 and stage_id = $2 and status = 'waiting'
         returning stage_id as "stage_id: StageId", sync_id as "sync_id: SyncId", direction as "direction: Direction",
@@ -371,6 +464,26 @@ mod tests {
                 (Direction::Push, EntityType::Customers, Scope::Named),
                 (Direction::Push, EntityType::Products, Scope::Named),
                 (Direction::Push, EntityType::Orders, Scope::All),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_sync_of_listed_records_only_pushes() {
+        let (store, erp) = (ConnectionId(Uuid::from_u128(1)), ConnectionId(Uuid::from_u128(2)));
+        let systems = [(erp, System::Odoo), (store, System::Woocommerce)];
+
+        let stages = plan_listed(&systems, &[EntityType::Orders]);
+
+        let order: Vec<_> = stages
+            .iter()
+            .map(|s| (s.direction, s.connection, s.entity, s.scope))
+            .collect();
+        assert_eq!(
+            order,
+            [
+                (Direction::Push, store, EntityType::Orders, Scope::Listed),
+                (Direction::Push, erp, EntityType::Orders, Scope::Listed),
             ]
         );
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use crate::batch::Counts;
-use crate::id::{ConnectionId, OrgId, StageId, SyncId};
+use crate::id::{ConnectionId, OrgId, RecordId, StageId, SyncId};
 use crate::stage;
 use crate::system::{Direction, EntityType, System};
 
@@ -244,6 +244,38 @@ pub async fn start(db: &mut PgConnection, org: OrgId, new: &NewSync) -> Result<(
         return Err(StartError::TooManyActive { running });
     }
     insert(db, org, new).await.map_err(StartError::Database)
+}
+
+/// Limits a sync that was just stored to some records: it reads nothing, and pushes what of them is due. In the caller's
+/// transaction, before a worker can see it.
+pub async fn restrict(
+    db: &mut PgConnection,
+    org: OrgId,
+    id: SyncId,
+    records: &[RecordId],
+) -> Result<(), sqlx::Error> {
+    let records: Vec<uuid::Uuid> = records.iter().map(|record| record.0).collect();
+    sqlx::query!(
+        "insert into sync_record (org_id, sync_id, record_id)
+         select distinct $1::uuid, $2::uuid, r.record_id from unnest($3::uuid[]) r (record_id)",
+        org as _,
+        id as _,
+        &records,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Says whether a sync is about some records only.
+pub async fn is_restricted(db: &mut PgConnection, org: OrgId, id: SyncId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (select from sync_record where org_id = $1 and sync_id = $2) as "is_restricted!""#,
+        org as _,
+        id as _,
+    )
+    .fetch_one(db)
+    .await
 }
 
 async fn insert(db: &mut PgConnection, org: OrgId, new: &NewSync) -> Result<(), sqlx::Error> {

@@ -9,6 +9,7 @@ mod api;
 mod carry;
 mod catalogue;
 mod check;
+mod conflict;
 mod contract;
 mod control;
 mod converge;

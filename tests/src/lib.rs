@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod crash;
+pub mod dispute;
 pub mod make;
 pub mod process;
 pub mod proxy;

@@ -13,7 +13,7 @@ use lockstep_shared::backoff;
 use lockstep_shared::batch::{self, Batch, Claim, Claimant, Counts, Leave};
 use lockstep_shared::bucket;
 use lockstep_shared::check::Check;
-use lockstep_shared::conflict::{self, ConflictType, NewConflict};
+use lockstep_shared::conflict::{self, ConflictType, Course, NewConflict};
 use lockstep_shared::connection::{self, Connection};
 use lockstep_shared::control::hold;
 use lockstep_shared::db::{self, Isolation, OrgTx};
@@ -21,6 +21,7 @@ use lockstep_shared::decide::Ownership;
 use lockstep_shared::entity::Content;
 use lockstep_shared::id::{BatchId, OrgId, Token};
 use lockstep_shared::stage::{self, Stage};
+use lockstep_shared::strategy::{self, Decider};
 use lockstep_shared::sync::{self, Config as SyncConfig, Status};
 use lockstep_shared::system::Direction;
 use lockstep_shared::telemetry::Chain;
@@ -441,6 +442,7 @@ impl Hand<'_> {
             item: None,
             entity: self.batch.entity_type,
             conflict_type: ConflictType::AuthError,
+            course: Course::of(strategy::choose(ConflictType::AuthError, 0, Decider::Rule)),
             data: json!({ "reason": detail, "next": "correct the credentials of the connection, then check it" }),
         };
         conflict::open(tx, self.org, &conflict).await

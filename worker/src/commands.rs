@@ -12,7 +12,7 @@ use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 
 use crate::control::{self, Locked};
-use crate::plan;
+use crate::{plan, resolution};
 
 /// Times that a command is tried again which failed only because of others beside it.
 const REPEATS: u32 = 20;
@@ -105,13 +105,14 @@ async fn start(
         .filter(|connection| running.connections.contains(&connection.connection_id))
         .map(|connection| (connection.connection_id, connection.system))
         .collect();
-    stage::insert(
-        tx,
-        org,
-        command.sync,
-        &stage::plan(&systems, &running.entity_types),
-    )
-    .await?;
+    // What it was asked to carry has to be due before its first stage opens.
+    resolution::apply_of_sync(tx, org, command.sync).await?;
+    let planned = if sync::is_restricted(tx, org, command.sync).await? {
+        stage::plan_listed(&systems, &running.entity_types)
+    } else {
+        stage::plan(&systems, &running.entity_types)
+    };
+    stage::insert(tx, org, command.sync, &planned).await?;
     plan::open_next_stage(tx, org, command.sync).await?;
     Ok("applied")
 }

@@ -12,14 +12,15 @@ mod control;
 mod gate;
 mod lease;
 mod named;
-mod notify;
 mod news;
+mod notify;
 mod plan;
 pub mod point;
 pub mod process;
 mod pull;
 mod push;
 mod remote;
+mod resolution;
 mod scan;
 mod sweep;
 mod vanish;
@@ -126,6 +127,11 @@ async fn answer(fleet: &Fleet, bell: Bell) {
         Bell::Command { org_id, id } => {
             if let Err(error) = commands::answer(&fleet.pool, org_id, id).await {
                 tracing::warn!(error = %Chain(&error), org.id = %org_id, command.id = %id, "a command waits for the next bell");
+            }
+        }
+        Bell::Resolutions { org_id } => {
+            if let Err(error) = resolution::answer(&fleet.pool, org_id).await {
+                tracing::warn!(error = %Chain(&error), org.id = %org_id, "answers to conflicts wait for the next bell");
             }
         }
         Bell::Batch { org_id, id } => {

@@ -6,14 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use lockstep_shared::batch::Counts;
-use lockstep_shared::conflict::{self, ConflictType, NewConflict};
+use lockstep_shared::conflict::{self, ConflictType, Course, NewConflict};
 use lockstep_shared::cursor;
 use lockstep_shared::db::{Isolation, OrgTx};
-use lockstep_shared::decide::{Agreed, Decision, Side, Times, decide};
+use lockstep_shared::decide::{Agreed, Decision, Disagreement, Ownership, Side, Times, decide};
 use lockstep_shared::entity::{Content, KeyKind, NaturalKey};
 use lockstep_shared::id::{ItemId, RecordId};
 use lockstep_shared::item::{self, Met, Sighted, State};
 use lockstep_shared::record::{self, Put, Take};
+use lockstep_shared::strategy::{self, Decider, Strategy};
 use lockstep_shared::system::EntityType;
 use serde_json::{Value, json};
 
@@ -212,14 +213,56 @@ impl Outcome {
 
     fn conflict(&mut self, hand: &Hand<'_>, item: Option<ItemId>, conflict_type: ConflictType, data: Value) {
         self.counts.conflicts += 1;
+        let strategy = strategy::choose(conflict_type, 0, Decider::Rule);
+        self.open(hand, item, (conflict_type, strategy), data);
+    }
+
+    fn open(
+        &mut self,
+        hand: &Hand<'_>,
+        item: Option<ItemId>,
+        (conflict_type, strategy): (ConflictType, Strategy),
+        data: Value,
+    ) {
         self.conflicts.push(NewConflict {
             sync: Some(hand.batch.sync_id),
             connection: hand.batch.connection_id,
             item,
             entity: self.entity,
             conflict_type,
+            course: Course::of(strategy),
             data,
         });
+    }
+
+    /// Takes up that both sides changed what nobody owns. The push of the same sync looks at both again, and after a while
+    /// once more, unless a person has been asked already or has to be.
+    fn dispute(
+        &mut self,
+        hand: &Hand<'_>,
+        (met, theirs): (&Met, &Theirs),
+        ownership: &Ownership,
+        (disagreement, data): (Disagreement, Value),
+    ) {
+        let strategy = match met.state {
+            State::Conflict => Strategy::Manual,
+            _ => strategy::choose(
+                ConflictType::DataMismatch,
+                0,
+                Decider::of(&disagreement, ownership),
+            ),
+        };
+        let state = match strategy {
+            Strategy::AutoRetry => State::Pending,
+            Strategy::Manual | Strategy::Skip => {
+                self.counts.conflicts += 1;
+                State::Conflict
+            }
+        };
+        let kind = (ConflictType::DataMismatch, strategy);
+        self.open(hand, Some(met.item_id), kind, data);
+        let reason = Some(disagreement.reason);
+        self.sighted.push(sighted(met, theirs, state, None, reason));
     }
 }
 
@@ -610,14 +653,7 @@ fn judge_known(
                 "base": met.base, "ours": projected.to_json(), "theirs": content.to_json(),
                 "proposed": disagreement.proposed.as_ref().map(Content::to_json),
             });
-            outcome.conflict(hand, Some(met.item_id), ConflictType::DataMismatch, data);
-            outcome.sighted.push(sighted(
-                met,
-                theirs,
-                State::Conflict,
-                None,
-                Some(disagreement.reason),
-            ));
+            outcome.dispute(hand, (met, theirs), &ownership, (disagreement, data));
         }
         Decision::Create(_) | Decision::Delete => unreachable!("both sides hold the thing"),
     }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lockstep_shared::batch::Counts;
-use lockstep_shared::conflict::{self, ConflictType, NewConflict};
+use lockstep_shared::conflict::{self, ConflictType, Course, NewConflict};
 use lockstep_shared::db::{Isolation, OrgTx};
 use lockstep_shared::decide::{Agreed, Decision, Side, Times, decide};
 use lockstep_shared::effect::{self, Effect};
@@ -21,6 +21,7 @@ use lockstep_shared::id::{BatchId, RecordId};
 use lockstep_shared::item::{self, Referred};
 use lockstep_shared::preview;
 use lockstep_shared::record::{self, Put, Take};
+use lockstep_shared::strategy::Decider;
 use lockstep_shared::{batch, db, deletion};
 use serde_json::json;
 
@@ -459,7 +460,14 @@ fn decide_one(
                 "ours": work.ours.to_json(), "theirs": content.as_ref().map(Content::to_json),
                 "proposed": disagreement.proposed.as_ref().map(Content::to_json),
             });
-            work.conflict(ConflictType::DataMismatch, disagreement.reason, data);
+            let decider = Decider::of(&disagreement, &ownership);
+            // A dry run waits for nothing: its items go back as they were.
+            let retries = if hand.sync.dry_run {
+                0
+            } else {
+                hand.sync.max_retries
+            };
+            work.dispute(disagreement.reason, data, decider, retries);
             None
         }
     }
@@ -492,13 +500,18 @@ async fn settle(hand: &Hand<'_>, works: &[Work], end: &End) -> Result<(), BatchE
     take_over(hand, &mut tx, works).await?;
     let asked = meet_vanished(hand, &mut tx, works).await?;
     for work in works {
-        if let Some((conflict_type, data)) = work.to_report() {
+        if let Some((conflict_type, course, data)) = work.to_report() {
+            let new = settled.iter().find(|new| new.item_id == work.item.item_id);
             let conflict = NewConflict {
                 sync: Some(hand.batch.sync_id),
                 connection: hand.batch.connection_id,
                 item: Some(work.item.item_id),
                 entity: hand.batch.entity_type,
                 conflict_type,
+                course: Course {
+                    next_retry_at: new.and_then(|new| new.retry_at),
+                    ..course
+                },
                 data,
             };
             conflict::open(&mut tx, org, &conflict).await?;

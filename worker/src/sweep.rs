@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lockstep_shared::telemetry::Chain;
-use lockstep_shared::{activity, batch, check, queue};
+use lockstep_shared::{activity, batch, check, queue, resolution};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +38,7 @@ async fn sweep(pool: &PgPool, quiet: Duration, tidies: bool) -> Result<(), sqlx:
     let mut tx = pool.begin().await?;
     let mut silent = batch::silent_work(&mut tx, quiet, BELLS).await?;
     silent.append(&mut check::silent(&mut tx, quiet, BELLS).await?);
+    silent.append(&mut resolution::silent(&mut tx, quiet, BELLS).await?);
     for bell in &silent {
         queue::ring(&mut tx, *bell, None).await?;
     }

@@ -3,13 +3,14 @@
 
 use lockstep_shared::activity::{self, Activity, Outcome};
 use lockstep_shared::batch::Counts;
-use lockstep_shared::conflict::{self, ConflictType, NewConflict};
+use lockstep_shared::conflict::{self, ConflictType, Course, NewConflict};
 use lockstep_shared::connection::Connection;
 use lockstep_shared::db::OrgTx;
 use lockstep_shared::deletion::{self, DeletionSettings};
 use lockstep_shared::id::{ItemId, RecordId};
 use lockstep_shared::item;
 use lockstep_shared::record::{self, Put};
+use lockstep_shared::strategy::Strategy;
 use lockstep_shared::system::EntityType;
 use serde_json::json;
 
@@ -49,6 +50,7 @@ pub async fn ask(hand: &Hand<'_>, tx: &mut OrgTx, (known, missing): (i64, i64)) 
         item: None,
         entity,
         conflict_type: ConflictType::DataMismatch,
+        course: Course::of(Strategy::Manual),
         data: json!({
             "reason": format!("more than {percent} % of the {} are missing at once; none was taken to be deleted", entity.name()),
             "known": known, "missingAtLeast": missing, "askAbovePercent": percent,

@@ -4,6 +4,7 @@
 
 mod access;
 mod check;
+mod conflict;
 mod control;
 mod credentials;
 mod notification;

@@ -3,13 +3,14 @@
 use chrono::{DateTime, Utc};
 use lockstep_shared::backoff;
 use lockstep_shared::batch::Counts;
-use lockstep_shared::conflict::ConflictType;
+use lockstep_shared::conflict::{ConflictType, Course};
 use lockstep_shared::decide::{Agreed, Merge};
 use lockstep_shared::effect::{Effect, State as EffectState};
 use lockstep_shared::entity::{Content, Customer};
 use lockstep_shared::id::{BatchId, RecordId};
 use lockstep_shared::item::{Loaded, Referred, Settled, State};
 use lockstep_shared::preview::{self, Preview};
+use lockstep_shared::strategy::{self, Decider, Strategy};
 use lockstep_shared::system::EntityType;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -102,6 +103,11 @@ pub enum Fate {
     },
     Retry {
         refusal: Refusal,
+    },
+    /// Both sides changed what nobody owns: both are looked at again later in this sync.
+    Disputed {
+        reason: String,
+        data: Value,
     },
     Failed {
         refusal: Refusal,
@@ -516,6 +522,18 @@ impl Work {
         };
     }
 
+    /// Takes up that both sides changed what nobody owns: they are looked at again after a while, until that was done often
+    /// enough, or at all where a person decides (R21).
+    pub fn dispute(&mut self, reason: String, data: Value, decider: Decider, max_retries: u8) {
+        let retries = self.item.retries;
+        let strategy = strategy::choose(ConflictType::DataMismatch, retries, decider);
+        if strategy == Strategy::AutoRetry && retries < i32::from(max_retries) {
+            self.fate = Fate::Disputed { reason, data };
+        } else {
+            self.conflict(ConflictType::DataMismatch, reason, data);
+        }
+    }
+
     pub fn skip_duplicate(&mut self, reason: &str, data: Value) {
         self.fate = Fate::Skipped {
             reason: reason.to_owned(),
@@ -591,23 +609,37 @@ impl Work {
         }
     }
 
-    /// Returns the conflict that a person should see of it.
-    pub fn to_report(&self) -> Option<(ConflictType, Value)> {
-        let known = |reason: &str, more: &Value| json!({ "reason": reason, "ours": self.ours.to_json(), "externalId": self.external_id, "more": more });
+    /// Returns the conflict that a person should see of it, with how it is gone about.
+    pub fn to_report(&self) -> Option<(ConflictType, Course, Value)> {
+        let report = |conflict_type, strategy, reason: &str, more: &Value| {
+            let course = Course {
+                strategy,
+                retries: self.item.retries,
+                next_retry_at: None,
+            };
+            Some((conflict_type, course, self.known(reason, more)))
+        };
+        let by_rule = |conflict_type| strategy::choose(conflict_type, self.item.retries, Decider::Rule);
         match &self.fate {
             Fate::Failed {
                 refusal,
                 conflict_type,
-            } => Some((
-                *conflict_type,
-                known(&refusal.message, &json!({ "code": refusal.code })),
-            )),
+            } => {
+                let code = json!({ "code": refusal.code });
+                report(*conflict_type, by_rule(*conflict_type), &refusal.message, &code)
+            }
+            Fate::Disputed { reason, data } => {
+                report(ConflictType::DataMismatch, Strategy::AutoRetry, reason, data)
+            }
             Fate::Conflict {
                 conflict_type,
                 reason,
                 data,
-            } => Some((*conflict_type, known(reason, data))),
-            Fate::Skipped { reason, data } => Some((ConflictType::DuplicateKey, known(reason, data))),
+            } => report(*conflict_type, Strategy::Manual, reason, data),
+            Fate::Skipped { reason, data } => {
+                let conflict_type = ConflictType::DuplicateKey;
+                report(conflict_type, by_rule(conflict_type), reason, data)
+            }
             Fate::Open
             | Fate::InDoubt { .. }
             | Fate::Doubtful { .. }
@@ -619,6 +651,18 @@ impl Work {
             | Fate::Planned { .. }
             | Fate::Retry { .. } => None,
         }
+    }
+
+    /// Tells what is known of it, for whoever has to decide.
+    fn known(&self, reason: &str, more: &Value) -> Value {
+        let mut known = json!({
+            "reason": reason, "externalId": self.external_id, "ours": self.ours.to_json(),
+            "theirs": self.theirs.as_ref().map(Content::to_json),
+        });
+        for (name, value) in more.as_object().into_iter().flatten() {
+            known[name] = value.clone();
+        }
+        known
     }
 
     pub fn count(&self, counts: &mut Counts) {
@@ -639,7 +683,7 @@ impl Work {
                 preview::Action::Create => counts.created += 1,
                 _ => counts.updated += 1,
             },
-            Fate::Open | Fate::Doubtful { .. } | Fate::Retry { .. } => {}
+            Fate::Open | Fate::Doubtful { .. } | Fate::Retry { .. } | Fate::Disputed { .. } => {}
         }
     }
 
@@ -675,7 +719,7 @@ impl Work {
             Fate::Failed { refusal, .. } | Fate::Retry { refusal } => {
                 (preview::Action::Refused, BTreeMap::new(), Some(words(refusal)))
             }
-            Fate::Conflict { reason, .. } | Fate::Skipped { reason, .. } => {
+            Fate::Conflict { reason, .. } | Fate::Skipped { reason, .. } | Fate::Disputed { reason, .. } => {
                 (preview::Action::Conflict, BTreeMap::new(), Some(reason.clone()))
             }
             Fate::Open | Fate::Doubtful { .. } => return None,
@@ -687,6 +731,13 @@ impl Work {
             changes,
             reason,
         })
+    }
+
+    /// Returns how often it will have been tried again, and when it is (R22).
+    fn next_try(&self, now: DateTime<Utc>) -> (i32, Option<DateTime<Utc>>) {
+        let retries = self.item.retries + 1;
+        let wait = backoff::wait(retries.unsigned_abs(), LONGEST_RETRY, rand::random());
+        (retries, Some(now + wait))
     }
 
     /// Returns the item's new row. `None` leaves it with the batch as it is: it is still to be done.
@@ -728,10 +779,12 @@ impl Work {
             }
             Fate::Waiting { reason } => settled.last_error = Some(reason.clone()),
             Fate::Retry { refusal } => {
-                let retry = u32::try_from(self.item.retries).unwrap_or_default() + 1;
-                settled.retries = self.item.retries + 1;
-                settled.retry_at = Some(now + backoff::wait(retry, LONGEST_RETRY, rand::random()));
+                (settled.retries, settled.retry_at) = self.next_try(now);
                 settled.last_error = Some(words(refusal));
+            }
+            Fate::Disputed { reason, .. } => {
+                (settled.retries, settled.retry_at) = self.next_try(now);
+                settled.last_error = Some(reason.clone());
             }
             Fate::Failed { refusal, .. } => {
                 settled.state = State::Failed;
