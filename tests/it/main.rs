@@ -13,6 +13,7 @@ mod contract;
 mod converge;
 mod doubt;
 mod isolation;
+mod limit;
 mod newest;
 mod protocol;
 mod schema;
