@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use lockstep_shared::activity::{self, Activity, Outcome};
+use lockstep_shared::bucket;
 use lockstep_shared::check;
+use lockstep_shared::circuit::{self, Circuit};
 use lockstep_shared::connection::{self, CreateError, Credentials, NewConnection, Settings, Status};
-use lockstep_shared::db::OrgTx;
+use lockstep_shared::db::{self, OrgTx};
 use lockstep_shared::entity::clean_line;
 use lockstep_shared::id::ConnectionId;
 use lockstep_shared::system::System;
@@ -25,11 +27,12 @@ use crate::auth::{Authenticated, Session, commit};
 use crate::base_url;
 use crate::body::{self, Body, FromBody, present};
 use crate::checks::ConnectionCheck;
+use crate::circuits::ConnectionCircuit;
 use crate::config::BaseUrls;
 use crate::document::Tag;
 use crate::ownership::Ownership;
 use crate::problem::{Kind, Refused, WrongField, failed};
-use crate::settings::ConnectionSettings;
+use crate::settings::{ConnectionSettings, wrong_rate};
 
 const NAME_LIMIT: usize = 200;
 const CREDENTIAL_LIMIT: usize = 1_000;
@@ -292,12 +295,18 @@ pub(crate) struct Connection {
     attention: Option<String>,
     /// What the latest look at it found; left out where nobody has looked yet.
     check: Option<ConnectionCheck>,
+    /// Whether its system answers.
+    circuit: ConnectionCircuit,
     /// When it was made.
     created_at: DateTime<Utc>,
 }
 
 impl Connection {
-    fn new(connection: connection::Connection, check: Option<check::Check>) -> Self {
+    fn new(
+        connection: connection::Connection,
+        check: Option<check::Check>,
+        (circuit, now): (Option<Circuit>, DateTime<Utc>),
+    ) -> Self {
         Self {
             connection_id: connection.connection_id.0,
             system: connection.system.into(),
@@ -307,6 +316,7 @@ impl Connection {
             status: connection.status.into(),
             attention: connection.attention,
             check: check.map(ConnectionCheck::from),
+            circuit: ConnectionCircuit::of(circuit, now),
             created_at: connection.created_at,
         }
     }
@@ -323,6 +333,7 @@ impl Example for Connection {
             status: ConnectionStatus::Active,
             attention: None,
             check: Some(ConnectionCheck::example()),
+            circuit: ConnectionCircuit::example(),
             created_at: DateTime::UNIX_EPOCH + chrono::Duration::days(20_500),
         }
     }
@@ -420,11 +431,22 @@ impl Connections {
             .into_iter()
             .map(|check| (check.connection_id, check))
             .collect();
+        let circuits = circuit::list(&mut tx, session.org())
+            .await
+            .map_err(failed("could not read the circuits"))?;
+        let mut circuits: BTreeMap<_, _> = circuits
+            .into_iter()
+            .map(|circuit| (circuit.connection_id, circuit))
+            .collect();
+        let now = db::now(&mut tx)
+            .await
+            .map_err(failed("could not read the time"))?;
         let items = connections
             .into_iter()
             .map(|connection| {
                 let check = checks.remove(&connection.connection_id);
-                Connection::new(connection, check)
+                let circuit = circuits.remove(&connection.connection_id);
+                Connection::new(connection, check, (circuit, now))
             })
             .collect();
         Ok(Listed::All(Json(ConnectionList { items })))
@@ -503,6 +525,7 @@ impl Connections {
         let (org, id) = (session.org(), ConnectionId(connection_id));
         let mut tx = session.begin().await?;
         let before = find(&mut tx, &session, id).await?.settings;
+        check_rate(&mut tx, &session, ("", &settings)).await?;
         connection::change_settings(&mut tx, org, id, &settings)
             .await
             .map_err(failed("could not change a connection's settings"))?;
@@ -587,7 +610,29 @@ async fn show(
     let check = check::find(tx, session.org(), connection.connection_id)
         .await
         .map_err(failed("could not read a check"))?;
-    Ok(Connection::new(connection, check))
+    let circuit = circuit::find(tx, session.org(), connection.connection_id)
+        .await
+        .map_err(failed("could not read a circuit"))?;
+    let now = db::now(tx).await.map_err(failed("could not read the time"))?;
+    Ok(Connection::new(connection, check, (circuit, now)))
+}
+
+/// Refuses a rate that is above what the organisation may ask for.
+async fn check_rate(
+    tx: &mut OrgTx,
+    session: &Session,
+    (path, settings): (&str, &Settings),
+) -> Result<(), Refused> {
+    let Some(rate) = settings.requests_per_minute else {
+        return Ok(());
+    };
+    let ceiling = bucket::ceiling(tx, session.org()).await.map_err(failed(
+        "could not read how often the organisation's systems may be asked",
+    ))?;
+    match wrong_rate(path, Some(rate), ceiling) {
+        None => Ok(()),
+        Some(wrong) => Err(Refused::invalid(vec![wrong])),
+    }
 }
 
 async fn record_change(
@@ -631,6 +676,7 @@ async fn create(session: &Session, asked: Asked) -> Result<Connection, Refused> 
     };
 
     let mut tx = session.begin().await?;
+    check_rate(&mut tx, session, ("settings/", &new.settings)).await?;
     connection::create(&mut tx, org, &new)
         .await
         .map_err(|error| match error {
@@ -643,9 +689,10 @@ async fn create(session: &Session, asked: Asked) -> Result<Connection, Refused> 
     let details = json!({ "connectionId": connection_id, "system": system, "name": new.name });
     record_change(&mut tx, session, "connection.created", details).await?;
     let stored = find(&mut tx, session, connection_id).await?;
+    let shown = show(&mut tx, session, stored).await?;
     commit(tx).await?;
     tracing::info!(org.id = %org, connection.id = %connection_id, system = system.name(), "connection created");
-    Ok(Connection::new(stored, None))
+    Ok(shown)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod auth;
 mod base_url;
 mod body;
 mod checks;
+mod circuits;
 mod conflicts;
 mod connections;
 mod control;

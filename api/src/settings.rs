@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lockstep_shared::bucket;
 use lockstep_shared::connection::StockSettings as CanonicalStock;
 use lockstep_shared::connection::{Settings, StockBasis as CanonicalBasis, WeightUnit as CanonicalUnit};
 use lockstep_shared::deletion::{
@@ -158,7 +159,7 @@ pub(crate) struct DeletionSettings {
 
 /// How to read what the remote system leaves unsaid, and who has the last word on what. What is left out has its default.
 #[derive(Clone, Debug, PartialEq, Eq, Object, Deserialize)]
-#[oai(rename_all = "camelCase", deny_unknown_fields)]
+#[oai(rename_all = "camelCase", deny_unknown_fields, skip_serializing_if_is_none)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct ConnectionSettings {
     /// Currency of prices that the remote states without one: three letters after ISO 4217.
@@ -182,6 +183,11 @@ pub(crate) struct ConnectionSettings {
     /// What becomes of records whose things were deleted in the remote.
     #[oai(default)]
     deletions: DeletionSettings,
+    /// Requests that may be sent to this system per minute, by the whole fleet, beside the organisation's own limit: from 1 to
+    /// 50, or to what the operator gave the organisation where that is more. Left out: the organisation's limit alone holds.
+    #[oai(validator(minimum(value = "1")))]
+    #[serde(deserialize_with = "present")]
+    requests_per_minute: Option<i32>,
 }
 
 fn default_customer_deletion() -> CustomerDeletion {
@@ -275,6 +281,9 @@ impl From<Settings> for ConnectionSettings {
             notifies_people: settings.notifies_people,
             ownership: Ownership::of(&settings.ownership),
             deletions: settings.deletions.into(),
+            requests_per_minute: settings
+                .requests_per_minute
+                .and_then(|rate| i32::try_from(rate).ok()),
         }
     }
 }
@@ -303,6 +312,11 @@ impl ConnectionSettings {
             BTreeMap::new()
         });
         let deletions = self.deletions.check(&format!("{path}deletions/"), &mut wrong);
+        let rate = self
+            .requests_per_minute
+            .map(|rate| u32::try_from(rate).unwrap_or_default());
+        // What the organisation may ask for, the database says.
+        wrong.extend(wrong_rate(path, rate, bucket::LIMIT));
         match currency {
             Ok(currency) if wrong.is_empty() => Ok(Settings {
                 currency,
@@ -312,10 +326,23 @@ impl ConnectionSettings {
                 notifies_people: self.notifies_people,
                 ownership,
                 deletions,
+                requests_per_minute: rate,
             }),
             _ => Err(wrong),
         }
     }
+}
+
+/// Names a rate that is not from 1 to the ceiling.
+pub(crate) fn wrong_rate(path: &str, requests_per_minute: Option<u32>, ceiling: u32) -> Option<WrongField> {
+    let rate = requests_per_minute?;
+    let is_wrong = !(1..=ceiling).contains(&rate);
+    is_wrong.then(|| {
+        WrongField::new(
+            format!("{path}requestsPerMinute"),
+            format!("must be from 1 to {ceiling}"),
+        )
+    })
 }
 
 impl StockSettings {
@@ -409,6 +436,7 @@ mod tests {
             "deletions": {
                 "customers": "archive", "products": "ignore", "orders": "ignore", "askAbovePercent": 25
             },
+            "requestsPerMinute": 20,
         });
 
         let settings = settings(json.clone()).unwrap();
@@ -426,6 +454,7 @@ mod tests {
             "orderStatuses": { "pending": " ", "failed": "x".repeat(101) },
             "ownership": { "products": { "all": "origin" } },
             "deletions": { "askAbovePercent": 0 },
+            "requestsPerMinute": -1,
         }))
         .unwrap_err();
 
@@ -440,6 +469,7 @@ mod tests {
                 "orderStatuses/failed",
                 "ownership/products/all",
                 "deletions/askAbovePercent",
+                "requestsPerMinute",
             ],
             "R45"
         );

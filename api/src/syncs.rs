@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use lockstep_shared::activity::{self, Activity, Outcome};
 use lockstep_shared::batch;
+use lockstep_shared::bucket;
 use lockstep_shared::connection::{self, Connection};
 use lockstep_shared::db;
 use lockstep_shared::id::{ConnectionId, SyncId};
@@ -101,12 +102,18 @@ pub(crate) struct SyncConfig {
     /// given.
     #[serde(deserialize_with = "present")]
     full_scan: Option<bool>,
+    /// Requests per minute of this sync alone, within what its organisation and its connections may send: from 1 to 50, or
+    /// to what the operator gave the organisation where that is more. Left out: as many as those allow.
+    #[oai(validator(minimum(value = "1")))]
+    #[serde(deserialize_with = "present")]
+    requests_per_minute: Option<i32>,
 }
 
 impl SyncConfig {
     fn check(&self) -> Result<sync::Config, Vec<WrongField>> {
         // A negative number is out of every range, so the largest one stands for it.
         let number = |value: Option<i32>| value.map(|value| u32::try_from(value).unwrap_or(u32::MAX));
+        let rate = number(self.requests_per_minute);
         let (size, delay, retries) = (
             number(self.batch_size),
             number(self.batch_delay_ms),
@@ -116,6 +123,8 @@ impl SyncConfig {
         let wrong: Vec<WrongField> = [(size, None, None), (None, delay, None), (None, None, retries)]
             .into_iter()
             .filter_map(|(size, delay, retries)| sync::Config::new(size, delay, retries).err())
+            // What the organisation may ask for, the database says.
+            .chain(sync::Config::default().at_rate(rate, bucket::LIMIT).err())
             .map(|error| wrong_value(&error))
             .collect();
         if !wrong.is_empty() {
@@ -125,6 +134,7 @@ impl SyncConfig {
         Ok(sync::Config {
             dry_run: self.dry_run.unwrap_or(config.dry_run),
             full_scan: self.full_scan.unwrap_or(config.full_scan),
+            requests_per_minute: rate,
             ..config
         })
     }
@@ -146,6 +156,9 @@ impl From<sync::Config> for SyncConfig {
             max_retries: Some(config.max_retries.into()),
             dry_run: Some(config.dry_run),
             full_scan: Some(config.full_scan),
+            requests_per_minute: config
+                .requests_per_minute
+                .and_then(|rate| i32::try_from(rate).ok()),
         }
     }
 }
@@ -707,6 +720,14 @@ impl Syncs {
 async fn start(session: &Session, asked: Asked, trace: Option<String>) -> Result<SyncId, Refused> {
     let org = session.org();
     let mut tx = session.begin().await?;
+    if asked.config.requests_per_minute.is_some() {
+        let ceiling = bucket::ceiling(&mut tx, org).await.map_err(failed(
+            "could not read how often the organisation's systems may be asked",
+        ))?;
+        let rate = asked.config.requests_per_minute;
+        let at_rate = asked.config.at_rate(rate, ceiling);
+        at_rate.map_err(|error| Refused::invalid(vec![wrong_value(&error)]))?;
+    }
     let connections = connection::list(&mut tx, org)
         .await
         .map_err(failed("could not list the connections"))?;
@@ -810,7 +831,7 @@ mod tests {
 
     #[test]
     fn every_value_out_of_range_is_named_with_its_range() {
-        let config = json!({"batchSize": 201, "batchDelayMs": -1, "maxRetries": 0});
+        let config = json!({"batchSize": 201, "batchDelayMs": -1, "maxRetries": 0, "requestsPerMinute": 0});
         let wrong = asked(json!({"systems": [], "syncConfig": config})).unwrap_err();
 
         let wrong: Vec<String> = wrong
@@ -822,6 +843,7 @@ mod tests {
         syncConfig/batchSize must be from 1 to 200
         syncConfig/batchDelayMs must be from 0 to 600000
         syncConfig/maxRetries must be from 1 to 5
+        syncConfig/requestsPerMinute must be from 1 to 10000000
         ");
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::PgConnection;
 
+use crate::bucket;
 use crate::decide::Ownership;
 use crate::deletion::DeletionSettings;
 use crate::entity::{Currency, OrderStatus};
@@ -35,6 +36,10 @@ pub struct Settings {
     pub ownership: BTreeMap<EntityType, Ownership>,
     /// What becomes of records whose things vanish from the remote.
     pub deletions: DeletionSettings,
+    /// How often the system may be asked, beside the organisation's own limit; none: that one alone holds.
+    // Left out where there is none, so that a version that doesn't know it can still read the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u32>,
 }
 
 /// Which number of a system's counts as its stock.
@@ -71,6 +76,7 @@ impl Default for Settings {
             notifies_people: false,
             ownership: BTreeMap::new(),
             deletions: DeletionSettings::default(),
+            requests_per_minute: None,
         }
     }
 }
@@ -165,13 +171,15 @@ pub async fn create(db: &mut PgConnection, org: OrgId, new: &NewConnection) -> R
         new.sealed.key_id,
         serde_json::to_value(&new.settings).expect("settings are plain JSON"),
     )
-    .execute(db)
+    .execute(&mut *db)
     .await
     .map_err(|error| match crate::db::constraint(&error) {
         Some("connection_name_key") => CreateError::NameTaken(new.name.clone()),
         _ => CreateError::Database(error),
     })?;
-    Ok(())
+    bucket::limit_connection(db, org, new.connection_id, new.settings.requests_per_minute)
+        .await
+        .map_err(CreateError::Database)
 }
 
 struct Row {
@@ -320,9 +328,12 @@ pub async fn change_settings(
         id as _,
         serde_json::to_value(settings).expect("settings are plain JSON"),
     )
-    .execute(db)
+    .execute(&mut *db)
     .await?
     .rows_affected();
+    if changed == 1 {
+        bucket::limit_connection(db, org, id, settings.requests_per_minute).await?;
+    }
     Ok(changed == 1)
 }
 

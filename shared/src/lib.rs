@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod batch;
 pub mod bucket;
 pub mod check;
+pub mod circuit;
 pub mod command;
 pub mod conflict;
 pub mod connection;

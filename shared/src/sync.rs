@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use crate::batch::Counts;
+use crate::bucket;
 use crate::id::{ConnectionId, OrgId, RecordId, StageId, SyncId};
 use crate::stage;
 use crate::system::{Direction, EntityType, System};
@@ -116,6 +117,10 @@ pub struct Config {
     /// Reads everything that the systems hold, not only what changed: so it finds what was deleted there, and what was
     /// changed past their times of change.
     pub full_scan: bool,
+    /// Requests per minute of this sync alone, where they are to be fewer than its organisation may send.
+    // Left out where there is none, so that a version that doesn't know it can still read the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -126,6 +131,7 @@ struct RawConfig {
     max_retries: u8,
     dry_run: bool,
     full_scan: bool,
+    requests_per_minute: Option<u32>,
 }
 
 impl Default for RawConfig {
@@ -136,6 +142,7 @@ impl Default for RawConfig {
             max_retries,
             dry_run,
             full_scan,
+            requests_per_minute,
         } = Config::default();
         Self {
             batch_size,
@@ -143,6 +150,7 @@ impl Default for RawConfig {
             max_retries,
             dry_run,
             full_scan,
+            requests_per_minute,
         }
     }
 }
@@ -155,6 +163,7 @@ impl Default for Config {
             max_retries: 3,
             dry_run: false,
             full_scan: false,
+            requests_per_minute: None,
         }
     }
 }
@@ -188,6 +197,24 @@ impl Config {
             max_retries: u8::try_from(max_retries).expect("at most 5"),
             dry_run: false,
             full_scan: false,
+            requests_per_minute: None,
+        })
+    }
+}
+
+impl Config {
+    /// Gives the sync a rate of its own, from 1 to `ceiling` requests per minute; `None` takes its organisation's.
+    pub fn at_rate(self, requests_per_minute: Option<u32>, ceiling: u32) -> Result<Self, ConfigError> {
+        if requests_per_minute.is_some_and(|rate| !(1..=ceiling).contains(&rate)) {
+            return Err(ConfigError {
+                field: "requestsPerMinute",
+                from: 1,
+                to: ceiling,
+            });
+        }
+        Ok(Self {
+            requests_per_minute,
+            ..self
         })
     }
 }
@@ -201,11 +228,12 @@ impl TryFrom<RawConfig> for Config {
             Some(raw.batch_delay_ms),
             Some(raw.max_retries.into()),
         )?;
-        Ok(Self {
+        Self {
             dry_run: raw.dry_run,
             full_scan: raw.full_scan,
             ..config
-        })
+        }
+        .at_rate(raw.requests_per_minute, bucket::LIMIT)
     }
 }
 
@@ -295,6 +323,9 @@ async fn insert(db: &mut PgConnection, org: OrgId, new: &NewSync) -> Result<(), 
     )
     .execute(&mut *db)
     .await?;
+    if let Some(rate) = new.config.requests_per_minute {
+        bucket::limit_sync(db, org, new.sync_id, Some(rate)).await?;
+    }
     let command = crate::command::NewCommand {
         sync: new.sync_id,
         kind: crate::command::Kind::Start,

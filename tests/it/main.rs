@@ -15,6 +15,7 @@ mod control;
 mod converge;
 mod doubt;
 mod isolation;
+mod limit;
 mod newest;
 mod protocol;
 mod schema;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use lockstep_shared::batch::{self, Claim, Claimant, Counts, Held, Leave};
-use lockstep_shared::bucket::{self, Take};
 use lockstep_shared::command;
 use lockstep_shared::db;
 use lockstep_shared::id::{BatchId, SyncId, Token};
@@ -284,67 +283,6 @@ async fn commands_are_applied_once_and_in_their_order() {
         ]
     );
     assert_eq!(sync.stages.len(), 20, "the stages were made once");
-}
-
-/// R30: slots are evenly spaced, and no two takers get the same one.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn takers_of_tokens_get_evenly_spaced_slots() {
-    let stack = Stack::new().await;
-    sqlx::query("update request_bucket set requests_per_minute = 60")
-        .execute(&stack.database.superuser)
-        .await
-        .unwrap();
-    let take = || async {
-        let mut tx = stack.begin_as_worker().await;
-        let take = bucket::take(&mut tx, stack.org, Duration::from_hours(1))
-            .await
-            .unwrap();
-        tx.commit().await.unwrap();
-        take
-    };
-
-    join_all((0..20).map(|_| take())).await;
-
-    // Twenty slots of one second each were handed out, starting now: the next is twenty seconds from the first.
-    let mut tx = stack.begin_as_worker().await;
-    let impatient = bucket::take(&mut tx, stack.org, Duration::from_secs(1))
-        .await
-        .unwrap();
-    let Take::Later { at } = impatient else {
-        panic!("{impatient:?}")
-    };
-    let ahead = (at - db::now(&mut tx).await.unwrap()).num_milliseconds();
-    assert!(
-        (10_000..=20_000).contains(&ahead),
-        "R30: the next slot is {ahead} ms ahead"
-    );
-}
-
-/// Who finds no token for a batch's first call gives it back instead of sleeping on it; a page that takes several calls
-/// is read all the same, and the sync ends.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_without_a_token_is_given_back_until_there_is_one() {
-    let mut stack = Stack::new().await;
-    // A slot every fifth of a second, and no patience for it.
-    sqlx::query("update request_bucket set requests_per_minute = 300")
-        .execute(&stack.database.superuser)
-        .await
-        .unwrap();
-    let mut config = stack.worker_config();
-    config.patience = Duration::ZERO;
-    stack.work_as(config);
-
-    let sync = stack.sync().await;
-
-    assert_eq!(sync.status(), Status::Done);
-    let given_back: i64 =
-        sqlx::query_scalar("select count(*) from sync_activity_log where action = 'batch.given_back'")
-            .fetch_one(&stack.database.superuser)
-            .await
-            .unwrap();
-    assert!(given_back > 0);
-    let arrivals = stack.sandbox.erp.faults().arrivals();
-    assert!(!arrivals.is_empty());
 }
 
 /// One organisation runs at most so many batches at once.

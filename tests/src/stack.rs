@@ -156,7 +156,22 @@ impl Stack {
         if let Ok(filter) = std::env::var("LOCKSTEP_LOG") {
             lockstep_shared::telemetry::init(&filter, lockstep_shared::telemetry::LogFormat::Text);
         }
-        let database = Database::new_in(server).await;
+        Self::on(Database::new_in(server).await).await
+    }
+
+    /// Makes another organisation in the same database, with systems of its own: the same workers serve it.
+    pub async fn neighbour(&self) -> Self {
+        let pool = |url: &str| db::pool(url, 10, "lockstep-tests").expect("the address is right");
+        Self::on(Database {
+            worker: pool(&self.database.urls.worker),
+            api: pool(&self.database.urls.api),
+            superuser: pool(&self.database.urls.superuser),
+            urls: self.database.urls.clone(),
+        })
+        .await
+    }
+
+    async fn on(database: Database) -> Self {
         let sandbox = Sandbox::start().await.expect("a port is free");
         let org = OrgId::random();
         let mut stack = Self {

@@ -11,8 +11,9 @@ use chrono::{DateTime, Utc};
 use lockstep_shared::activity::{self, Activity, Outcome};
 use lockstep_shared::backoff;
 use lockstep_shared::batch::{self, Batch, Claim, Claimant, Counts, Leave};
-use lockstep_shared::bucket;
+use lockstep_shared::bucket::Caller;
 use lockstep_shared::check::Check;
+use lockstep_shared::circuit::{self, Circuit};
 use lockstep_shared::conflict::{self, ConflictType, Course, NewConflict};
 use lockstep_shared::connection::{self, Connection};
 use lockstep_shared::control::hold;
@@ -27,17 +28,20 @@ use lockstep_shared::system::Direction;
 use lockstep_shared::telemetry::Chain;
 use serde_json::json;
 use sqlx::PgPool;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::config::Config;
 use crate::connector::{CallError, Connector, Hold};
-use crate::gate::BatchGate;
+use crate::gate::{BatchGate, Meter};
 use crate::lease::{Lease, Leases};
 use crate::news::News;
 use crate::point::{Place, Point};
 use crate::remote::{RemoteError, Remotes};
-use crate::{check, control, plan, pull, push, scan};
+use crate::slot::Slot;
+use crate::{check, control, outage, plan, pull, push, scan};
 
 /// Takeovers in a row after which a batch counts as poisonous: its items have outlived that many owners.
 const TAKEOVER_CAP: i32 = 3;
@@ -55,6 +59,10 @@ pub struct Fleet {
     pub remotes: Remotes,
     pub drain: CancellationToken,
     pub news: Arc<News>,
+    /// Room for those who wait for tokens.
+    pub room: Arc<Semaphore>,
+    /// Every batch and check that this process has in hand.
+    pub under_way: TaskTracker,
 }
 
 /// A batch in hand.
@@ -69,6 +77,10 @@ pub struct Hand<'a> {
     pub connection: Option<Connection>,
     /// The connection's latest check, if there ever was one.
     pub check: Option<Check>,
+    /// What was known of the connection's system, were it not well.
+    pub circuit: Option<Circuit>,
+    /// By the database's clock.
+    pub claimed_at: DateTime<Utc>,
     pub lease: Arc<Lease>,
     pub gate: BatchGate,
 }
@@ -106,7 +118,7 @@ pub enum End {
 }
 
 /// Answers a batch's bell.
-pub async fn answer(fleet: &Fleet, org: OrgId, id: BatchId) -> Result<(), BatchError> {
+pub async fn answer(fleet: &Fleet, org: OrgId, id: BatchId, slot: Slot) -> Result<(), BatchError> {
     let claimed_at = Instant::now();
     let token = Token::random();
     let claimant = Claimant {
@@ -129,6 +141,8 @@ pub async fn answer(fleet: &Fleet, org: OrgId, id: BatchId) -> Result<(), BatchE
     let sync = sync::config(&mut tx, org, batch.sync_id).await?;
     let connection = connection::find(&mut tx, org, batch.connection_id).await?;
     let check = lockstep_shared::check::find(&mut tx, org, batch.connection_id).await?;
+    let circuit = circuit::find(&mut tx, org, batch.connection_id).await?;
+    let now = db::now(&mut tx).await?;
     let connector = match &connection {
         Some(connection) => fleet.remotes.connector(&mut tx, org, connection).await,
         None => Err(RemoteError::Gone(batch.connection_id)),
@@ -142,15 +156,18 @@ pub async fn answer(fleet: &Fleet, org: OrgId, id: BatchId) -> Result<(), BatchE
     reach(place, Point::ClaimAfter);
 
     let lease = fleet.leases.hold(batch.batch_id, token, claimed_at);
-    let gate = BatchGate {
-        pool: fleet.pool.clone(),
+    let caller = Caller {
         org,
+        connection: batch.connection_id,
+        sync: Some(batch.sync_id),
+        token,
+    };
+    let gate = BatchGate {
+        meter: Meter::new(fleet.pool.clone(), caller, fleet.config.patience, slot),
         lease: lease.clone(),
         drain: fleet.drain.clone(),
         sync: batch.sync_id,
         news: fleet.news.clone(),
-        patience: fleet.config.patience,
-        passed: 0.into(),
     };
     let span = tracing::info_span!(
         "batch",
@@ -169,6 +186,8 @@ pub async fn answer(fleet: &Fleet, org: OrgId, id: BatchId) -> Result<(), BatchE
         sync,
         connection,
         check,
+        circuit,
+        claimed_at: now,
         lease: lease.clone(),
         gate,
     };
@@ -188,6 +207,9 @@ async fn run(hand: &Hand<'_>, connector: Result<Arc<dyn Connector>, RemoteError>
             return push::abandon(hand, end).await;
         }
     };
+    if let Some(end) = outage::before(hand, &*connector).await? {
+        return push::abandon(hand, end).await;
+    }
     if let Some(end) = check::before(hand, &*connector).await? {
         return push::abandon(hand, end).await;
     }
@@ -203,7 +225,8 @@ async fn run(hand: &Hand<'_>, connector: Result<Arc<dyn Connector>, RemoteError>
         Direction::Pull if hand.sync.full_scan => scan::run(hand, &*connector).await,
         Direction::Pull => pull::run(hand, &*connector).await,
         Direction::Push => push::run(hand, &*connector).await,
-    }
+    }?;
+    outage::after_success(hand).await
 }
 
 /// Splits a batch that outlived too many owners, so that the item that kills them comes to stand alone.
@@ -293,8 +316,9 @@ impl Hand<'_> {
         }
     }
 
-    /// Tells how the batch ends after a whole call failed. A call the gate held costs nothing and is no attempt; one
-    /// that failed is tried again later, until the attempts are used up: then `exhausted` says how it ends.
+    /// Tells how the batch ends after a whole call failed. A call the gate held costs nothing and is no attempt, nor is one
+    /// to a system that is not well; one that failed is tried again later, until the attempts are used up: then
+    /// `exhausted` says how it ends.
     pub async fn after(
         &self,
         error: &CallError,
@@ -310,8 +334,14 @@ impl Hand<'_> {
         let failures = u32::try_from(attempts).unwrap_or_default() + 1;
         let wait = backoff::wait(failures, LONGEST_BACKOFF, rand::random());
         let words = error.to_string();
+        if let Some(mishap) = outage::mishap(error)
+            && let Some(end) = outage::after(self, mishap, &words).await?
+        {
+            return Ok(end);
+        }
         Ok(match error {
             CallError::Held(Hold::LeaseLost) => return Err(BatchError::Lost),
+            CallError::Held(Hold::CircuitOpen { until }) => outage::at_gate(self, *until).await?,
             CallError::Held(Hold::NoToken { until }) => End::Later {
                 at: *until,
                 attempts,
@@ -328,20 +358,6 @@ impl Hand<'_> {
                 attempts,
                 error: None,
             },
-            CallError::Throttled { retry_after, .. } => {
-                let wait = retry_after.unwrap_or(wait);
-                self.persist(|| async {
-                    let mut tx = self.begin(Isolation::ReadCommitted).await?;
-                    bucket::hold_back(&mut tx, self.org, wait).await?;
-                    Ok(tx.commit().await?)
-                })
-                .await?;
-                End::Later {
-                    at: now + wait,
-                    attempts: attempts.saturating_add(1),
-                    error: Some(words),
-                }
-            }
             CallError::Unwell { .. } if attempts < i32::from(self.sync.max_retries) => {
                 tracing::warn!(error = words, attempts, "a call failed; the batch goes on later");
                 End::Later {
@@ -350,7 +366,9 @@ impl Hand<'_> {
                     error: Some(words),
                 }
             }
-            CallError::Unwell { .. } | CallError::Refused { .. } => exhausted(words),
+            CallError::Unwell { .. } | CallError::Throttled { .. } | CallError::Refused { .. } => {
+                exhausted(words)
+            }
             CallError::Unauthorised { .. } => End::Unauthorised { detail: words },
         })
     }
@@ -428,7 +446,7 @@ impl Hand<'_> {
                 "seen": counts.seen, "created": counts.created, "updated": counts.updated,
                 "unchanged": counts.unchanged, "skipped": counts.skipped, "failed": counts.failed,
                 "conflicts": counts.conflicts, "inDoubt": counts.in_doubt,
-                "requests": self.gate.passed.load(std::sync::atomic::Ordering::Relaxed), "note": note,
+                "requests": self.gate.meter.passed.load(std::sync::atomic::Ordering::Relaxed), "note": note,
             }),
         };
         activity::record(tx, self.org, line).await

@@ -10,17 +10,21 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use lockstep_shared::activity::{self, Activity, Outcome};
 use lockstep_shared::backoff;
+use lockstep_shared::bucket::Caller;
 use lockstep_shared::check::{self, Check, Checked, Claim, Finding};
+use lockstep_shared::circuit::{self, Circuit, Eagerness, Mishap, State};
 use lockstep_shared::connection::{self, Connection};
 use lockstep_shared::db::{self, Isolation, OrgTx};
 use lockstep_shared::id::{ConnectionId, OrgId, Token};
 use lockstep_shared::system::Direction;
-use lockstep_shared::{bucket, conflict, sync};
+use lockstep_shared::{conflict, sync};
 use serde_json::json;
 
 use crate::batch::{BatchError, End, Fleet, Hand};
 use crate::connector::{CallError, Connector, Hold};
-use crate::gate::{CheckGate, PATIENCE_UNDER_WAY};
+use crate::gate::{CheckGate, Meter, held_for};
+use crate::outage;
+use crate::slot::Slot;
 
 /// Looks in a row that come to nothing, after which the remote counts as out of reach.
 const ATTEMPTS: i32 = 3;
@@ -40,14 +44,14 @@ enum Look {
 
 enum Wait {
     For(Duration),
-    /// The remote asks everyone to slow down.
-    ForAll(Duration),
+    /// The system is not well, as all have to know: until it may be asked again.
+    Told(CallError),
     Until(DateTime<Utc>),
 }
 
-/// Answers a check's bell.
-pub async fn answer(fleet: &Fleet, org: OrgId, id: ConnectionId) -> Result<(), sqlx::Error> {
-    let held_for = PATIENCE_UNDER_WAY + fleet.config.http.timeout + Duration::from_secs(5);
+/// Answers a check's bell. One of a system whose circuit is open is its probe: somebody waits for what it finds.
+pub async fn answer(fleet: &Fleet, org: OrgId, id: ConnectionId, slot: Slot) -> Result<(), sqlx::Error> {
+    let held_for = held_for(fleet.config.http.timeout);
     let token = Token::random();
     let mut tx = db::begin(&fleet.pool, org, Isolation::ReadCommitted).await?;
     let attempts = match check::claim(&mut tx, org, id, (token, held_for)).await? {
@@ -61,9 +65,20 @@ pub async fn answer(fleet: &Fleet, org: OrgId, id: ConnectionId) -> Result<(), s
     let Some(connection) = connection::find(&mut tx, org, id).await? else {
         return Ok(());
     };
+    circuit::probe(&mut tx, org, id, (token, held_for), Eagerness::Now).await?;
     let connector = fleet.remotes.fresh(&mut tx, org, &connection).await;
     tx.commit().await?;
-    let gate = CheckGate::new(fleet, (org, id), (token, held_for));
+    let caller = Caller {
+        org,
+        connection: id,
+        sync: None,
+        token,
+    };
+    let gate = CheckGate {
+        meter: Meter::new(fleet.pool.clone(), caller, fleet.config.patience, slot),
+        held_for,
+        drain: fleet.drain.clone(),
+    };
     let look = match connector {
         Ok(connector) => after(connector.check(&gate).await, attempts),
         Err(error) => Look::Over(Err(CallError::Refused {
@@ -77,10 +92,9 @@ pub async fn answer(fleet: &Fleet, org: OrgId, id: ConnectionId) -> Result<(), s
 /// Tells what a look came to. One that the gate held is no attempt.
 fn after(looked: Result<Checked, CallError>, attempts: i32) -> Look {
     let failures = attempts + 1;
-    let wait = || backoff::wait(failures.unsigned_abs(), LONGEST_BACKOFF, rand::random());
     match looked {
         Err(CallError::Held(Hold::LeaseLost)) => Look::Lost,
-        Err(CallError::Held(Hold::NoToken { until })) => Look::Later {
+        Err(CallError::Held(Hold::NoToken { until } | Hold::CircuitOpen { until })) => Look::Later {
             wait: Wait::Until(until),
             attempts,
         },
@@ -88,14 +102,12 @@ fn after(looked: Result<Checked, CallError>, attempts: i32) -> Look {
             wait: Wait::For(Duration::ZERO),
             attempts,
         },
-        Err(CallError::Throttled { retry_after, .. }) if failures < ATTEMPTS => Look::Later {
-            wait: Wait::ForAll(retry_after.unwrap_or_else(wait)),
-            attempts: failures,
-        },
-        Err(CallError::Unwell { .. }) if failures < ATTEMPTS => Look::Later {
-            wait: Wait::For(wait()),
-            attempts: failures,
-        },
+        Err(error @ (CallError::Throttled { .. } | CallError::Unwell { .. })) if failures < ATTEMPTS => {
+            Look::Later {
+                wait: Wait::Told(error),
+                attempts: failures,
+            }
+        }
         over @ (Ok(_)
         | Err(
             CallError::Throttled { .. }
@@ -104,6 +116,30 @@ fn after(looked: Result<Checked, CallError>, attempts: i32) -> Look {
             | CallError::Unauthorised { .. },
         )) => Look::Over(over),
     }
+}
+
+/// Tells the fleet what a look says about the system. Returns what is known of it where it is not well.
+async fn tell(
+    fleet: &Fleet,
+    tx: &mut OrgTx,
+    (org, id): (OrgId, ConnectionId),
+    token: Token,
+    error: Option<&CallError>,
+) -> Result<Option<Circuit>, sqlx::Error> {
+    if let Some(CallError::Held(_)) = error {
+        circuit::give_up_probe(tx, org, id, token).await?;
+        return Ok(None);
+    }
+    let said: Option<(Mishap, String)> =
+        error.and_then(|error| Some((outage::mishap(error)?, error.to_string())));
+    if let Some((mishap, words)) = said {
+        let told = outage::report(fleet, tx, (org, id), token, (mishap, &words)).await?;
+        return Ok(Some(told));
+    }
+    let before = circuit::find(tx, org, id).await?;
+    let was = before.map_or(State::Closed, |circuit| circuit.state);
+    outage::recover(tx, (org, id), token, was).await?;
+    Ok(None)
 }
 
 async fn settle(
@@ -117,17 +153,29 @@ async fn settle(
     let is_ours = match look {
         Look::Lost => false,
         Look::Later { wait, attempts } => {
+            let now = db::now(&mut tx).await?;
             let at = match wait {
-                Wait::Until(at) => at,
-                Wait::For(wait) => db::now(&mut tx).await? + wait,
-                Wait::ForAll(wait) => {
-                    bucket::hold_back(&mut tx, org, wait).await?;
-                    db::now(&mut tx).await? + wait
+                Wait::Until(at) => {
+                    circuit::give_up_probe(&mut tx, org, id, token).await?;
+                    at
+                }
+                Wait::For(wait) => {
+                    circuit::give_up_probe(&mut tx, org, id, token).await?;
+                    now + wait
+                }
+                Wait::Told(error) => {
+                    let told = tell(fleet, &mut tx, (org, id), token, Some(&error)).await?;
+                    let wait = backoff::wait(attempts.unsigned_abs(), LONGEST_BACKOFF, rand::random());
+                    // Its turn to probe comes whenever it asks; a pause that was asked for holds it too.
+                    told.and_then(|circuit| circuit.held_until)
+                        .unwrap_or(now)
+                        .max(now + wait)
                 }
             };
             check::put_off(&mut tx, org, id, (token, attempts), at).await?
         }
         Look::Over(result) => {
+            tell(fleet, &mut tx, (org, id), token, result.as_ref().err()).await?;
             let told = match &result {
                 Ok(checked) => Ok(checked.clone()),
                 Err(error) => Err(error.to_string()),

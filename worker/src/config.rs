@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lockstep_shared::circuit;
 use lockstep_shared::secret::SealingKey;
 use secrecy::SecretString;
 
@@ -26,8 +27,12 @@ pub struct Config {
     pub http: http::Options,
     /// How long a remote may go on with a request after we have gone; `None` takes each system's own.
     pub grace: Option<Duration>,
-    /// Longest wait for a token that is waited out; a longer one gives the batch back.
+    /// Longest wait for a token on a slot; who waits longer leaves it to others.
     pub patience: Duration,
+    /// Batches that may wait for tokens beside the slots. Each keeps in memory what it has read.
+    pub parked: usize,
+    /// When calls to a system that is not well are put off, and for how long.
+    pub circuit: circuit::Limits,
 }
 
 /// How batches are held.
@@ -58,6 +63,8 @@ impl Config {
             http,
             grace: None,
             patience: Duration::from_secs(1),
+            parked: 64,
+            circuit: circuit::Limits::default(),
         }
     }
 }

@@ -1,192 +1,256 @@
 //! The gate before every external request: is the batch or the check ours, is the door open, is there a token?
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use lockstep_shared::batch::{self, Held};
-use lockstep_shared::bucket::{self, Take};
+use lockstep_shared::bucket::{self, Caller, Take, Verdict};
 use lockstep_shared::check;
-use lockstep_shared::db::{self, Isolation};
-use lockstep_shared::id::{ConnectionId, OrgId, SyncId, Token};
+use lockstep_shared::circuit;
+use lockstep_shared::db::{self, Isolation, OrgTx};
+use lockstep_shared::id::SyncId;
 use lockstep_shared::telemetry::Chain;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::Fleet;
 use crate::connector::{CallError, Gate, Hold};
 use crate::lease::Lease;
 use crate::news::{Listening, News};
+use crate::slot::Slot;
 
-/// Longest wait for a token once a batch has used one: giving it back then would throw the call away, and a page that
-/// takes two calls would never be read where tokens are further apart than the usual patience.
-pub const PATIENCE_UNDER_WAY: Duration = Duration::from_mins(1);
+/// Longest wait for a token outside a slot. What waits longer is given back, and what it has read is read again; nothing
+/// short of that may be, or a page of several calls would never be read where tokens are far apart.
+const LONGEST_WAIT: Duration = Duration::from_mins(10);
 
-/// How long a token is waited for by who has passed so many requests.
-fn patience(passed: &AtomicU32, usual: Duration) -> Duration {
-    if passed.load(Ordering::Relaxed) > 0 {
-        PATIENCE_UNDER_WAY
-    } else {
-        usual
+/// How often who waits looks whether it is still the owner, and may go on.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How tokens are asked for, and what came of it.
+#[derive(Debug)]
+pub struct Meter {
+    pub pool: PgPool,
+    pub caller: Caller,
+    /// Longest wait on a slot.
+    pub patience: Duration,
+    pub slot: Slot,
+    /// Requests that were let through.
+    pub passed: AtomicU32,
+    /// Whether the system was not well when a request was let through last.
+    pub is_marked: AtomicBool,
+}
+
+impl Meter {
+    pub fn new(pool: PgPool, caller: Caller, patience: Duration, slot: Slot) -> Self {
+        Self {
+            pool,
+            caller,
+            patience,
+            slot,
+            passed: AtomicU32::new(0),
+            is_marked: AtomicBool::new(false),
+        }
+    }
+
+    /// Tells how far away a token may be. Whoever has used one waits for the next, off its slot if there is room.
+    fn patience(&self) -> Duration {
+        if self.passed.load(Ordering::Relaxed) > 0 || self.slot.can_leave() {
+            LONGEST_WAIT
+        } else {
+            self.patience
+        }
+    }
+
+    async fn ask(&self, owner: &impl Owner, reserved: Option<DateTime<Utc>>) -> Result<Asked, sqlx::Error> {
+        let mut tx = db::begin(&self.pool, self.caller.org, Isolation::ReadCommitted).await?;
+        if let Some(hold) = owner.admit(&mut tx).await? {
+            return Ok(Err(hold));
+        }
+        if self.is_marked.load(Ordering::Relaxed) && self.passed.load(Ordering::Relaxed) > 0 {
+            // Who asks for the next call has had an answer to the last.
+            circuit::succeed(
+                &mut tx,
+                self.caller.org,
+                self.caller.connection,
+                self.caller.token,
+            )
+            .await?;
+        }
+        let take = bucket::take(&mut tx, self.caller, reserved, self.patience()).await?;
+        tx.commit().await?;
+        Ok(Ok(take))
+    }
+
+    /// Waits until a request may be sent.
+    async fn pass(&self, owner: &impl Owner) -> Result<(), Hold> {
+        let mut reserved = None;
+        let mut news = owner.listen();
+        loop {
+            owner.look()?;
+            let take = match self.ask(owner, reserved).await {
+                Ok(asked) => asked?,
+                Err(error) => {
+                    let connection = self.caller.connection;
+                    tracing::warn!(error = %Chain(&error), connection.id = %connection, "the gate can't ask the database");
+                    return Err(Hold::Database);
+                }
+            };
+            self.is_marked.store(take.is_marked, Ordering::Relaxed);
+            let at = match take.verdict {
+                Verdict::Go => {
+                    self.passed.fetch_add(1, Ordering::Relaxed);
+                    return Ok(());
+                }
+                Verdict::Wait { at } => {
+                    reserved = Some(at);
+                    at
+                }
+                Verdict::Later { at } | Verdict::Paused { until: at } => {
+                    reserved = None;
+                    let has_used = self.passed.load(Ordering::Relaxed) > 0;
+                    let is_pause = matches!(take.verdict, Verdict::Paused { .. });
+                    if take.until(at) > self.patience() || (is_pause && !has_used) {
+                        return Err(Hold::NoToken { until: at });
+                    }
+                    at
+                }
+                Verdict::Open { until } => return Err(Hold::CircuitOpen { until }),
+            };
+            let wait = take.until(at);
+            if wait > self.patience {
+                self.slot.leave();
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait.min(LOOK_EVERY)) => {}
+                hold = owner.stopped() => return Err(hold),
+                // Or its sync is to stop (R6): asking again tells.
+                () = heard(&mut news) => {}
+            }
+        }
+    }
+}
+
+type Asked = Result<Take, Hold>;
+
+/// Whose gate it is.
+trait Owner: Sync {
+    /// Says whether it has to stop, as far as the process itself knows.
+    fn look(&self) -> Result<(), Hold>;
+
+    /// Makes sure that the work is still its own and may go on, and keeps it so. Returns why not.
+    async fn admit(&self, tx: &mut OrgTx) -> Result<Option<Hold>, sqlx::Error>;
+
+    /// Resolves when it must not wait any longer.
+    async fn stopped(&self) -> Hold;
+
+    /// Begins to listen for what may have it stop, where anything is told of that.
+    fn listen(&self) -> Option<Listening>;
+}
+
+async fn heard(news: &mut Option<Listening>) {
+    match news {
+        Some(news) => news.look().await,
+        None => std::future::pending().await,
     }
 }
 
 /// The gate of one batch in hand.
 #[derive(Debug)]
 pub struct BatchGate {
-    pub pool: PgPool,
-    pub org: OrgId,
+    pub meter: Meter,
     pub lease: Arc<Lease>,
     pub drain: CancellationToken,
     pub sync: SyncId,
     pub news: Arc<News>,
-    pub patience: Duration,
-    pub passed: AtomicU32,
 }
 
 #[async_trait]
 impl Gate for BatchGate {
     async fn pass(&self) -> Result<(), CallError> {
-        let hold = |hold| Err(CallError::Held(hold));
-        let mut is_reserved = false;
-        let mut news = self.news.of(self.sync);
-        loop {
-            if self.drain.is_cancelled() {
-                return hold(Hold::Draining);
-            }
-            if !self.lease.is_held() {
-                return hold(Hold::LeaseLost);
-            }
-            let wait = match self.ask(is_reserved).await {
-                Ok(Ok(wait)) => wait,
-                Ok(Err(reason)) => return hold(reason),
-                Err(error) => {
-                    tracing::warn!(error = %Chain(&error), batch.id = %self.lease.batch, "the gate can't ask the database");
-                    return hold(Hold::Database);
-                }
-            };
-            self.lease.progress();
-            if wait.is_zero() {
-                self.passed.fetch_add(1, Ordering::Relaxed);
-                return Ok(());
-            }
-            // The slot is reserved; after the wait only the door is looked at again.
-            is_reserved = true;
-            if let Err(reason) = self.wait(wait, &mut news).await {
-                return hold(reason);
-            }
-        }
+        self.meter.pass(self).await.map_err(CallError::Held)
     }
 }
 
-impl BatchGate {
-    /// Waits for the slot that is reserved, and stops as soon as the door is closed (R6).
-    async fn wait(&self, wait: Duration, news: &mut Listening) -> Result<(), Hold> {
-        let slot = tokio::time::sleep(wait);
-        tokio::pin!(slot);
-        loop {
-            tokio::select! {
-                () = &mut slot => return Ok(()),
-                () = self.drain.cancelled() => return Err(Hold::Draining),
-                () = self.lease.lost() => return Err(Hold::LeaseLost),
-                () = news.look() => {}
-            }
-            match self.ask(true).await {
-                Ok(Ok(_)) => self.lease.progress(),
-                Ok(Err(reason)) => return Err(reason),
-                // Whoever sends asks again.
-                Err(error) => {
-                    tracing::debug!(error = %Chain(&error), "the door can't be looked at while a token is waited for");
-                }
-            }
+impl Owner for BatchGate {
+    fn look(&self) -> Result<(), Hold> {
+        if self.drain.is_cancelled() {
+            return Err(Hold::Draining);
+        }
+        if !self.lease.is_held() {
+            return Err(Hold::LeaseLost);
+        }
+        Ok(())
+    }
+
+    async fn admit(&self, tx: &mut OrgTx) -> Result<Option<Hold>, sqlx::Error> {
+        let held = batch::hold(tx, self.meter.caller.org, self.lease.batch, self.lease.token).await?;
+        self.lease.progress();
+        Ok(match held {
+            Held::Yes { .. } => None,
+            Held::DoorClosed => Some(Hold::DoorClosed),
+            Held::Lost => Some(Hold::LeaseLost),
+        })
+    }
+
+    async fn stopped(&self) -> Hold {
+        tokio::select! {
+            () = self.drain.cancelled() => Hold::Draining,
+            () = self.lease.lost() => Hold::LeaseLost,
         }
     }
 
-    /// Asks whether the batch may send now, and for a token unless one is reserved already.
-    async fn ask(&self, is_reserved: bool) -> Result<Result<Duration, Hold>, sqlx::Error> {
-        let patience = patience(&self.passed, self.patience);
-        let mut tx = db::begin(&self.pool, self.org, Isolation::ReadCommitted).await?;
-        let answer = match batch::hold(&mut tx, self.org, self.lease.batch, self.lease.token).await? {
-            Held::Lost => Err(Hold::LeaseLost),
-            Held::DoorClosed => Err(Hold::DoorClosed),
-            Held::Yes { .. } if is_reserved => Ok(Duration::ZERO),
-            Held::Yes { .. } => match bucket::take(&mut tx, self.org, patience).await? {
-                Take::Reserved { wait } => Ok(wait),
-                Take::Later { at } => Err(Hold::NoToken { until: at }),
-            },
-        };
-        tx.commit().await?;
-        Ok(answer)
+    fn listen(&self) -> Option<Listening> {
+        Some(self.news.of(self.sync))
     }
 }
 
 /// The gate of one check in hand. Passing it keeps the check for as long as the request may take.
 #[derive(Debug)]
 pub struct CheckGate {
-    pool: PgPool,
-    org: OrgId,
-    connection: ConnectionId,
-    token: Token,
-    held_for: Duration,
-    drain: CancellationToken,
-    patience: Duration,
-    passed: AtomicU32,
-}
-
-impl CheckGate {
-    pub fn new(
-        fleet: &Fleet,
-        (org, connection): (OrgId, ConnectionId),
-        (token, held_for): (Token, Duration),
-    ) -> Self {
-        Self {
-            pool: fleet.pool.clone(),
-            org,
-            connection,
-            token,
-            held_for,
-            drain: fleet.drain.clone(),
-            patience: fleet.config.patience,
-            passed: AtomicU32::new(0),
-        }
-    }
-
-    async fn ask(&self) -> Result<Result<Duration, Hold>, sqlx::Error> {
-        let patience = patience(&self.passed, self.patience);
-        let mut tx = db::begin(&self.pool, self.org, Isolation::ReadCommitted).await?;
-        if !check::keep(&mut tx, self.org, self.connection, (self.token, self.held_for)).await? {
-            return Ok(Err(Hold::LeaseLost));
-        }
-        let answer = match bucket::take(&mut tx, self.org, patience).await? {
-            Take::Reserved { wait } => Ok(wait),
-            Take::Later { at } => Err(Hold::NoToken { until: at }),
-        };
-        tx.commit().await?;
-        Ok(answer)
-    }
+    pub meter: Meter,
+    pub held_for: Duration,
+    pub drain: CancellationToken,
 }
 
 #[async_trait]
 impl Gate for CheckGate {
     async fn pass(&self) -> Result<(), CallError> {
-        let hold = |hold| Err(CallError::Held(hold));
+        self.meter.pass(self).await.map_err(CallError::Held)
+    }
+}
+
+impl Owner for CheckGate {
+    fn look(&self) -> Result<(), Hold> {
         if self.drain.is_cancelled() {
-            return hold(Hold::Draining);
+            return Err(Hold::Draining);
         }
-        let wait = match self.ask().await {
-            Ok(Ok(wait)) => wait,
-            Ok(Err(reason)) => return hold(reason),
-            Err(error) => {
-                tracing::warn!(error = %Chain(&error), connection.id = %self.connection, "the gate can't ask the database");
-                return hold(Hold::Database);
-            }
-        };
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = self.drain.cancelled() => return hold(Hold::Draining),
-        }
-        self.passed.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
+
+    async fn admit(&self, tx: &mut OrgTx) -> Result<Option<Hold>, sqlx::Error> {
+        let Caller {
+            org,
+            connection,
+            token,
+            ..
+        } = self.meter.caller;
+        let is_kept = check::keep(tx, org, connection, (token, self.held_for)).await?;
+        Ok((!is_kept).then_some(Hold::LeaseLost))
+    }
+
+    async fn stopped(&self) -> Hold {
+        self.drain.cancelled().await;
+        Hold::Draining
+    }
+
+    fn listen(&self) -> Option<Listening> {
+        None
+    }
+}
+
+/// How long a check is kept between two looks at it: a wait for a token, and the request after it.
+pub fn held_for(call: Duration) -> Duration {
+    LOOK_EVERY + call + Duration::from_secs(10)
 }

@@ -14,6 +14,7 @@ mod lease;
 mod named;
 mod news;
 mod notify;
+mod outage;
 mod plan;
 pub mod point;
 pub mod process;
@@ -22,15 +23,18 @@ mod push;
 mod remote;
 mod resolution;
 mod scan;
+mod slot;
 mod sweep;
 mod vanish;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use lockstep_shared::queue::{Bell, Listener};
 use lockstep_shared::telemetry::Chain;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::batch::Fleet;
@@ -38,6 +42,7 @@ use crate::config::Config;
 use crate::lease::Leases;
 use crate::news::News;
 use crate::remote::Remotes;
+use crate::slot::Slot;
 
 /// How often a worker looks for notifications to be delivered, at least.
 const NOTIFY_EVERY: Duration = Duration::from_secs(1);
@@ -78,6 +83,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         leases: leases.clone(),
         drain: stop.clone(),
         news: Arc::default(),
+        room: Arc::new(Semaphore::new(config.parked)),
+        under_way: TaskTracker::new(),
         config,
     });
     // Leases are renewed until the last batch is down, longer than bells are answered.
@@ -99,6 +106,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         let (pool, news, over): (_, Arc<News>, _) = (pool.clone(), fleet.news.clone(), over.clone());
         async move { news.keep(&pool, over).await }
     });
+    let answering = fleet.clone();
     let listener = Listener {
         pool: pool.clone(),
         name,
@@ -106,12 +114,26 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         batch_slots: fleet.config.batch_slots,
         drain: fleet.config.drain + Duration::from_secs(1),
         handler: Arc::new(move |bell| {
-            let fleet = fleet.clone();
-            Box::pin(async move { answer(&fleet, bell).await })
+            let fleet = answering.clone();
+            Box::pin(async move { answer(fleet, bell).await })
         }),
     };
     tracing::info!(worker = listener.name, "listening");
-    let ended = listener.run(async move { stop.cancelled().await }).await;
+    let asked_at = Arc::new(OnceLock::new());
+    let asking = asked_at.clone();
+    let stopped = async move {
+        stop.cancelled().await;
+        asking.get_or_init(Instant::now);
+    };
+    let ended = listener.run(stopped).await;
+    // Those that are parked have been told by the same signal, and have as long.
+    fleet.drain.cancel();
+    fleet.under_way.close();
+    let since = asked_at.get_or_init(Instant::now).elapsed();
+    let left = (fleet.config.drain + Duration::from_secs(1)).saturating_sub(since);
+    if tokio::time::timeout(left, fleet.under_way.wait()).await.is_err() {
+        tracing::warn!("batches that were parked did not stop in time; their leases run out");
+    }
     over.cancel();
     sweeper.abort();
     courier.abort();
@@ -122,27 +144,47 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
 }
 
 /// Answers a bell. What fails is told here, once; the rows say what is still to be done, and the sweep rings again.
-async fn answer(fleet: &Fleet, bell: Bell) {
-    match bell {
+///
+/// A batch or a check that has to wait leaves its slot: the bell is answered then, and it goes on by itself.
+async fn answer(fleet: Arc<Fleet>, bell: Bell) {
+    let left = CancellationToken::new();
+    let slot = Slot::new(fleet.room.clone(), left.clone());
+    let answered = match bell {
         Bell::Command { org_id, id } => {
             if let Err(error) = commands::answer(&fleet.pool, org_id, id).await {
                 tracing::warn!(error = %Chain(&error), org.id = %org_id, command.id = %id, "a command waits for the next bell");
             }
+            return;
         }
         Bell::Resolutions { org_id } => {
             if let Err(error) = resolution::answer(&fleet.pool, org_id).await {
                 tracing::warn!(error = %Chain(&error), org.id = %org_id, "answers to conflicts wait for the next bell");
             }
+            return;
         }
         Bell::Batch { org_id, id } => {
-            if let Err(error) = batch::answer(fleet, org_id, id).await {
-                tracing::warn!(error = %Chain(&error), org.id = %org_id, batch.id = %id, "a batch was put down");
-            }
+            let fleet = fleet.clone();
+            fleet.under_way.clone().spawn(async move {
+                if let Err(error) = batch::answer(&fleet, org_id, id, slot).await {
+                    tracing::warn!(error = %Chain(&error), org.id = %org_id, batch.id = %id, "a batch was put down");
+                }
+            })
         }
         Bell::Check { org_id, id } => {
-            if let Err(error) = check::answer(fleet, org_id, id).await {
-                tracing::warn!(error = %Chain(&error), org.id = %org_id, connection.id = %id, "a check waits for the next bell");
+            let fleet = fleet.clone();
+            fleet.under_way.clone().spawn(async move {
+                if let Err(error) = check::answer(&fleet, org_id, id, slot).await {
+                    tracing::warn!(error = %Chain(&error), org.id = %org_id, connection.id = %id, "a check waits for the next bell");
+                }
+            })
+        }
+    };
+    tokio::select! {
+        ended = answered => {
+            if let Err(error) = ended {
+                tracing::error!(%error, ?bell, "answering a bell failed; the sweep rings again");
             }
         }
+        () = left.cancelled() => {}
     }
 }

@@ -38,6 +38,15 @@ struct Options {
     /// Seconds after which the batches of a dead process are free for others.
     #[arg(long, env = "LOCKSTEP_LEASE_SECS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(3..))]
     lease_secs: u64,
+    /// Batches that may wait for tokens beside those: each keeps in memory what it has read.
+    #[arg(long, env = "LOCKSTEP_PARKED_BATCHES", default_value_t = 64)]
+    parked_batches: u16,
+    /// Failures in a row after which nobody calls a system any more but a probe now and then.
+    #[arg(long, env = "LOCKSTEP_CIRCUIT_FAILURES", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    circuit_failures: u32,
+    /// Seconds for which a system may be out of order before the stages that need it fail.
+    #[arg(long, env = "LOCKSTEP_OUTAGE_SECS", default_value_t = 1800, value_parser = clap::value_parser!(u32).range(1..))]
+    outage_secs: u32,
     /// Seconds between two looks for lost bells and expired leases.
     #[arg(long, env = "LOCKSTEP_SWEEP_SECS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     sweep_secs: u64,
@@ -83,6 +92,9 @@ fn configure(options: Options) -> Result<Config, String> {
     let mut config = Config::new(options.database_url.into(), key);
     config.batch_slots = options.batch_slots.into();
     config.command_slots = options.command_slots.into();
+    config.parked = options.parked_batches.into();
+    config.circuit.threshold = options.circuit_failures;
+    config.circuit.outage = Duration::from_secs(options.outage_secs.into());
     config.database_connections = options.database_connections;
     config.lease.length = Duration::from_secs(options.lease_secs);
     config.sweep_every = Duration::from_secs(options.sweep_secs);

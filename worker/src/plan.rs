@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use lockstep_shared::activity::{self, Activity, Outcome};
 use lockstep_shared::batch::{self, NewBatch};
+use lockstep_shared::bucket;
 use lockstep_shared::connection::{self, Status as ConnectionStatus};
 use lockstep_shared::control;
 use lockstep_shared::db;
@@ -160,6 +161,7 @@ async fn close_sync(db: &mut PgConnection, org: OrgId, sync: SyncId) -> Result<(
         )
     });
     if sync::advance(db, org, sync, (Status::Processing, status), message.as_deref()).await? {
+        bucket::limit_sync(db, org, sync, None).await?;
         let line = Activity {
             sync: Some(sync),
             actor: "worker".to_owned(),

@@ -258,6 +258,8 @@ pub enum Hold {
     Draining,
     #[error("the database does not answer")]
     Database,
+    #[error("the system's circuit is open until {until}")]
+    CircuitOpen { until: DateTime<Utc> },
 }
 
 /// One remote system, as every room outside this folder sees it.
@@ -284,6 +286,10 @@ pub trait Connector: Debug + Send + Sync {
     /// Proves address and credentials, and looks for whatever would make a sync fail or be wrong: rights, modules, settings.
     /// Few calls, none of which changes anything; what it could not look at is a finding too.
     async fn check(&self, gate: &dyn Gate) -> Result<Checked, CallError>;
+
+    /// Asks one harmless thing that everyone may ask, in one call where the system has been met before, to find out whether it
+    /// answers. Whatever it says: who was refused has been answered.
+    async fn ping(&self, gate: &dyn Gate) -> Result<(), CallError>;
 
     /// Reads one page of what changed since the cursor, at most `limit` things.
     async fn pull(

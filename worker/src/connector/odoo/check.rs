@@ -171,6 +171,12 @@ impl Odoo {
         Ok(Checked::new(office.version, findings))
     }
 
+    /// Asks for a company, which takes a database that works.
+    pub(super) async fn answers(&self, gate: &dyn Gate) -> Result<(), Failure> {
+        let call = Call::search_read("res.company", json!([]), &["id"]).option("limit", json!(1));
+        self.if_readable(gate, &call).await.map(drop)
+    }
+
     /// Asks whether records of a model may be made: who may make them may change them.
     async fn right(&self, gate: &dyn Gate, backend: &Backend, model: &str) -> Result<Right, Failure> {
         let call = if backend.major >= FIRST_WITH_HAS_ACCESS {

@@ -406,6 +406,10 @@ impl Connector for Odoo {
         Ok(self.look(gate).await?)
     }
 
+    async fn ping(&self, gate: &dyn Gate) -> Result<(), CallError> {
+        Ok(self.answers(gate).await?)
+    }
+
     async fn pull(
         &self,
         gate: &dyn Gate,

@@ -459,6 +459,11 @@ impl Connector for WooCommerce {
         self.look(gate).await
     }
 
+    async fn ping(&self, gate: &dyn Gate) -> Result<(), CallError> {
+        let params = vec![("per_page", "1".to_owned()), ("_fields", "id".to_owned())];
+        self.list(gate, "products", params).await.map(drop)
+    }
+
     async fn pull(
         &self,
         gate: &dyn Gate,
