@@ -128,7 +128,9 @@ impl Pattern {
         let utc = |time: DateTime<Tz>| time.to_utc();
         match self.zone.from_local_datetime(&on_the_wall) {
             LocalResult::Single(time) => [Some(utc(time)), None],
-            LocalResult::Ambiguous(first, second) => [Some(utc(first)), self.is_recurring.then(|| utc(second))],
+            LocalResult::Ambiguous(first, second) => {
+                [Some(utc(first)), self.is_recurring.then(|| utc(second))]
+            }
             LocalResult::None if self.is_recurring => [None, None],
             LocalResult::None => {
                 let later = (1..GAP_MINUTES).map(|minutes| on_the_wall + TimeDelta::minutes(minutes));
@@ -587,19 +589,38 @@ mod tests {
         );
         assert_eq!(
             times("*/30 * * * *", "Europe/Berlin", "2026-10-24T23:40:00Z", 5),
-            ["10-25T00:00", "10-25T00:30", "10-25T01:00", "10-25T01:30", "10-25T02:00"]
+            [
+                "10-25T00:00",
+                "10-25T00:30",
+                "10-25T01:00",
+                "10-25T01:30",
+                "10-25T02:00"
+            ]
         );
     }
 
     #[test]
     fn what_is_due_more_than_once_a_minute_is_refused() {
-        assert_eq!(refused("*/10 * * * * *", "UTC"), PatternError::TooOften { fields: 6 });
-        assert_eq!(refused("* * * * * * 2030", "UTC"), PatternError::TooOften { fields: 7 });
+        assert_eq!(
+            refused("*/10 * * * * *", "UTC"),
+            PatternError::TooOften { fields: 6 }
+        );
+        assert_eq!(
+            refused("* * * * * * 2030", "UTC"),
+            PatternError::TooOften { fields: 7 }
+        );
     }
 
     #[test]
     fn what_is_wrong_is_told_apart() {
-        for cron in ["", "often", "* * * *", "61 * * * *", "* * * * FUNDAY", "*/0 * * * *"] {
+        for cron in [
+            "",
+            "often",
+            "* * * *",
+            "61 * * * *",
+            "* * * * FUNDAY",
+            "*/0 * * * *",
+        ] {
             assert_eq!(refused(cron, "UTC"), PatternError::Cron, "{cron}");
         }
         assert_eq!(refused("0 0 30 2 *", "UTC"), PatternError::Never);
@@ -659,7 +680,11 @@ mod tests {
             chosen.map(|one| one.connection_id.0.as_u128()).collect()
         };
         let named = |ids: &[u128]| Target {
-            connections: Some(ids.iter().map(|id| ConnectionId(uuid::Uuid::from_u128(*id))).collect()),
+            connections: Some(
+                ids.iter()
+                    .map(|id| ConnectionId(uuid::Uuid::from_u128(*id)))
+                    .collect(),
+            ),
             ..Target::default()
         };
 

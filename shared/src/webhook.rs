@@ -487,11 +487,21 @@ mod tests {
 
     #[test]
     fn topics_that_nobody_cares_for_touch_nothing() {
-        for topic in ["", "order", "coupon.created", "order.paid", "action.woocommerce_x", "customer.restored"] {
+        for topic in [
+            "",
+            "order",
+            "coupon.created",
+            "order.paid",
+            "action.woocommerce_x",
+            "customer.restored",
+        ] {
             assert!(touched_by(topic).is_empty(), "{topic}");
         }
         assert_eq!(touched_by("customer.updated"), [EntityType::Customers]);
-        assert_eq!(touched_by("order.restored"), [EntityType::Orders, EntityType::Payments]);
+        assert_eq!(
+            touched_by("order.restored"),
+            [EntityType::Orders, EntityType::Payments]
+        );
     }
 
     #[test]

@@ -53,6 +53,7 @@ impl Api {
             jwt: Self::jwt(),
             sealing_key: sealing_key(),
             base_urls: BaseUrls::Any,
+            public_url: None,
             log: "info".to_owned(),
             log_format: LogFormat::Text,
         }

@@ -21,7 +21,7 @@ use serde_json::json;
 
 use crate::batch::Fleet;
 use crate::connector::webhook::{Change, Receiver, Seen, Webhooks, changes, ours};
-use crate::connector::{CallError, Connector, Gate, Hold, Reach};
+use crate::connector::{CallError, Gate, Hold, Reach};
 use crate::gate::{CheckGate, PATIENCE_UNDER_WAY};
 
 /// Looks in a row that came to nothing, after which the store counts as out of reach until the next regular one.
@@ -33,7 +33,8 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(32);
 /// Lists that one look reads at most: one that finds what has to be done, and one that shows that it was.
 const LISTS: usize = 3;
 
-/// What the conflict about webhooks that stay disabled is filed under: orders are what they are there for.
+/// What the conflict about webhooks that stay disabled is filed under: orders are what they are there for. Its type is one that
+/// no other conflict without an item has, so that it overwrites none.
 const CONFLICT_ENTITY: EntityType = EntityType::Orders;
 
 /// How a look ended.
@@ -244,7 +245,8 @@ async fn settle(
                 None => false,
                 Some(disabled_count) => {
                     take_effect(&mut tx, (org, id), &looked, disabled_count).await?;
-                    let is_news = before.is_none_or(|before| before.hooks != looked.hooks) || looked.found_disabled;
+                    let is_news =
+                        before.is_none_or(|before| before.hooks != looked.hooks) || looked.found_disabled;
                     if is_news {
                         record(&mut tx, (org, id), &looked, disabled_count).await?;
                     }
@@ -267,8 +269,8 @@ async fn take_effect(
     disabled_count: i32,
 ) -> Result<(), sqlx::Error> {
     if disabled_count == 0 {
-        let closed = ConflictType::ValidationError;
-        conflict::close_of_type(tx, org, (id, CONFLICT_ENTITY), closed).await?;
+        let own = (id, CONFLICT_ENTITY);
+        conflict::close_of_type(tx, org, own, ConflictType::RetryExhausted).await?;
     }
     if disabled_count < webhook::DISABLED_LIMIT || !looked.found_disabled {
         return Ok(());
@@ -283,7 +285,7 @@ async fn take_effect(
         connection: id,
         item: None,
         entity: CONFLICT_ENTITY,
-        conflict_type: ConflictType::ValidationError,
+        conflict_type: ConflictType::RetryExhausted,
         data: json!({ "reason": reason, "about": "webhooks", "hooks": looked.hooks }),
     };
     conflict::open(tx, org, &new).await

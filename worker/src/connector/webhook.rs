@@ -37,10 +37,17 @@ pub struct Seen {
 /// One request that brings a system's webhooks nearer to what is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    Create { topic: &'static str },
+    Create {
+        topic: &'static str,
+    },
     /// Gives it address, name and secret anew, and has it deliver.
-    Renew { external_id: String, topic: String },
-    Remove { external_id: String },
+    Renew {
+        external_id: String,
+        topic: String,
+    },
+    Remove {
+        external_id: String,
+    },
 }
 
 /// The webhooks of a system.
@@ -60,17 +67,14 @@ pub trait Webhooks: Send + Sync {
 /// Returns those webhooks that are ours, by their address.
 pub fn ours<'a>(seen: &'a [Seen], receiver: &Receiver) -> Vec<&'a Seen> {
     let own = seen.iter();
-    own.filter(|one| one.delivery_url.ends_with(&receiver.path)).collect()
+    own.filter(|one| one.delivery_url.ends_with(&receiver.path))
+        .collect()
 }
 
 /// Says what has to be done so that a system has one webhook of ours per topic, or none. Pure. What is there is looked at
 /// before anything is made, so a request whose answer was lost makes no second one; and where there are two all the same,
 /// the later one goes.
-pub fn changes(
-    topics: Option<&'static [&'static str]>,
-    seen: &[Seen],
-    receiver: &Receiver,
-) -> Vec<Change> {
+pub fn changes(topics: Option<&'static [&'static str]>, seen: &[Seen], receiver: &Receiver) -> Vec<Change> {
     let topics = topics.unwrap_or_default();
     let mut ours = ours(seen, receiver);
     // Ids are numbers that go up.
@@ -141,7 +145,10 @@ mod tests {
 
     #[test]
     fn what_is_as_it_should_be_is_left_alone() {
-        let all = [seen(1, TOPICS[0]), in_state(HookState::Paused, seen(2, TOPICS[1]))];
+        let all = [
+            seen(1, TOPICS[0]),
+            in_state(HookState::Paused, seen(2, TOPICS[1])),
+        ];
 
         assert_eq!(changes(Some(TOPICS), &all, &receiver()), []);
     }
