@@ -411,3 +411,6 @@ async fn send(outgoing: &Outgoing) -> std::io::Result<u16> {
         .and_then(|status| status.parse().ok());
     status.ok_or_else(wrong)
 }
+
+#[cfg(test)]
+mod tests;
