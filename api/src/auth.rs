@@ -25,6 +25,8 @@ pub(crate) struct Context {
     pub(crate) base_urls: BaseUrls,
     /// True once the process is to end: what would go on by itself ends then.
     pub(crate) closing: watch::Receiver<bool>,
+    /// Where others reach this installation, without a slash at its end; none: they can't.
+    pub(crate) public_url: Option<String>,
 }
 
 /// A caller whose token holds, with what the operation works with.

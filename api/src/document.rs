@@ -14,7 +14,9 @@ use crate::orders::Orders;
 use crate::payments::Payments;
 use crate::previews::Previews;
 use crate::products::Products;
+use crate::schedules::Schedules;
 use crate::syncs::Syncs;
+use crate::webhooks::Webhooks;
 
 const DESCRIPTION: &str = "Keeps WooCommerce stores and Odoo ERPs in step. Connect a store and an ERP, put in records of \
 your own, and start syncs; workers do the work, so starting one returns at once.
@@ -34,6 +36,8 @@ pub(crate) enum Tag {
     Notifications,
     /// What a rule or a person has to decide.
     Conflicts,
+    /// Syncs that start by themselves.
+    Schedules,
 }
 
 type Operations = (
@@ -49,6 +53,8 @@ type Operations = (
     Previews,
     Notifications,
     Conflicts,
+    Schedules,
+    Webhooks,
 );
 
 pub(crate) type Service = OpenApiService<Operations, ()>;
@@ -68,6 +74,8 @@ pub(crate) fn service() -> Service {
         Previews,
         Notifications,
         Conflicts,
+        Schedules,
+        Webhooks,
     );
     let license = LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0.html");
     let request_id = ExtraHeader::new("X-Request-Id").description("Finds the request in the logs.");

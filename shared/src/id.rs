@@ -68,6 +68,8 @@ ids! {
     EndpointId,
     /// One thing that one address is told of.
     NotificationId,
+    /// A sync that starts by itself, again and again.
+    ScheduleId,
     /// What a batch's owner proves itself by; new with every claim.
     Token,
 }

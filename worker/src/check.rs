@@ -22,7 +22,7 @@ use serde_json::json;
 
 use crate::batch::{BatchError, End, Fleet, Hand};
 use crate::connector::{CallError, Connector, Hold};
-use crate::gate::{CheckGate, Meter, held_for};
+use crate::gate::{CheckGate, Errand, Meter, held_for};
 use crate::outage;
 use crate::slot::Slot;
 
@@ -75,6 +75,7 @@ pub async fn answer(fleet: &Fleet, org: OrgId, id: ConnectionId, slot: Slot) -> 
         token,
     };
     let gate = CheckGate {
+        errand: Errand::Check,
         meter: Meter::new(fleet.pool.clone(), caller, fleet.config.patience, slot),
         held_for,
         drain: fleet.drain.clone(),
@@ -119,7 +120,7 @@ fn after(looked: Result<Checked, CallError>, attempts: i32) -> Look {
 }
 
 /// Tells the fleet what a look says about the system. Returns what is known of it where it is not well.
-async fn tell(
+pub async fn tell(
     fleet: &Fleet,
     tx: &mut OrgTx,
     (org, id): (OrgId, ConnectionId),

@@ -13,6 +13,7 @@ use lockstep_shared::circuit;
 use lockstep_shared::db::{self, Isolation, OrgTx};
 use lockstep_shared::id::SyncId;
 use lockstep_shared::telemetry::Chain;
+use lockstep_shared::webhook;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -206,9 +207,17 @@ impl Owner for BatchGate {
     }
 }
 
-/// The gate of one check in hand. Passing it keeps the check for as long as the request may take.
+/// What is looked at, outside of any batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    Check,
+    Webhooks,
+}
+
+/// The gate of one check, or of one look at webhooks, in hand. Passing it keeps that for as long as the request may take.
 #[derive(Debug)]
 pub struct CheckGate {
+    pub errand: Errand,
     pub meter: Meter,
     pub held_for: Duration,
     pub drain: CancellationToken,
@@ -236,7 +245,11 @@ impl Owner for CheckGate {
             token,
             ..
         } = self.meter.caller;
-        let is_kept = check::keep(tx, org, connection, (token, self.held_for)).await?;
+        let held = (token, self.held_for);
+        let is_kept = match self.errand {
+            Errand::Check => check::keep(tx, org, connection, held).await?,
+            Errand::Webhooks => webhook::keep(tx, org, connection, held).await?,
+        };
         Ok((!is_kept).then_some(Hold::LeaseLost))
     }
 

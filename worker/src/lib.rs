@@ -23,9 +23,12 @@ mod push;
 mod remote;
 mod resolution;
 mod scan;
+mod schedule;
 mod slot;
 mod sweep;
+mod trigger;
 mod vanish;
+mod webhook;
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -175,6 +178,14 @@ async fn answer(fleet: Arc<Fleet>, bell: Bell) {
             fleet.under_way.clone().spawn(async move {
                 if let Err(error) = check::answer(&fleet, org_id, id, slot).await {
                     tracing::warn!(error = %Chain(&error), org.id = %org_id, connection.id = %id, "a check waits for the next bell");
+                }
+            })
+        }
+        Bell::Webhook { org_id, id } => {
+            let fleet = fleet.clone();
+            fleet.under_way.clone().spawn(async move {
+                if let Err(error) = webhook::answer(&fleet, org_id, id, slot).await {
+                    tracing::warn!(error = %Chain(&error), org.id = %org_id, connection.id = %id, "a look at webhooks waits for the next bell");
                 }
             })
         }
