@@ -36,16 +36,14 @@ async fn the_time_that_is_left_is_estimated_right() {
     let mut stack = Stack::new().await;
     let api = Api::start(&stack);
     put_products(&api.client, PRODUCTS).await;
-    stack
-        .sandbox
-        .store
-        .faults()
-        .set_latency(Duration::from_millis(300));
+    // Much longer than what a busy machine adds to each request.
+    let latency = Duration::from_millis(700);
+    stack.sandbox.store.faults().set_latency(latency);
     stack.work();
     let request = json!({
         "connectionIds": [stack.store],
         "entityTypes": ["products"],
-        "syncConfig": { "batchSize": 3, "batchDelayMs": 0 },
+        "syncConfig": { "batchSize": 4, "batchDelayMs": 0 },
     });
     let started = api.client.post("/api/v1/syncs", &request).await.ok(202);
     let path = format!("/api/v1/syncs/{}", started["syncId"].as_str().unwrap());
