@@ -14,6 +14,18 @@ pub enum Kind {
     Cancel,
 }
 
+impl Kind {
+    /// Returns the name used in the API, the tables and the logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Cancel => "cancel",
+        }
+    }
+}
+
 /// A command to be accepted.
 #[derive(Clone, Debug)]
 pub struct NewCommand {
@@ -93,6 +105,21 @@ pub async fn next(db: &mut PgConnection, org: OrgId, sync: SyncId) -> Result<Opt
         sync as _,
     )
     .fetch_optional(db)
+    .await
+}
+
+/// Lists the kinds of a sync's commands that were not applied yet, in their order. The caller holds the lock on the sync's row.
+pub async fn waiting(db: &mut PgConnection, org: OrgId, sync: SyncId) -> Result<Vec<Kind>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        select kind as "kind: Kind" from sync_command
+         where org_id = $1 and sync_id = $2 and applied_at is null
+         order by sequence
+        "#,
+        org as _,
+        sync as _,
+    )
+    .fetch_all(db)
     .await
 }
 

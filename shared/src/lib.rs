@@ -9,6 +9,7 @@ pub mod check;
 pub mod command;
 pub mod conflict;
 pub mod connection;
+pub mod control;
 pub mod cursor;
 pub mod db;
 pub mod decide;

@@ -171,6 +171,21 @@ pub async fn lock(db: &mut PgConnection, org: OrgId, id: StageId) -> Result<Stag
     .await
 }
 
+/// Finds the sync's stage that is open. No lock: whoever decides by it locks it, and then looks again.
+pub async fn open_one(
+    db: &mut PgConnection,
+    org: OrgId,
+    sync: SyncId,
+) -> Result<Option<StageId>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select stage_id as "stage_id: StageId" from sync_stage where org_id = $1 and sync_id = $2 and status = 'open'"#,
+        org as _,
+        sync as _,
+    )
+    .fetch_optional(db)
+    .await
+}
+
 /// Reads a stage.
 pub async fn find(db: &mut PgConnection, org: OrgId, id: StageId) -> Result<Stage, sqlx::Error> {
     sqlx::query_as!(

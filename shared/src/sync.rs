@@ -289,19 +289,21 @@ pub async fn active(db: &mut PgConnection, org: OrgId) -> Result<Vec<SyncId>, sq
 #[derive(Clone, Debug)]
 pub struct Running {
     pub status: Status,
+    /// Whether it was started: its stages are there.
+    pub has_begun: bool,
     pub config: Config,
     pub connections: Vec<ConnectionId>,
     pub entity_types: Vec<EntityType>,
 }
 
-/// Locks a sync's row and reads it.
+/// Locks a sync's row and reads it. What only refers to the row (effects, stages) is not kept waiting.
 pub async fn lock(db: &mut PgConnection, org: OrgId, id: SyncId) -> Result<Option<Running>, sqlx::Error> {
     let row = sqlx::query!(
         r#"
-        select status as "status: Status", config, connection_ids, entity_types
+        select status as "status: Status", started_at is not null as "has_begun!", config, connection_ids, entity_types
           from sync_orchestration
          where org_id = $1 and sync_id = $2
-           for update
+           for no key update
         "#,
         org as _,
         id as _,
@@ -311,6 +313,7 @@ pub async fn lock(db: &mut PgConnection, org: OrgId, id: SyncId) -> Result<Optio
     row.map(|row| {
         Ok(Running {
             status: row.status,
+            has_begun: row.has_begun,
             config: decode(row.config)?,
             connections: decode(row.connection_ids)?,
             entity_types: decode(row.entity_types)?,
@@ -348,6 +351,7 @@ pub async fn advance(
             set status = $4,
                 started_at = case when $4 = 'processing' then coalesce(started_at, lockstep_now()) else started_at end,
                 completed_at = case when $5 then lockstep_now() end,
+                paused_at = case when $4 in ('pausing', 'paused') then coalesce(paused_at, lockstep_now()) end,
                 error_message = coalesce($6, error_message)
           where org_id = $1 and sync_id = $2 and status = $3",
         org as _,

@@ -15,12 +15,13 @@ use lockstep_shared::bucket;
 use lockstep_shared::check::Check;
 use lockstep_shared::conflict::{self, ConflictType, NewConflict};
 use lockstep_shared::connection::{self, Connection};
+use lockstep_shared::control::hold;
 use lockstep_shared::db::{self, Isolation, OrgTx};
 use lockstep_shared::decide::Ownership;
 use lockstep_shared::entity::Content;
 use lockstep_shared::id::{BatchId, OrgId, Token};
 use lockstep_shared::stage::{self, Stage};
-use lockstep_shared::sync::{self, Config as SyncConfig};
+use lockstep_shared::sync::{self, Config as SyncConfig, Status};
 use lockstep_shared::system::Direction;
 use lockstep_shared::telemetry::Chain;
 use serde_json::json;
@@ -32,9 +33,10 @@ use crate::config::Config;
 use crate::connector::{CallError, Connector, Hold};
 use crate::gate::BatchGate;
 use crate::lease::{Lease, Leases};
+use crate::news::News;
 use crate::point::{Place, Point};
 use crate::remote::{RemoteError, Remotes};
-use crate::{check, plan, pull, push, scan};
+use crate::{check, control, plan, pull, push, scan};
 
 /// Takeovers in a row after which a batch counts as poisonous: its items have outlived that many owners.
 const TAKEOVER_CAP: i32 = 3;
@@ -51,6 +53,7 @@ pub struct Fleet {
     pub leases: Arc<Leases>,
     pub remotes: Remotes,
     pub drain: CancellationToken,
+    pub news: Arc<News>,
 }
 
 /// A batch in hand.
@@ -143,6 +146,8 @@ pub async fn answer(fleet: &Fleet, org: OrgId, id: BatchId) -> Result<(), BatchE
         org,
         lease: lease.clone(),
         drain: fleet.drain.clone(),
+        sync: batch.sync_id,
+        news: fleet.news.clone(),
         patience: fleet.config.patience,
         passed: 0.into(),
     };
@@ -311,12 +316,13 @@ impl Hand<'_> {
                 attempts,
                 error: None,
             },
-            CallError::Held(Hold::Draining) => End::Later {
+            // With the door closed its time has come as soon as somebody resumes the sync.
+            CallError::Held(Hold::Draining | Hold::DoorClosed) => End::Later {
                 at: now,
                 attempts,
                 error: None,
             },
-            CallError::Held(Hold::DoorClosed | Hold::Database) => End::Later {
+            CallError::Held(Hold::Database) => End::Later {
                 at: now + Duration::from_secs(1),
                 attempts,
                 error: None,
@@ -348,14 +354,15 @@ impl Hand<'_> {
         })
     }
 
-    /// Leaves the batch inside the transaction that settles it: its counts, its end, and what comes next. Locks the
-    /// stage first.
+    /// Leaves the batch inside the transaction that settles it: its counts, its end, and what comes next; the last batch of
+    /// a sync that is to stop has it rest. Locks the stage first, then the sync.
     ///
     /// # Errors
     ///
     /// [`BatchError::Lost`] where the token is not the batch's any more: the transaction must not be committed.
     pub async fn leave(&self, tx: &mut OrgTx, counts: &Counts, end: &End) -> Result<(), BatchError> {
         let stage = stage::lock(tx, self.org, self.stage.stage_id).await?;
+        let status = hold(tx, self.org, self.batch.sync_id).await?;
         let now = db::now(tx).await?;
         let key = (self.batch.batch_id, self.lease.token);
         let left = match end {
@@ -378,6 +385,8 @@ impl Hand<'_> {
         let run_at = now + Duration::from_millis(self.sync.batch_delay_ms.into());
         match end {
             End::Later { at, .. } => batch::ring_again(tx, self.org, self.batch.batch_id, *at).await?,
+            // Nothing more is taken up.
+            End::Done if status == Status::Cancelling => {}
             End::Done => match stage.direction {
                 Direction::Pull => {
                     plan::open_batch(tx, self.org, &stage, &self.sync, run_at).await?;
@@ -390,7 +399,8 @@ impl Hand<'_> {
                 plan::end_stage(tx, self.org, &stage, Some(detail)).await?;
             }
         }
-        Ok(())
+        let sync = (self.batch.sync_id, status);
+        Ok(control::rest(tx, self.org, sync, Some(stage.stage_id)).await?)
     }
 
     async fn record(&self, tx: &mut OrgTx, counts: &Counts, end: &End) -> Result<(), sqlx::Error> {

@@ -9,7 +9,7 @@ use lockstep_shared::batch::{self, Held};
 use lockstep_shared::bucket::{self, Take};
 use lockstep_shared::check;
 use lockstep_shared::db::{self, Isolation};
-use lockstep_shared::id::{ConnectionId, OrgId, Token};
+use lockstep_shared::id::{ConnectionId, OrgId, SyncId, Token};
 use lockstep_shared::telemetry::Chain;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::Fleet;
 use crate::connector::{CallError, Gate, Hold};
 use crate::lease::Lease;
+use crate::news::{Listening, News};
 
 /// Longest wait for a token once a batch has used one: giving it back then would throw the call away, and a page that
 /// takes two calls would never be read where tokens are further apart than the usual patience.
@@ -38,6 +39,8 @@ pub struct BatchGate {
     pub org: OrgId,
     pub lease: Arc<Lease>,
     pub drain: CancellationToken,
+    pub sync: SyncId,
+    pub news: Arc<News>,
     pub patience: Duration,
     pub passed: AtomicU32,
 }
@@ -47,6 +50,7 @@ impl Gate for BatchGate {
     async fn pass(&self) -> Result<(), CallError> {
         let hold = |hold| Err(CallError::Held(hold));
         let mut is_reserved = false;
+        let mut news = self.news.of(self.sync);
         loop {
             if self.drain.is_cancelled() {
                 return hold(Hold::Draining);
@@ -69,16 +73,36 @@ impl Gate for BatchGate {
             }
             // The slot is reserved; after the wait only the door is looked at again.
             is_reserved = true;
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = self.drain.cancelled() => return hold(Hold::Draining),
-                () = self.lease.lost() => return hold(Hold::LeaseLost),
+            if let Err(reason) = self.wait(wait, &mut news).await {
+                return hold(reason);
             }
         }
     }
 }
 
 impl BatchGate {
+    /// Waits for the slot that is reserved, and stops as soon as the door is closed (R6).
+    async fn wait(&self, wait: Duration, news: &mut Listening) -> Result<(), Hold> {
+        let slot = tokio::time::sleep(wait);
+        tokio::pin!(slot);
+        loop {
+            tokio::select! {
+                () = &mut slot => return Ok(()),
+                () = self.drain.cancelled() => return Err(Hold::Draining),
+                () = self.lease.lost() => return Err(Hold::LeaseLost),
+                () = news.look() => {}
+            }
+            match self.ask(true).await {
+                Ok(Ok(_)) => self.lease.progress(),
+                Ok(Err(reason)) => return Err(reason),
+                // Whoever sends asks again.
+                Err(error) => {
+                    tracing::debug!(error = %Chain(&error), "the door can't be looked at while a token is waited for");
+                }
+            }
+        }
+    }
+
     /// Asks whether the batch may send now, and for a token unless one is reserved already.
     async fn ask(&self, is_reserved: bool) -> Result<Result<Duration, Hold>, sqlx::Error> {
         let patience = patience(&self.passed, self.patience);

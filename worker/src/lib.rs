@@ -8,9 +8,11 @@ mod check;
 mod commands;
 pub mod config;
 pub mod connector;
+mod control;
 mod gate;
 mod lease;
 mod named;
+mod news;
 mod plan;
 pub mod point;
 pub mod process;
@@ -32,6 +34,7 @@ use uuid::Uuid;
 use crate::batch::Fleet;
 use crate::config::Config;
 use crate::lease::Leases;
+use crate::news::News;
 use crate::remote::Remotes;
 
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +67,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         owner: name.clone(),
         leases: leases.clone(),
         drain: stop.clone(),
+        news: Arc::default(),
         config,
     });
     // Leases are renewed until the last batch is down, longer than bells are answered.
@@ -75,6 +79,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let sweeper = tokio::spawn({
         let (pool, every, stop) = (pool.clone(), fleet.config.sweep_every, stop.clone());
         async move { sweep::keep(&pool, every, stop).await }
+    });
+    let news_keeper = tokio::spawn({
+        let (pool, news, over): (_, Arc<News>, _) = (pool.clone(), fleet.news.clone(), over.clone());
+        async move { news.keep(&pool, over).await }
     });
     let listener = Listener {
         pool: pool.clone(),
@@ -92,6 +100,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     over.cancel();
     sweeper.abort();
     let _ = lease_keeper.await;
+    let _ = news_keeper.await;
     pool.close().await;
     ended.map_err(RunError::Listen)
 }

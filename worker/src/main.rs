@@ -33,7 +33,7 @@ struct Options {
     #[arg(long, env = "LOCKSTEP_COMMAND_SLOTS", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..))]
     command_slots: u8,
     /// Connections to the database that this process may hold.
-    #[arg(long, env = "LOCKSTEP_DATABASE_CONNECTIONS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(4..))]
+    #[arg(long, env = "LOCKSTEP_DATABASE_CONNECTIONS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(5..))]
     database_connections: u32,
     /// Seconds after which the batches of a dead process are free for others.
     #[arg(long, env = "LOCKSTEP_LEASE_SECS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(3..))]

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use lockstep_shared::activity::{self, Activity, Outcome};
 use lockstep_shared::batch::{self, NewBatch};
 use lockstep_shared::connection::{self, Status as ConnectionStatus};
+use lockstep_shared::control;
 use lockstep_shared::db;
 use lockstep_shared::id::{BatchId, OrgId, SyncId};
 use lockstep_shared::item;
@@ -85,7 +86,10 @@ pub async fn end_stage(
             item::let_go_of_stage(db, org, stage.stage_id).await?;
             batch::close_all(db, org, stage.stage_id).await?;
         }
-        open_next_stage(db, org, stage.sync_id).await?;
+        // One that is to stop opens nothing more: who resumes it goes on from here, or closes it.
+        if control::hold(db, org, stage.sync_id).await? == Status::Processing {
+            open_next_stage(db, org, stage.sync_id).await?;
+        }
     }
     Ok(())
 }

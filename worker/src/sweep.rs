@@ -1,5 +1,5 @@
 //! The sweep: rings again what nobody answered, and takes the queue's old bells away. Runs on every worker; what one
-//! has just rung, another leaves alone.
+//! has just rung, another leaves alone. And it has syncs rest whose last owner died while they were to stop.
 
 use std::time::Duration;
 
@@ -7,6 +7,8 @@ use lockstep_shared::telemetry::Chain;
 use lockstep_shared::{activity, batch, check, queue};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
+
+use crate::control;
 
 /// Most bells that one sweep rings.
 const BELLS: i32 = 200;
@@ -43,6 +45,7 @@ async fn sweep(pool: &PgPool, quiet: Duration, tidies: bool) -> Result<(), sqlx:
     if !silent.is_empty() {
         tracing::debug!(bells = silent.len(), "rang again");
     }
+    control::settle_stopping(pool).await?;
     if tidies {
         let mut db = pool.acquire().await?;
         activity::ensure_partitions(&mut db).await?;

@@ -63,11 +63,11 @@ impl What {
     pub const fn words(self) -> &'static str {
         match self {
             Self::Start => "a sync starts (commands::start, plan::open_next_stage)",
-            Self::Pause => "it is to pause (Status::Pausing)",
-            Self::Paused => "it has paused: no batch has a living lease (Status::Paused)",
-            Self::Resume => "it resumes (Status::Processing)",
-            Self::Cancel => "it is to be cancelled (Status::Cancelling)",
-            Self::Cancelled => "it is cancelled, and lets go of its items (Status::Cancelled)",
+            Self::Pause => "it is to pause (control::pause)",
+            Self::Paused => "it has paused: no batch has a living lease (control::rest)",
+            Self::Resume => "it resumes (control::resume)",
+            Self::Cancel => "it is to be cancelled (control::cancel)",
+            Self::Cancelled => "it is cancelled, and lets go of its items (control::rest)",
             Self::Edit => "our content changes (record::put, item::make_due)",
             Self::LoseBell => "a bell is lost",
             Self::Sweep => "the sweep rings again (sweep::keep, fleet_silent_work)",

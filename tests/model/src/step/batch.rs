@@ -342,6 +342,10 @@ fn leave(
     if is_over || !state.syncs[sync].is_stage_open {
         return;
     }
+    if state.syncs[sync].status == SyncStatus::Cancelling && end == End::Done {
+        // Nothing more is taken up.
+        return;
+    }
     if end == End::StageOver {
         if scenario.has(Guard::EndFreesLanes) {
             close_lanes(state, sync, Some(batch));

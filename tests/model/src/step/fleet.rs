@@ -21,20 +21,14 @@ impl Steps<'_> {
                 }
                 SyncStatus::Pausing => {
                     self.advance(What::Cancel, sync, SyncStatus::Cancelling);
+                    self.add(What::Resume, sync, |state| resume(state, sync));
                     if !self.has_living_lease(sync) {
                         self.advance(What::Paused, sync, SyncStatus::Paused);
                     }
                 }
                 SyncStatus::Paused => {
                     self.advance(What::Cancel, sync, SyncStatus::Cancelling);
-                    self.add(What::Resume, sync, |state| {
-                        // Its last batch may have been settled after the door was closed.
-                        if state.syncs[sync].is_stage_open {
-                            state.syncs[sync].status = SyncStatus::Processing;
-                        } else {
-                            end_sync(state, sync);
-                        }
-                    });
+                    self.add(What::Resume, sync, |state| resume(state, sync));
                 }
                 SyncStatus::Cancelling if !self.has_living_lease(sync) => {
                     self.add(What::Cancelled, sync, |state| {
@@ -126,12 +120,16 @@ fn arrive(remote: crate::scenario::Remote, state: &mut State, request: Request) 
     violation
 }
 
-/// Says whether a batch may be claimed, its bell apart: due or without a living owner, and its sync running.
+/// Says whether a batch may be claimed, its bell apart: due or without a living owner, and its sync running. A claim reads
+/// where the sync stands without a lock, so that a pause may come in between: who has claimed finds the door closed.
 pub(super) fn is_claimable(state: &State, index: usize) -> bool {
     let batch = &state.batches[index];
-    let is_processing = batch
-        .sync
-        .is_some_and(|sync| state.syncs[usize::from(sync)].status == SyncStatus::Processing);
+    let is_processing = batch.sync.is_some_and(|sync| {
+        matches!(
+            state.syncs[usize::from(sync)].status,
+            SyncStatus::Processing | SyncStatus::Pausing | SyncStatus::Paused
+        )
+    });
     let mut items = state.items.iter().filter(|item| item.batch == Some(small(index)));
     let is_free = match batch.status {
         BatchStatus::Done => false,
@@ -227,6 +225,15 @@ pub(super) fn open_batch(scenario: &Scenario, state: &mut State, sync: usize) ->
 pub(super) fn end_stage(state: &mut State, sync: usize) {
     state.syncs[sync].is_stage_open = false;
     if state.syncs[sync].status == SyncStatus::Processing {
+        end_sync(state, sync);
+    }
+}
+
+/// `control::resume`: the last batch may have been settled after the door was closed, and then nothing is left.
+fn resume(state: &mut State, sync: usize) {
+    if state.syncs[sync].is_stage_open {
+        state.syncs[sync].status = SyncStatus::Processing;
+    } else {
         end_sync(state, sync);
     }
 }
