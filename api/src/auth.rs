@@ -10,6 +10,7 @@ use poem::Request;
 use poem_openapi::SecurityScheme;
 use poem_openapi::auth::Bearer;
 use sqlx::PgPool;
+use tokio::sync::watch;
 
 use crate::config::BaseUrls;
 use crate::problem::{Refused, failed};
@@ -22,6 +23,8 @@ pub(crate) struct Context {
     pub(crate) tokens: Checker,
     pub(crate) sealing_key: SealingKey,
     pub(crate) base_urls: BaseUrls,
+    /// True once the process is to end: what would go on by itself ends then.
+    pub(crate) closing: watch::Receiver<bool>,
 }
 
 /// A caller whose token holds, with what the operation works with.

@@ -4,7 +4,9 @@ use poem_openapi::{ExtraHeader, LicenseObject, OpenApiService, ServerObject, Tag
 use serde_json::{Map, Value};
 
 use crate::connections::Connections;
+use crate::control::Control;
 use crate::customers::Customers;
+use crate::events::Events;
 use crate::inventory::Inventory;
 use crate::orders::Orders;
 use crate::payments::Payments;
@@ -36,6 +38,8 @@ type Operations = (
     Inventory,
     Payments,
     Syncs,
+    Control,
+    Events,
     Previews,
 );
 
@@ -51,6 +55,8 @@ pub(crate) fn service() -> Service {
         Inventory,
         Payments,
         Syncs,
+        Control,
+        Events,
         Previews,
     );
     let license = LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0.html");
@@ -181,7 +187,9 @@ mod tests {
                 "R42: {name} can be called by anyone"
             );
             for (status, response) in operation["responses"].as_object().unwrap() {
-                let kind = if status.starts_with('2') {
+                let kind = if status.starts_with('2') && id == "watchSync" {
+                    "text/event-stream"
+                } else if status.starts_with('2') {
                     "application/json"
                 } else {
                     "application/problem+json"

@@ -12,7 +12,9 @@ use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object};
 use uuid::Uuid;
 
+use crate::control::SyncCommand;
 use crate::path::Asked;
+use crate::syncs::SyncStatus;
 
 const MEDIA_TYPE: &str = "application/problem+json";
 
@@ -71,6 +73,11 @@ pub(crate) struct Problem {
     pub(crate) errors: Option<Vec<WrongField>>,
     /// Identifiers of the syncs that are active already, where there are too many of them.
     pub(crate) running_syncs: Option<Vec<Uuid>>,
+    /// Where the sync stands, or will stand once what was asked of it before is applied, where that does not allow what was
+    /// asked.
+    pub(crate) sync_status: Option<SyncStatus>,
+    /// What can be asked of the sync instead.
+    pub(crate) possible_commands: Option<Vec<SyncCommand>>,
 }
 
 /// The kinds of problems.
@@ -85,6 +92,7 @@ pub(crate) enum Kind {
     NameTaken,
     OtherEntityType,
     TooManyActiveSyncs,
+    NotPossibleNow,
     TooLarge,
     UnsupportedMediaType,
     Invalid,
@@ -118,6 +126,11 @@ impl Kind {
                 "The organisation has as many active syncs as it may",
                 409,
             ),
+            Self::NotPossibleNow => (
+                "not-possible-now",
+                "The sync does not stand where that is possible",
+                409,
+            ),
             Self::TooLarge => ("body-too-large", "The request's body is too large", 413),
             Self::UnsupportedMediaType => ("unsupported-media-type", "The request's body must be JSON", 415),
             Self::Invalid => ("invalid", "Something in the request's body is wrong", 422),
@@ -138,6 +151,8 @@ impl Problem {
             detail: detail.into(),
             errors: None,
             running_syncs: None,
+            sync_status: None,
+            possible_commands: None,
         }
     }
 }
@@ -215,7 +230,7 @@ impl Refused {
     pub(crate) fn not_acceptable() -> Self {
         Self::NotAcceptable(boxed(Problem::new(
             Kind::NotAcceptable,
-            "answers are given as `application/json` only",
+            "answers are given as `application/json` only; events of a sync as `text/event-stream`",
         )))
     }
 

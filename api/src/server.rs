@@ -12,6 +12,7 @@ use poem::listener::TcpAcceptor;
 use poem::web::{Data, Html};
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, Server, get, handler};
 use secrecy::ExposeSecret;
+use tokio::sync::watch;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -29,6 +30,9 @@ const POOL_SIZE: u32 = 10;
 const IDLE_LIMIT: Duration = Duration::from_secs(75);
 /// How long requests under way may go on after the signal to stop: below the 30 s that Kubernetes waits.
 const DRAIN_LIMIT: Duration = Duration::from_secs(25);
+
+/// What the addresses of streams end in.
+const EVENTS: &str = "/events";
 
 const REQUEST_ID: &str = "x-request-id";
 const REQUEST_ID_LIMIT: usize = 128;
@@ -58,7 +62,13 @@ pub async fn serve(
         .map_err(ServeError::Database)?;
     listener.set_nonblocking(true).map_err(ServeError::Listener)?;
     let acceptor = TcpAcceptor::from_std(listener).map_err(ServeError::Listener)?;
+    let (close, closing) = watch::channel(false);
+    let stop = async move {
+        stop.await;
+        close.send_replace(true);
+    };
     let context = Context {
+        closing,
         pool: pool.clone(),
         tokens: Checker::new(&config.jwt),
         sealing_key: config.sealing_key,
@@ -147,7 +157,12 @@ async fn answer<E: Endpoint<Output = Response>>(
 ) -> Response {
     let path = request.uri().path().to_owned();
     let asked = paths.find(&path);
-    if path.starts_with("/api/") && !accepts_json(request.headers()) {
+    let form = if path.ends_with(EVENTS) {
+        "text/event-stream"
+    } else {
+        "application/json"
+    };
+    if path.starts_with("/api/") && !accepts(request.headers(), form) {
         return Refused::not_acceptable().into_response();
     }
     if let Some(name) = asked.unknown_query_parameter(request.method().as_str(), request.uri().query()) {
@@ -182,9 +197,9 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     }
 }
 
-/// Says whether the caller takes JSON, by RFC 9110, section 12.5.1; weights other than 0 do not matter to who has one
-/// form only.
-fn accepts_json(headers: &HeaderMap) -> bool {
+/// Says whether the caller takes what is answered in one form, or problems in theirs, by RFC 9110, section 12.5.1; weights
+/// other than 0 do not matter to who has one form only.
+fn accepts(headers: &HeaderMap, form: &str) -> bool {
     let mut ranges = headers.get_all(header::ACCEPT).iter().peekable();
     if ranges.peek().is_none() {
         return true;
@@ -196,11 +211,15 @@ fn accepts_json(headers: &HeaderMap) -> bool {
             let mut parts = range.split(';').map(str::trim);
             let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
             let is_refused = parts.any(|part| part.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0)));
-            let is_json = matches!(
-                media_type.as_str(),
-                "*/*" | "application/*" | "application/json" | "application/problem+json"
-            );
-            is_json && !is_refused
+            let is_group = |range: &str| {
+                range
+                    .strip_suffix("/*")
+                    .is_some_and(|group| form.split('/').next() == Some(group))
+            };
+            let is_taken = matches!(media_type.as_str(), "*/*" | "application/problem+json")
+                || media_type == form
+                || is_group(&media_type);
+            is_taken && !is_refused
         })
 }
 
@@ -237,6 +256,7 @@ mod tests {
     fn client() -> TestClient<impl Endpoint<Output = Response>> {
         let key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=".to_owned();
         TestClient::new(app(Context {
+            closing: watch::channel(false).1,
             pool: db::pool("postgres://nobody@127.0.0.1:1/nothing", 1, "test").unwrap(),
             tokens: Checker::new(&jwt()),
             sealing_key: SealingKey::parse(&key.into()).unwrap(),
@@ -363,6 +383,12 @@ mod tests {
             .get("/api/v1/syncs")
             .header("accept", "text/html, application/json;q=0");
         problem(request.send().await, StatusCode::NOT_ACCEPTABLE).await;
+
+        let events = format!("/api/v1/syncs/{}/events", Uuid::from_u128(1));
+        let request = client.get(&events).header("accept", "application/json");
+        problem(request.send().await, StatusCode::NOT_ACCEPTABLE).await;
+        let request = client.get(&events).header("accept", "text/event-stream");
+        problem(request.send().await, StatusCode::UNAUTHORIZED).await;
 
         let request = client
             .get("/api/v1/syncs")

@@ -1,12 +1,15 @@
 //! Syncs: asking for one, and seeing how far it is. A sync is only written down here, with its bell; workers carry it out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use lockstep_shared::activity::{self, Activity, Outcome};
 use lockstep_shared::batch;
 use lockstep_shared::connection::{self, Connection};
+use lockstep_shared::db;
 use lockstep_shared::id::{ConnectionId, SyncId};
+use lockstep_shared::progress::{self, Due, Part, Progress};
 use lockstep_shared::stage;
 use lockstep_shared::sync::{self, After, NewSync, StageView, StartError, Status};
 use lockstep_shared::system::{Direction as CanonicalDirection, EntityType as CanonicalEntityType, System};
@@ -343,7 +346,7 @@ impl From<batch::Counts> for StageCounts {
 }
 
 /// One direction, connection and entity type within a sync.
-#[derive(Clone, Debug, Object)]
+#[derive(Clone, Debug, PartialEq, Object)]
 #[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
 pub(crate) struct SyncStage {
     /// Which way it carries records.
@@ -366,11 +369,15 @@ pub(crate) struct SyncStage {
     completed_at: Option<DateTime<Utc>>,
     /// Why it could not be carried through, where it could not.
     error: Option<String>,
+    /// Items that it does in a second (things that it reads, for a pull), as was measured so far; the time that the sync
+    /// stood still is left out. Absent until anything was measured.
+    items_per_second: Option<f64>,
 }
 
 impl From<StageView> for SyncStage {
     fn from(stage: StageView) -> Self {
         Self {
+            items_per_second: progress::rate(&stage),
             direction: stage.direction.into(),
             system: stage.system.into(),
             connection_id: stage.connection_id.0,
@@ -385,9 +392,37 @@ impl From<StageView> for SyncStage {
     }
 }
 
-/// How far a sync is.
-#[derive(Clone, Debug, Object)]
+/// What became of the items of one type in the systems of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Object)]
 #[oai(rename_all = "camelCase")]
+pub(crate) struct SyncPart {
+    /// The kind of system.
+    system: SystemName,
+    /// The type of the records.
+    entity_type: EntityType,
+    /// Items to push, as far as is known.
+    total: i64,
+    /// Items that pushes are through with, however it ended.
+    settled: i64,
+    /// What became of them.
+    counts: StageCounts,
+}
+
+impl From<Part> for SyncPart {
+    fn from(part: Part) -> Self {
+        Self {
+            system: part.system.into(),
+            entity_type: part.entity_type.into(),
+            total: part.total,
+            settled: part.counts.settled(),
+            counts: part.counts.into(),
+        }
+    }
+}
+
+/// How far a sync is.
+#[derive(Clone, Debug, PartialEq, Object)]
+#[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
 pub(crate) struct SyncProgress {
     /// Items to push, as far as is known: each push counts its items when it opens.
     total: i64,
@@ -396,39 +431,78 @@ pub(crate) struct SyncProgress {
     /// How far the sync is through its stages, from 0 to 100; it never goes back.
     #[oai(validator(minimum(value = "0"), maximum(value = "100")))]
     percent: i32,
+    /// Seconds that the rest will take, by the rates that were measured and what is due by now. Absent until they are
+    /// known, and while the sync does not go on.
+    estimated_seconds_remaining: Option<i64>,
+    /// The same by system and entity type.
+    parts: Vec<SyncPart>,
     /// The stages in the order in which they run. Empty until a worker has begun.
     stages: Vec<SyncStage>,
 }
 
 impl SyncProgress {
-    fn of(stages: Vec<StageView>) -> Self {
-        let pushes = || {
-            stages
-                .iter()
-                .filter(|stage| stage.direction == CanonicalDirection::Push)
-        };
+    pub(crate) fn of(progress: Progress, stages: Vec<StageView>) -> Self {
         Self {
-            total: pushes().map(|stage| stage.total).sum(),
-            settled: pushes().map(|stage| stage.counts.settled()).sum(),
-            percent: percent(&stages),
+            total: progress.total,
+            settled: progress.settled,
+            percent: progress.percent,
+            estimated_seconds_remaining: progress.remaining.map(rounded_secs),
+            parts: progress.parts.into_iter().map(SyncPart::from).collect(),
             stages: stages.into_iter().map(SyncStage::from).collect(),
         }
     }
 }
 
-/// Every stage counts the same: how many items the later ones have is not known until they open.
-fn percent(stages: &[StageView]) -> i32 {
-    let done = |stage: &StageView| match stage.status {
-        stage::Status::Waiting => 0,
-        stage::Status::Finished | stage::Status::Failed => 100,
-        stage::Status::Open => (100 * stage.counts.settled())
-            .checked_div(stage.total)
-            .unwrap_or(0)
-            .clamp(0, 100),
+/// Whole seconds, rounded up: what goes on is not over.
+fn rounded_secs(duration: Duration) -> i64 {
+    let secs = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    i64::try_from(secs).unwrap_or(i64::MAX)
+}
+
+/// A sync as it was at a time.
+#[derive(Debug)]
+pub(crate) struct Look {
+    pub(crate) view: sync::View,
+    stages: Vec<StageView>,
+    due: Vec<Due>,
+    pub(crate) now: DateTime<Utc>,
+}
+
+impl Look {
+    pub(crate) fn progress(&self) -> SyncProgress {
+        let progress = Progress::of(self.view.status, &self.stages, &self.due, self.now);
+        SyncProgress::of(progress, self.stages.clone())
+    }
+}
+
+/// Looks at a sync of the caller's organisation.
+pub(crate) async fn look(session: &Session, id: SyncId) -> Result<Look, Refused> {
+    let org = session.org();
+    let mut tx = session.begin().await?;
+    let view = sync::find(&mut tx, org, id)
+        .await
+        .map_err(failed("could not read a sync"))?
+        .ok_or_else(|| Refused::not_found("there is no such sync"))?;
+    let stages = sync::stages(&mut tx, org, id)
+        .await
+        .map_err(failed("could not read a sync's stages"))?;
+    // Only what goes on is estimated.
+    let due = if view.status == Status::Processing {
+        progress::due(&mut tx, org, id)
+            .await
+            .map_err(failed("could not count what is due"))?
+    } else {
+        Vec::new()
     };
-    let count = i64::try_from(stages.len()).unwrap_or(i64::MAX);
-    let sum: i64 = stages.iter().map(done).sum();
-    i32::try_from(sum.checked_div(count).unwrap_or(0)).unwrap_or(100)
+    let now = db::now(&mut tx)
+        .await
+        .map_err(failed("could not read the time"))?;
+    Ok(Look {
+        view,
+        stages,
+        due,
+        now,
+    })
 }
 
 /// A sync and how far it is.
@@ -460,14 +534,16 @@ pub(crate) struct SyncDetails {
 }
 
 impl SyncDetails {
-    fn of(view: sync::View, stages: Vec<StageView>) -> Self {
+    fn of(look: Look) -> Self {
+        let progress = look.progress();
+        let view = look.view;
         Self {
             sync_id: view.sync_id.0,
             status: view.status.into(),
             systems: view.systems.into_iter().map(SystemName::from).collect(),
             entity_types: view.entity_types.into_iter().map(EntityType::from).collect(),
             sync_config: view.config.into(),
-            progress: SyncProgress::of(stages),
+            progress,
             requested_by: view.requested_by,
             created_at: view.created_at,
             started_at: view.started_at,
@@ -596,16 +672,8 @@ impl Syncs {
         #[oai(name = "syncId")]
         Path(sync_id): Path<Uuid>,
     ) -> Result<Found, Refused> {
-        let id = SyncId(sync_id);
-        let mut tx = session.begin().await?;
-        let view = sync::find(&mut tx, session.org(), id)
-            .await
-            .map_err(failed("could not read a sync"))?
-            .ok_or_else(|| Refused::not_found("there is no such sync"))?;
-        let stages = sync::stages(&mut tx, session.org(), id)
-            .await
-            .map_err(failed("could not read a sync's stages"))?;
-        Ok(Found::One(Json(SyncDetails::of(view, stages))))
+        let look = look(&session, SyncId(sync_id)).await?;
+        Ok(Found::One(Json(SyncDetails::of(look))))
     }
 
     /// List syncs
@@ -693,7 +761,6 @@ fn not_started(error: StartError) -> Refused {
 #[cfg(test)]
 mod tests {
     use lockstep_shared::connection::Settings;
-    use lockstep_shared::id::StageId;
 
     use super::*;
 
@@ -779,39 +846,5 @@ mod tests {
         ] {
             assert_eq!(chosen(refused.clone()), Err(422), "{refused}");
         }
-    }
-
-    #[test]
-    fn progress_goes_by_stages() {
-        let stage = |status, total, updated| StageView {
-            stage_id: StageId(Uuid::from_u128(1)),
-            direction: CanonicalDirection::Push,
-            connection_id: ConnectionId(Uuid::from_u128(1)),
-            system: System::Odoo,
-            entity_type: CanonicalEntityType::Products,
-            status,
-            total,
-            counts: batch::Counts {
-                updated,
-                ..batch::Counts::default()
-            },
-            opened_at: None,
-            closed_at: None,
-            error_message: None,
-        };
-
-        let progress = SyncProgress::of(vec![
-            stage(stage::Status::Finished, 10, 10),
-            stage(stage::Status::Open, 10, 5),
-            stage(stage::Status::Open, 0, 0),
-            stage(stage::Status::Waiting, 0, 0),
-        ]);
-
-        assert_eq!(
-            (progress.total, progress.settled, progress.percent),
-            (20, 15, 37),
-            "R7"
-        );
-        assert_eq!(SyncProgress::of(Vec::new()).percent, 0);
     }
 }

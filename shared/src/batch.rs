@@ -31,6 +31,18 @@ impl Counts {
     pub const fn settled(&self) -> i64 {
         self.created + self.updated + self.unchanged + self.skipped + self.failed + self.conflicts
     }
+
+    /// Adds what became of other items.
+    pub const fn add(&mut self, other: &Self) {
+        self.seen += other.seen;
+        self.created += other.created;
+        self.updated += other.updated;
+        self.unchanged += other.unchanged;
+        self.skipped += other.skipped;
+        self.failed += other.failed;
+        self.conflicts += other.conflicts;
+        self.in_doubt += other.in_doubt;
+    }
 }
 
 /// A batch to be opened.

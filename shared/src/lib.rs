@@ -21,6 +21,7 @@ pub mod item;
 pub mod network;
 pub mod organisation;
 pub mod preview;
+pub mod progress;
 pub mod queue;
 pub mod record;
 pub mod scan;

@@ -1,5 +1,7 @@
 //! Syncs: one run each, with the states it may pass through, its configuration, and what it came to.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -397,6 +399,19 @@ pub struct StageView {
     pub opened_at: Option<DateTime<Utc>>,
     pub closed_at: Option<DateTime<Utc>>,
     pub error_message: Option<String>,
+    /// What its rate is measured by; `None` until its first batch is done.
+    pub measured: Option<Measured>,
+}
+
+/// Work that was done in a time that was measured, standstill apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    /// Items that a push is through with, or things that a pull read.
+    pub items: i64,
+    /// How long that took.
+    pub took: Duration,
+    /// Until when it was measured.
+    pub until: DateTime<Utc>,
 }
 
 /// Where a list of syncs goes on: after this one, newest first.
@@ -477,7 +492,12 @@ pub async fn stages(db: &mut PgConnection, org: OrgId, id: SyncId) -> Result<Vec
         select t.stage_id as "stage_id: StageId", t.direction as "direction: Direction",
                t.connection_id as "connection_id: ConnectionId", c.system as "system: System",
                t.entity_type as "entity_type: EntityType", t.status as "status: stage::Status", t.total,
-               t.opened_at, t.closed_at, t.error_message,
+               t.opened_at, t.closed_at, t.error_message, t.resumed_at,
+               extract(epoch from t.paused_for)::float8 as "paused_secs!",
+               max(b.closed_at) as done_at,
+               coalesce(sum(b.seen_count) filter (where b.status = 'done'), 0) as "seen_when_done!",
+               coalesce(sum(b.created_count + b.updated_count + b.unchanged_count + b.skipped_count + b.failed_count
+                            + b.conflict_count) filter (where b.status = 'done'), 0) as "settled_when_done!",
                coalesce(sum(b.seen_count), 0) as "seen!", coalesce(sum(b.created_count), 0) as "created!",
                coalesce(sum(b.updated_count), 0) as "updated!", coalesce(sum(b.unchanged_count), 0) as "unchanged!",
                coalesce(sum(b.skipped_count), 0) as "skipped!", coalesce(sum(b.failed_count), 0) as "failed!",
@@ -496,15 +516,8 @@ pub async fn stages(db: &mut PgConnection, org: OrgId, id: SyncId) -> Result<Vec
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| StageView {
-            stage_id: row.stage_id,
-            direction: row.direction,
-            connection_id: row.connection_id,
-            system: row.system,
-            entity_type: row.entity_type,
-            status: row.status,
-            total: row.total,
-            counts: Counts {
+        .map(|row| {
+            let counts = Counts {
                 seen: row.seen,
                 created: row.created,
                 updated: row.updated,
@@ -513,12 +526,43 @@ pub async fn stages(db: &mut PgConnection, org: OrgId, id: SyncId) -> Result<Vec
                 failed: row.failed,
                 conflicts: row.conflicts,
                 in_doubt: row.in_doubt,
-            },
-            opened_at: row.opened_at,
-            closed_at: row.closed_at,
-            error_message: row.error_message,
+            };
+            let items = |seen, settled| match row.direction {
+                Direction::Pull => seen,
+                Direction::Push => settled,
+            };
+            let at_end = (row.done_at, items(row.seen_when_done, row.settled_when_done));
+            // What was done up to a standstill is in the counts, and not always in a batch that is done.
+            let at_standstill = (row.resumed_at, items(counts.seen, counts.settled()));
+            let (until, items) = at_end.max(at_standstill);
+            StageView {
+                stage_id: row.stage_id,
+                direction: row.direction,
+                connection_id: row.connection_id,
+                system: row.system,
+                entity_type: row.entity_type,
+                status: row.status,
+                total: row.total,
+                counts,
+                opened_at: row.opened_at,
+                closed_at: row.closed_at,
+                error_message: row.error_message,
+                measured: measured(row.opened_at, until, row.paused_secs, items),
+            }
         })
         .collect())
+}
+
+fn measured(
+    from: Option<DateTime<Utc>>,
+    until: Option<DateTime<Utc>>,
+    paused_secs: f64,
+    items: i64,
+) -> Option<Measured> {
+    let until = until?;
+    let paused = Duration::try_from_secs_f64(paused_secs).unwrap_or_default();
+    let took = (until - from?).to_std().ok()?.checked_sub(paused)?;
+    Some(Measured { items, took, until })
 }
 
 #[cfg(test)]
