@@ -6,6 +6,7 @@
     reason = "what fails in a test fails the test, its helpers included"
 )]
 
+mod control;
 mod database;
 mod drain;
 mod owner;

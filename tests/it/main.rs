@@ -10,6 +10,7 @@ mod carry;
 mod catalogue;
 mod check;
 mod contract;
+mod control;
 mod converge;
 mod doubt;
 mod isolation;

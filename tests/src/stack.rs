@@ -10,6 +10,7 @@ use lockstep_sandbox::Sandbox;
 use lockstep_sandbox::ledger::Effect;
 use lockstep_sandbox::odoo::ErpOptions;
 use lockstep_sandbox::woocommerce::StoreOptions;
+use lockstep_shared::command::{self, Kind, NewCommand};
 use lockstep_shared::connection::{self, Credentials, NewConnection, Settings};
 use lockstep_shared::db::{self, Isolation};
 use lockstep_shared::entity::Content;
@@ -364,6 +365,30 @@ impl Stack {
             .await
             .expect("the database answers");
         Finished { view, stages }
+    }
+
+    /// Asks something of a sync, as the API does once it has found that it is possible.
+    pub async fn ask(&self, id: SyncId, kind: Kind) {
+        let command = NewCommand {
+            sync: id,
+            kind,
+            requested_by: "test".to_owned(),
+            traceparent: None,
+        };
+        let mut tx = self.begin_as_api().await;
+        command::enqueue(&mut tx, self.org, &command)
+            .await
+            .expect("the sync is there");
+        tx.commit().await.expect("the database answers");
+    }
+
+    /// Waits until a sync stands somewhere.
+    pub async fn until(&self, id: SyncId, status: Status) {
+        let what = format!("sync {id} to be {}", status.name());
+        eventually(&what, || async {
+            (self.view(id).await.status == status).then_some(())
+        })
+        .await;
     }
 
     /// Has both stand-ins forget what they felt.

@@ -4,9 +4,11 @@
 
 mod access;
 mod check;
+mod control;
 mod credentials;
 mod page;
 mod process;
+mod progress;
 mod record;
 mod refusal;
 mod settings;

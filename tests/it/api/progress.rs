@@ -1,0 +1,209 @@
+//! How far a sync is: shown when asked, sent as it happens, and right.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use lockstep_shared::command::Kind;
+use lockstep_shared::sync::Status;
+use lockstep_tests::api::{Api, Client};
+use lockstep_tests::stack::{Stack, within};
+use serde_json::{Value, json};
+
+use super::{id, product, start};
+
+async fn put_products(client: &Client, count: usize) {
+    for number in 0..count {
+        let path = format!("/api/v1/records/products/{}", id());
+        client
+            .put(&path, &product(&format!("SKU-{number}")))
+            .await
+            .ok(201);
+    }
+}
+
+/// What was shown when.
+struct Sample {
+    at: Instant,
+    settled: i64,
+    seconds_left: Option<i64>,
+}
+
+/// R7: with a system that answers in constant time, what is estimated after a tenth of the work is right within 20 %, and
+/// so is every estimate after it (a second apart: estimates are whole seconds).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_time_that_is_left_is_estimated_right() {
+    const PRODUCTS: usize = 60;
+    let mut stack = Stack::new().await;
+    let api = Api::start(&stack);
+    put_products(&api.client, PRODUCTS).await;
+    // Much longer than what a busy machine adds to each request.
+    let latency = Duration::from_millis(700);
+    stack.sandbox.store.faults().set_latency(latency);
+    stack.work();
+    let request = json!({
+        "connectionIds": [stack.store],
+        "entityTypes": ["products"],
+        "syncConfig": { "batchSize": 4, "batchDelayMs": 0 },
+    });
+    let started = api.client.post("/api/v1/syncs", &request).await.ok(202);
+    let path = format!("/api/v1/syncs/{}", started["syncId"].as_str().unwrap());
+    let samples = Mutex::new(Vec::new());
+    let last = within(Duration::from_mins(3), "the sync to end", || async {
+        let at = Instant::now();
+        let shown = api.client.get(&path).await.ok(200);
+        samples.lock().unwrap().push(Sample {
+            at,
+            settled: shown["progress"]["settled"].as_i64().unwrap(),
+            seconds_left: shown["progress"]["estimatedSecondsRemaining"].as_i64(),
+        });
+        (shown["status"] == "done").then_some(shown)
+    })
+    .await;
+    let samples = samples.into_inner().unwrap();
+    let end = samples.last().unwrap().at;
+
+    assert_eq!(samples[0].seconds_left, None, "R7: nothing is known at first");
+    let tenth = i64::try_from(PRODUCTS / 10).unwrap();
+    let judged: Vec<_> = samples
+        .iter()
+        .filter(|sample| sample.settled >= tenth && sample.settled < i64::try_from(PRODUCTS).unwrap())
+        .collect();
+    assert!(judged.len() > 20, "R7: {} samples", judged.len());
+    for sample in judged {
+        let left = (end - sample.at).as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "seconds of a test")]
+        let estimated = sample.seconds_left.expect("R7: known after a tenth") as f64;
+        assert!(
+            (estimated - left).abs() <= 0.2 * left + 1.0,
+            "R7: with {} settled, {estimated} s were estimated and {left:.1} s were left",
+            sample.settled
+        );
+    }
+    assert_eq!(last["progress"]["percent"], 100, "R7");
+    assert_eq!(
+        last["progress"].get("estimatedSecondsRemaining"),
+        None,
+        "R7: it is over"
+    );
+    let part = &last["progress"]["parts"][0];
+    assert_eq!(
+        (
+            &part["system"],
+            &part["entityType"],
+            &part["total"],
+            &part["settled"]
+        ),
+        (
+            &json!("woocommerce"),
+            &json!("products"),
+            &json!(PRODUCTS),
+            &json!(PRODUCTS)
+        ),
+        "R7"
+    );
+    assert_eq!(part["counts"]["created"], PRODUCTS, "R7");
+    let stages = last["progress"]["stages"].as_array().unwrap();
+    let push = stages.iter().find(|stage| stage["direction"] == "push").unwrap();
+    assert!(push["itemsPerSecond"].as_f64().unwrap() > 0.0, "R7");
+}
+
+/// Reads a stream of events to its end: their names and what they carry.
+async fn read_events(client: &Client, path: &str) -> Vec<(String, Value)> {
+    let request = client.request(reqwest::Method::GET, path);
+    let request = request
+        .header("accept", "text/event-stream")
+        .timeout(Duration::from_mins(3));
+    let answer = client.send(request).await;
+    assert_eq!(answer.status, 200, "R48: {}", answer.text);
+    assert_eq!(answer.header("content-type"), "text/event-stream", "R48");
+    answer
+        .text
+        .split("\n\n")
+        .filter_map(|event| {
+            let field = |name: &str| {
+                event
+                    .lines()
+                    .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+                    .map(str::trim)
+            };
+            let json = serde_json::from_str(field("data")?).unwrap();
+            Some((field("event").unwrap_or("message").to_owned(), json))
+        })
+        .collect()
+}
+
+/// R7, R48: the events of a sync tell of everything that happens to it, on another process of the API than the one that
+/// was asked to start it, and end with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sync_can_be_watched_to_its_end() {
+    let mut stack = Stack::new().await;
+    let (api, other) = (Api::start(&stack), Api::start(&stack));
+    put_products(&api.client, 12).await;
+    for faults in [stack.sandbox.store.faults(), stack.sandbox.erp.faults()] {
+        faults.set_latency(Duration::from_millis(100));
+    }
+    let request = json!({ "entityTypes": ["products"], "syncConfig": { "batchSize": 2, "batchDelayMs": 0 } });
+    let started = api.client.post("/api/v1/syncs", &request).await.ok(202);
+    let sync = started["syncId"].as_str().unwrap();
+    let path = format!("/api/v1/syncs/{sync}/events");
+
+    let (events, ()) = tokio::join!(read_events(&other.client, &path), async { stack.work() });
+
+    let (first, last) = (events.first().unwrap(), events.last().unwrap());
+    assert_eq!(first.0, "status", "R48: {first:?}");
+    assert_eq!(
+        (last.0.as_str(), &last.1["status"], &last.1["progress"]["percent"]),
+        ("end", &json!("done"), &json!(100)),
+        "R48"
+    );
+    assert!(
+        events.iter().any(|(name, _)| name == "progress"),
+        "R48: {events:?}"
+    );
+    for (name, event) in &events {
+        assert_eq!(event["kind"], name.as_str(), "R48");
+        assert_eq!(event["syncId"], sync, "R48");
+    }
+    for pair in events.windows(2) {
+        for number in ["percent", "settled", "total"] {
+            let number = |event: &Value| event["progress"][number].as_i64().unwrap();
+            assert!(
+                number(&pair[1].1) >= number(&pair[0].1),
+                "R7: progress goes on only"
+            );
+        }
+    }
+    let again = read_events(&api.client, &path).await;
+    assert_eq!(
+        again.len(),
+        1,
+        "R48: of what is over there is one event: {again:?}"
+    );
+    assert_eq!(again[0].0, "end", "R48");
+}
+
+/// R48, R81: who watches a sync that stands still does not keep the API from ending.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_ends_when_the_api_does() {
+    let mut stack = Stack::new().await;
+    let api = Api::start(&stack);
+    let sync = start(&api.client).await;
+    let id = sync.parse().unwrap();
+    stack.ask(id, Kind::Pause).await;
+    stack.work();
+    stack.until(id, Status::Paused).await;
+    let path = format!("/api/v1/syncs/{sync}/events");
+    let request = api.client.request(reqwest::Method::GET, &path);
+    let mut events = request.send().await.unwrap();
+    let first = events.chunk().await.unwrap().unwrap();
+    assert!(
+        String::from_utf8_lossy(&first).contains("paused"),
+        "R48: {first:?}"
+    );
+
+    drop(api);
+
+    while let Some(more) = events.chunk().await.unwrap() {
+        assert!(!String::from_utf8_lossy(&more).contains("end"), "R48: {more:?}");
+    }
+}
