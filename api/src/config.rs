@@ -144,12 +144,9 @@ impl Config {
                 _ => Err("must be `true` or `false`"),
             },
         );
-        let public_url = wrong.check(
-            "LOCKSTEP_PUBLIC_URL",
-            options.public_url,
-            Some(NOWHERE),
-            public_url,
-        );
+        let public_url = wrong.check("LOCKSTEP_PUBLIC_URL", options.public_url, Some(NOWHERE), |text| {
+            public_url(&text)
+        });
         let log = wrong.check("LOCKSTEP_LOG", options.log, Some("info"), Ok);
         let log_format =
             wrong.check(
@@ -257,7 +254,7 @@ fn database_url(text: String) -> Result<SecretString, &'static str> {
 /// What stands for no public address.
 const NOWHERE: &str = "none";
 
-fn public_url(text: String) -> Result<Option<String>, &'static str> {
+fn public_url(text: &str) -> Result<Option<String>, &'static str> {
     if text == NOWHERE {
         return Ok(None);
     }
@@ -336,7 +333,7 @@ mod tests {
             ("https://lockstep.example.com/", "https://lockstep.example.com"),
             ("https://example.com/lockstep/", "https://example.com/lockstep"),
         ] {
-            assert_eq!(public_url(given.to_owned()), Ok(Some(kept.to_owned())));
+            assert_eq!(public_url(given), Ok(Some(kept.to_owned())));
         }
         for wrong in [
             "ftp://example.com",
@@ -344,7 +341,7 @@ mod tests {
             "https://a:b@example.com",
             "/lockstep",
         ] {
-            assert!(public_url(wrong.to_owned()).is_err(), "{wrong}");
+            assert!(public_url(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -75,16 +75,16 @@ async fn take(request: &Request, body: Body, connection: &str, context: &Context
         return Err(not_signed());
     }
     let header = |name: &'static str| {
-        let value = request
-            .header(name)
-            .filter(|value| (1..=HEADER_LIMIT).contains(&value.len()));
+        let value = request.header(name);
+        let value = value.filter(|value| (1..=HEADER_LIMIT).contains(&value.len()));
         value.ok_or_else(|| {
             let message = format!("must be given and have at most {HEADER_LIMIT} characters");
             let wrong = vec![WrongField::new(name, message)];
-            refused(Refused::malformed("the delivery lacks a header", wrong))
+            Refused::malformed("the delivery lacks a header", wrong)
         })
     };
-    let (delivery_id, topic) = (header("x-wc-webhook-delivery-id")?, header("x-wc-webhook-topic")?);
+    let delivery_id = header("x-wc-webhook-delivery-id").map_err(refused)?;
+    let topic = header("x-wc-webhook-topic").map_err(refused)?;
     note(context, (&receiver, connection), (delivery_id, topic))
         .await
         .map_err(refused)

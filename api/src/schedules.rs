@@ -199,6 +199,10 @@ impl PutScheduleRequest {
 /// A schedule and when it is due.
 #[derive(Clone, Debug, Object)]
 #[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "identifiers say of what, everywhere in the API"
+)]
 pub(crate) struct Schedule {
     /// Identifier of the schedule.
     schedule_id: Uuid,

@@ -1,5 +1,7 @@
 //! The webhooks of a connection: whether a store is to tell of changes, and whether it does.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use lockstep_shared::activity::{self, Activity, Outcome};
 use lockstep_shared::connection;
@@ -308,10 +310,7 @@ fn new_secret(session: &Session, id: ConnectionId) -> Result<Sealed, Refused> {
             .try_fill_bytes(bytes)
             .map_err(|error| Refused::internal("the system gave no random bytes", &error))?;
     }
-    let plain = secret
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<String>();
+    let plain = URL_SAFE_NO_PAD.encode(secret);
     let key = &session.context.sealing_key;
     Ok(key.seal(nonce, session.org(), id, &plain))
 }

@@ -4,7 +4,7 @@
 //! became of it, and when it is due next commit together or not at all. So one sync is started each time, however many
 //! workers sweep, and whoever dies in between. What was missed while nobody swept is made up for once.
 
-use chrono::{DateTime, LocalResult, NaiveDateTime, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, LocalResult, NaiveDateTime, TimeDelta, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
@@ -119,6 +119,8 @@ impl Pattern {
     }
 
     fn next_on_the_wall(&self, after: NaiveDateTime) -> Option<NaiveDateTime> {
+        // The crate goes on from the fraction of a second at which it starts.
+        let after = after.with_nanosecond(0)?;
         let next = self.cron.find_next_occurrence(&after.and_utc(), false).ok()?;
         Some(next.naive_utc())
     }
@@ -561,6 +563,16 @@ mod tests {
             times("0 9 * * MON", "America/New_York", "2026-01-01T00:00:00Z", 2),
             ["01-05T14:00", "01-12T14:00"]
         );
+    }
+
+    #[test]
+    fn due_times_are_whole_minutes_whenever_they_are_asked_for() {
+        let hourly = pattern("0 * * * *", "UTC");
+        let (due, next) = (at("2026-05-01T10:00:00Z"), at("2026-05-01T11:00:00Z"));
+
+        assert_eq!(hourly.next_after(at("2026-05-01T09:59:59.999Z")), Some(due));
+        assert_eq!(hourly.next_after(due), Some(next));
+        assert_eq!(hourly.next_after(at("2026-05-01T10:00:00.001Z")), Some(next));
     }
 
     #[test]

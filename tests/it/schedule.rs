@@ -47,6 +47,15 @@ async fn found(stack: &Stack, id: ScheduleId) -> Schedule {
     schedule::find(&mut tx, stack.org, id).await.unwrap().unwrap()
 }
 
+/// Has the time come at which a schedule is due, and so much more.
+async fn come_due(stack: &Stack, id: ScheduleId, more: &str) {
+    let due = found(stack, id).await.next_run_at.unwrap();
+    let mut tx = stack.begin_as_api().await;
+    let now = db::now(&mut tx).await.unwrap();
+    let wait = (due - now).num_seconds().max(0) + 1;
+    stack.shift_clock(&format!("{wait} seconds {more}")).await;
+}
+
 /// Waits until a schedule's last due time came to this.
 async fn came_to(stack: &Stack, id: ScheduleId, outcome: Outcome) -> Schedule {
     within(PATIENCE, "the schedule to be fired", || async {
@@ -109,9 +118,8 @@ async fn what_is_due_starts_one_sync_however_many_workers_sweep() {
         config.sweep_every = Duration::from_millis(50);
         stack.work_as(config);
     }
-    assert!(syncs(&stack).await.is_empty(), "it is not due yet");
 
-    stack.shift_clock("1 hour").await;
+    come_due(&stack, id, "").await;
     let fired = came_to(&stack, id, Outcome::Started).await;
 
     let sync = fired.last_sync_id.unwrap();
@@ -133,7 +141,7 @@ async fn what_is_due_starts_one_sync_however_many_workers_sweep() {
 async fn a_sweep_that_dies_loses_nothing_and_another_does_not_wait_for_it() {
     let stack = Stack::new().await;
     let id = hourly(&stack).await;
-    stack.shift_clock("1 hour").await;
+    come_due(&stack, id, "").await;
     let mut dies = stack.begin_as_worker().await;
     let mut other = stack.begin_as_worker().await;
 
@@ -151,7 +159,7 @@ async fn runs_that_were_missed_are_made_up_for_by_one() {
     let mut stack = Stack::new().await;
     stack.forget_partners();
     let id = hourly(&stack).await;
-    stack.shift_clock("7 hours").await;
+    come_due(&stack, id, "6 hours").await;
 
     stack.work();
     let fired = came_to(&stack, id, Outcome::Started).await;
@@ -177,7 +185,7 @@ async fn a_run_whose_last_one_is_under_way_is_skipped_and_says_so() {
         .unwrap();
     stack.work();
 
-    stack.shift_clock("1 hour").await;
+    come_due(&stack, id, "").await;
     let skipped = came_to(&stack, id, Outcome::Skipped).await;
 
     assert_eq!(syncs(&stack).await.len(), 1);
@@ -185,7 +193,7 @@ async fn a_run_whose_last_one_is_under_way_is_skipped_and_says_so() {
     let detail = skipped.last_run.unwrap().detail.unwrap();
     assert_eq!(detail, "the sync that it started last is still under way");
     cancel(&stack, under_way).await;
-    stack.shift_clock("1 hour").await;
+    come_due(&stack, id, "").await;
     let started = came_to(&stack, id, Outcome::Started).await;
     assert_ne!(started.last_sync_id, Some(under_way));
 }
@@ -197,7 +205,7 @@ async fn a_run_beyond_the_limit_of_active_syncs_is_put_off_until_there_is_room()
     let id = hourly(&stack).await;
     let active = paused(&stack, sync::ACTIVE_LIMIT).await;
     stack.work();
-    stack.shift_clock("1 hour").await;
+    come_due(&stack, id, "").await;
 
     let put_off = came_to(&stack, id, Outcome::PutOff).await;
     let first = put_off.last_run.unwrap();
@@ -244,7 +252,7 @@ async fn what_is_disabled_starts_nothing_and_what_has_nothing_to_sync_with_says_
     let refused = hourly(&stack).await;
     stack.work();
 
-    stack.shift_clock("1 hour").await;
+    come_due(&stack, refused, "").await;
     let told = came_to(&stack, refused, Outcome::Refused).await;
 
     let detail = told.last_run.unwrap().detail.unwrap();
