@@ -58,6 +58,8 @@ ids! {
     ConflictId,
     /// Something asked of a sync.
     CommandId,
+    /// A sync that starts by itself, again and again.
+    ScheduleId,
     /// What a batch's owner proves itself by; new with every claim.
     Token,
 }

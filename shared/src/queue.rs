@@ -37,13 +37,18 @@ pub enum Bell {
         org_id: OrgId,
         id: ConnectionId,
     },
+    /// A look at the webhooks of a connection: among batches, as a check is.
+    Webhook {
+        org_id: OrgId,
+        id: ConnectionId,
+    },
 }
 
 impl Bell {
     const fn queue(self) -> &'static str {
         match self {
             Self::Command { .. } => COMMAND_QUEUE,
-            Self::Batch { .. } | Self::Check { .. } => BATCH_QUEUE,
+            Self::Batch { .. } | Self::Check { .. } | Self::Webhook { .. } => BATCH_QUEUE,
         }
     }
 }
