@@ -11,6 +11,7 @@ use lockstep_shared::check;
 use lockstep_shared::db::{self, Isolation};
 use lockstep_shared::id::{ConnectionId, OrgId, Token};
 use lockstep_shared::telemetry::Chain;
+use lockstep_shared::webhook;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -97,9 +98,17 @@ impl BatchGate {
     }
 }
 
-/// The gate of one check in hand. Passing it keeps the check for as long as the request may take.
+/// What is looked at, outside of any batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Errand {
+    Check,
+    Webhooks,
+}
+
+/// The gate of one check, or of one look at webhooks, in hand. Passing it keeps that for as long as the request may take.
 #[derive(Debug)]
 pub struct CheckGate {
+    errand: Errand,
     pool: PgPool,
     org: OrgId,
     connection: ConnectionId,
@@ -117,6 +126,7 @@ impl CheckGate {
         (token, held_for): (Token, Duration),
     ) -> Self {
         Self {
+            errand: Errand::Check,
             pool: fleet.pool.clone(),
             org,
             connection,
@@ -128,10 +138,27 @@ impl CheckGate {
         }
     }
 
+    /// Makes the gate of a look at a connection's webhooks.
+    pub fn of_webhooks(
+        fleet: &Fleet,
+        (org, connection): (OrgId, ConnectionId),
+        (token, held_for): (Token, Duration),
+    ) -> Self {
+        Self {
+            errand: Errand::Webhooks,
+            ..Self::new(fleet, (org, connection), (token, held_for))
+        }
+    }
+
     async fn ask(&self) -> Result<Result<Duration, Hold>, sqlx::Error> {
         let patience = patience(&self.passed, self.patience);
         let mut tx = db::begin(&self.pool, self.org, Isolation::ReadCommitted).await?;
-        if !check::keep(&mut tx, self.org, self.connection, (self.token, self.held_for)).await? {
+        let held = (self.token, self.held_for);
+        let is_kept = match self.errand {
+            Errand::Check => check::keep(&mut tx, self.org, self.connection, held).await?,
+            Errand::Webhooks => webhook::keep(&mut tx, self.org, self.connection, held).await?,
+        };
+        if !is_kept {
             return Ok(Err(Hold::LeaseLost));
         }
         let answer = match bucket::take(&mut tx, self.org, patience).await? {

@@ -18,8 +18,11 @@ mod pull;
 mod push;
 mod remote;
 mod scan;
+mod schedule;
 mod sweep;
+mod trigger;
 mod vanish;
+mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,6 +115,11 @@ async fn answer(fleet: &Fleet, bell: Bell) {
         Bell::Check { org_id, id } => {
             if let Err(error) = check::answer(fleet, org_id, id).await {
                 tracing::warn!(error = %Chain(&error), org.id = %org_id, connection.id = %id, "a check waits for the next bell");
+            }
+        }
+        Bell::Webhook { org_id, id } => {
+            if let Err(error) = webhook::answer(fleet, org_id, id).await {
+                tracing::warn!(error = %Chain(&error), org.id = %org_id, connection.id = %id, "a look at webhooks waits for the next bell");
             }
         }
     }

@@ -1,18 +1,23 @@
-//! The sweep: rings again what nobody answered, and takes the queue's old bells away. Runs on every worker; what one
+//! The sweep: rings again what nobody answered, starts what nobody asks for by hand, and takes away what is old. Runs on every worker; what one
 //! has just rung, another leaves alone.
 
 use std::time::Duration;
 
 use lockstep_shared::telemetry::Chain;
-use lockstep_shared::{activity, batch, check, queue};
+use lockstep_shared::{activity, batch, check, queue, webhook};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
+
+use crate::{schedule, trigger};
 
 /// Most bells that one sweep rings.
 const BELLS: i32 = 200;
 
 /// How long a finished bell is kept for operators to look at.
 const KEPT: Duration = Duration::from_hours(1);
+
+/// Most deliveries that are forgotten at once.
+const DELIVERIES: i32 = 1_000;
 
 /// Sweeps until told to stop.
 pub async fn keep(pool: &PgPool, every: Duration, stop: CancellationToken) {
@@ -36,6 +41,7 @@ async fn sweep(pool: &PgPool, quiet: Duration, tidies: bool) -> Result<(), sqlx:
     let mut tx = pool.begin().await?;
     let mut silent = batch::silent_work(&mut tx, quiet, BELLS).await?;
     silent.append(&mut check::silent(&mut tx, quiet, BELLS).await?);
+    silent.append(&mut webhook::silent(&mut tx, quiet, BELLS).await?);
     for bell in &silent {
         queue::ring(&mut tx, *bell, None).await?;
     }
@@ -43,10 +49,13 @@ async fn sweep(pool: &PgPool, quiet: Duration, tidies: bool) -> Result<(), sqlx:
     if !silent.is_empty() {
         tracing::debug!(bells = silent.len(), "rang again");
     }
+    schedule::fire_due(pool).await?;
+    trigger::start_due(pool).await?;
     if tidies {
         let mut db = pool.acquire().await?;
         activity::ensure_partitions(&mut db).await?;
         while queue::forget_finished(&mut db, KEPT).await? >= 1000 {}
+        while webhook::forget_deliveries(&mut db, DELIVERIES).await? >= DELIVERIES.into() {}
     }
     Ok(())
 }

@@ -117,6 +117,14 @@ impl Client {
         self.inner.post(url)
     }
 
+    pub fn put(&self, url: url::Url) -> RequestBuilder {
+        self.inner.put(url)
+    }
+
+    pub fn delete(&self, url: url::Url) -> RequestBuilder {
+        self.inner.delete(url)
+    }
+
     /// Sends a request that only reads.
     pub async fn read(&self, system: &'static str, request: RequestBuilder) -> Result<Answer, CallError> {
         self.answer(system, request, self.timeout)

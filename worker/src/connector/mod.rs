@@ -9,6 +9,7 @@
 
 pub mod http;
 pub mod odoo;
+pub mod webhook;
 pub mod woocommerce;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -332,4 +333,9 @@ pub trait Connector: Debug + Send + Sync {
     /// out before it. What the system can't fetch by itself is fetched from elsewhere first. One outcome per write, in
     /// their order.
     async fn send(&self, request: &Request, deadline: Instant) -> Result<Vec<Outcome>, CallError>;
+
+    /// How the system tells of changes by itself; `None` where it does not.
+    fn webhooks(&self) -> Option<&dyn webhook::Webhooks> {
+        None
+    }
 }

@@ -21,6 +21,7 @@ mod pull;
 mod reference;
 mod tag;
 mod text;
+mod webhook;
 mod wire;
 mod write;
 
@@ -41,6 +42,7 @@ use self::auth::{Keys, Params, Stamp};
 use self::error::Kind;
 use self::pull::{Mark, Place, Step, Window};
 use super::http::{self, Answer};
+use super::webhook::Webhooks;
 use super::{
     CallError, Checked, Connector, Cursor, Gate, Outcome, Page, Refusal, Request, Sighting, Theirs, Wanted,
     Write,
@@ -137,10 +139,11 @@ impl WooCommerce {
         if !params.is_empty() {
             url.set_query(Some(&auth::query(&params)));
         }
-        let builder = if method == "POST" {
-            self.http.post(url)
-        } else {
-            self.http.get(url)
+        let builder = match method {
+            "POST" => self.http.post(url),
+            "PUT" => self.http.put(url),
+            "DELETE" => self.http.delete(url),
+            _ => self.http.get(url),
         };
         if !is_secure {
             return builder;
@@ -551,6 +554,10 @@ impl Connector for WooCommerce {
             Some(Content::Inventory(_)) => self.send_inventory(request, deadline).await,
             Some(Content::Payment(_)) => self.send_payments(request, deadline).await,
         }
+    }
+
+    fn webhooks(&self) -> Option<&dyn Webhooks> {
+        Some(self)
     }
 }
 
