@@ -22,6 +22,8 @@ pub(crate) struct Context {
     pub(crate) tokens: Checker,
     pub(crate) sealing_key: SealingKey,
     pub(crate) base_urls: BaseUrls,
+    /// Where others reach this installation, without a slash at its end; none: they can't.
+    pub(crate) public_url: Option<String>,
 }
 
 /// A caller whose token holds, with what the operation works with.

@@ -87,7 +87,7 @@ poem_openapi::impl_apirequest_for_payload!(Body<T, LIMIT_BYTES>, T: FromBody, co
 
 /// Reads a body; `None` where it is larger than the limit. What is too much is read on for a while and thrown away: a client
 /// that is still writing would not hear the answer, but that its connection broke.
-async fn arrive(body: poem::Body, limit: usize) -> std::io::Result<Option<Vec<u8>>> {
+pub(crate) async fn arrive(body: poem::Body, limit: usize) -> std::io::Result<Option<Vec<u8>>> {
     let mut arriving = body.into_async_read();
     let mut bytes = Vec::new();
     (&mut arriving).take(limit as u64).read_to_end(&mut bytes).await?;

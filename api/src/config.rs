@@ -34,6 +34,10 @@ pub struct Options {
     /// [default: false].
     #[arg(long, env = "LOCKSTEP_ALLOW_INSECURE_URLS", value_name = "BOOL")]
     pub allow_insecure_urls: Option<String>,
+    /// Address at which stores reach this API, such as `https://lockstep.example.com`: webhooks deliver there. Without it,
+    /// there are none.
+    #[arg(long, env = "LOCKSTEP_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<String>,
     /// What is logged, in the syntax of `RUST_LOG` [default: info].
     #[arg(long, env = "LOCKSTEP_LOG", value_name = "FILTER")]
     pub log: Option<String>,
@@ -83,6 +87,8 @@ pub struct Config {
     pub jwt: Jwt,
     pub sealing_key: SealingKey,
     pub base_urls: BaseUrls,
+    /// Without a slash at its end.
+    pub public_url: Option<String>,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -138,6 +144,9 @@ impl Config {
                 _ => Err("must be `true` or `false`"),
             },
         );
+        let public_url = wrong.check("LOCKSTEP_PUBLIC_URL", options.public_url, Some(NOWHERE), |text| {
+            public_url(&text)
+        });
         let log = wrong.check("LOCKSTEP_LOG", options.log, Some("info"), Ok);
         let log_format =
             wrong.check(
@@ -150,13 +159,23 @@ impl Config {
                     _ => Err("must be `json` or `text`"),
                 },
             );
-        match (database_url, bind, jwt, sealing_key, base_urls, log, log_format) {
+        match (
+            database_url,
+            bind,
+            jwt,
+            sealing_key,
+            base_urls,
+            public_url,
+            log,
+            log_format,
+        ) {
             (
                 Some(database_url),
                 Some(bind),
                 Some(jwt),
                 Some(sealing_key),
                 Some(base_urls),
+                Some(public_url),
                 Some(log),
                 Some(log_format),
             ) => Ok(Self {
@@ -165,6 +184,7 @@ impl Config {
                 jwt,
                 sealing_key,
                 base_urls,
+                public_url,
                 log,
                 log_format,
             }),
@@ -231,6 +251,28 @@ fn database_url(text: String) -> Result<SecretString, &'static str> {
     }
 }
 
+/// What stands for no public address.
+const NOWHERE: &str = "none";
+
+fn public_url(text: &str) -> Result<Option<String>, &'static str> {
+    if text == NOWHERE {
+        return Ok(None);
+    }
+    let wrong = "must be an address without query, such as `https://lockstep.example.com`";
+    let url = url::Url::parse(text.trim()).map_err(|_| wrong)?;
+    let is_right = matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
+    if is_right {
+        Ok(Some(url.as_str().trim_end_matches('/').to_owned()))
+    } else {
+        Err(wrong)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,6 +296,7 @@ mod tests {
             encryption_key: Some("c2hvcnQ=".to_owned()),
             allow_insecure_urls: Some("maybe".to_owned()),
             log_format: Some("xml".to_owned()),
+            public_url: Some("lockstep.example.com".to_owned()),
             jwt: JwtOptions {
                 jwt_secret: Some("short".to_owned()),
                 ..JwtOptions::default()
@@ -269,6 +312,7 @@ mod tests {
         `LOCKSTEP_JWT_SECRET` must have at least 32 bytes
         `INTEGRATION_ENCRYPTION_KEY` must be 32 bytes in base64, such as `openssl rand -base64 32` prints
         `LOCKSTEP_ALLOW_INSECURE_URLS` must be `true` or `false`
+        `LOCKSTEP_PUBLIC_URL` must be an address without query, such as `https://lockstep.example.com`
         `LOCKSTEP_LOG_FORMAT` must be `json` or `text`
         ");
     }
@@ -280,6 +324,25 @@ mod tests {
         assert_eq!(config.bind, "127.0.0.1:8080".parse().unwrap());
         assert_eq!(config.base_urls, BaseUrls::Public, "R72");
         assert_eq!((config.jwt.issuer, config.log), (None, "info".to_owned()));
+        assert_eq!(config.public_url, None);
+    }
+
+    #[test]
+    fn a_public_address_may_have_a_path_and_a_slash_at_its_end() {
+        for (given, kept) in [
+            ("https://lockstep.example.com/", "https://lockstep.example.com"),
+            ("https://example.com/lockstep/", "https://example.com/lockstep"),
+        ] {
+            assert_eq!(public_url(given), Ok(Some(kept.to_owned())));
+        }
+        for wrong in [
+            "ftp://example.com",
+            "https://example.com?x=1",
+            "https://a:b@example.com",
+            "/lockstep",
+        ] {
+            assert!(public_url(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

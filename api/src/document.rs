@@ -10,7 +10,9 @@ use crate::orders::Orders;
 use crate::payments::Payments;
 use crate::previews::Previews;
 use crate::products::Products;
+use crate::schedules::Schedules;
 use crate::syncs::Syncs;
+use crate::webhooks::Webhooks;
 
 const DESCRIPTION: &str = "Keeps WooCommerce stores and Odoo ERPs in step. Connect a store and an ERP, put in records of \
 your own, and start syncs; workers do the work, so starting one returns at once.
@@ -26,6 +28,8 @@ pub(crate) enum Tag {
     Records,
     /// Runs that bring systems into step.
     Syncs,
+    /// Syncs that start by themselves.
+    Schedules,
 }
 
 type Operations = (
@@ -37,6 +41,8 @@ type Operations = (
     Payments,
     Syncs,
     Previews,
+    Schedules,
+    Webhooks,
 );
 
 pub(crate) type Service = OpenApiService<Operations, ()>;
@@ -52,6 +58,8 @@ pub(crate) fn service() -> Service {
         Payments,
         Syncs,
         Previews,
+        Schedules,
+        Webhooks,
     );
     let license = LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0.html");
     let request_id = ExtraHeader::new("X-Request-Id").description("Finds the request in the logs.");

@@ -85,6 +85,11 @@ pub(crate) enum Kind {
     NameTaken,
     OtherEntityType,
     TooManyActiveSyncs,
+    TooManySchedules,
+    Changed,
+    NoWebhooks,
+    NoPublicUrl,
+    WrongSignature,
     TooLarge,
     UnsupportedMediaType,
     Invalid,
@@ -118,6 +123,15 @@ impl Kind {
                 "The organisation has as many active syncs as it may",
                 409,
             ),
+            Self::TooManySchedules => (
+                "too-many-schedules",
+                "The organisation has as many schedules as it may",
+                409,
+            ),
+            Self::Changed => ("changed", "It was changed since it was read", 409),
+            Self::NoWebhooks => ("no-webhooks", "The system has no webhooks", 409),
+            Self::NoPublicUrl => ("no-public-url", "The installation has no public address", 409),
+            Self::WrongSignature => ("wrong-signature", "The delivery's signature is wrong", 401),
             Self::TooLarge => ("body-too-large", "The request's body is too large", 413),
             Self::UnsupportedMediaType => ("unsupported-media-type", "The request's body must be JSON", 415),
             Self::Invalid => ("invalid", "Something in the request's body is wrong", 422),
@@ -326,7 +340,22 @@ fn wrong_parameter(name: &str, reason: &str) -> Refused {
 }
 
 fn method_not_allowed(asked: &Asked) -> Response {
-    let allow = asked.allowed_methods().join(", ");
+    wrong_method(&asked.allowed_methods().join(", "))
+}
+
+/// Refuses a caller that no bearer token would help.
+pub(crate) fn without_bearer(kind: Kind, detail: &str) -> Response {
+    let mut response = Json(Problem::new(kind, detail))
+        .with_status(poem::http::StatusCode::UNAUTHORIZED)
+        .with_header(header::WWW_AUTHENTICATE, "HMAC-SHA256")
+        .into_response();
+    let media_type = header::HeaderValue::from_static(MEDIA_TYPE);
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
+}
+
+/// Answers a method that is not possible at an address, where the document does not know it.
+pub(crate) fn wrong_method(allow: &str) -> Response {
     let problem = Problem::new(
         Kind::MethodNotAllowed,
         format!("the methods possible here are {allow}"),

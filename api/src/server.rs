@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::auth::Context;
 use crate::config::Config;
+use crate::deliveries;
 use crate::document;
 use crate::health;
 use crate::path::Paths;
@@ -63,6 +64,7 @@ pub async fn serve(
         tokens: Checker::new(&config.jwt),
         sealing_key: config.sealing_key,
         base_urls: config.base_urls,
+        public_url: config.public_url,
     };
     Server::new_with_acceptor(acceptor)
         .name("lockstep-api")
@@ -103,6 +105,7 @@ fn app(context: Context) -> impl Endpoint<Output = Response> {
         .at("/readyz", get(health::ready))
         .at("/openapi.json", get(show_document))
         .at("/docs", get(show_page))
+        .at("/webhooks/woocommerce/:connection", deliveries::woocommerce)
         .nest_no_strip("/api/v1", document::service())
         .data(Arc::new(document))
         .data(Arc::new(context))
@@ -241,6 +244,7 @@ mod tests {
             tokens: Checker::new(&jwt()),
             sealing_key: SealingKey::parse(&key.into()).unwrap(),
             base_urls: BaseUrls::Public,
+            public_url: None,
         }))
     }
 
@@ -406,6 +410,26 @@ mod tests {
             .await;
         let id = made.0.header(REQUEST_ID).unwrap();
         assert!(id.parse::<Uuid>().is_ok(), "{id}");
+    }
+
+    #[tokio::test]
+    async fn a_delivery_without_a_signature_is_refused_and_a_ping_is_answered() {
+        let client = client();
+        let path = format!("/webhooks/woocommerce/{}", Uuid::from_u128(1));
+
+        let ping = client.post(&path).body("webhook_id=7").send().await;
+        ping.assert_status_is_ok();
+
+        let unsigned = client.post(&path).body("{}").send().await;
+        let problem = problem(unsigned, StatusCode::UNAUTHORIZED).await;
+        assert_eq!(problem["type"], "https://lockstep.dev/problems/wrong-signature");
+        let elsewhere = client.post("/webhooks/woocommerce/7").body("webhook_id=7").send();
+        elsewhere.await.assert_status(StatusCode::NOT_FOUND);
+        let read = client.get(&path).send().await;
+        read.assert_header("allow", "POST");
+        read.assert_status(StatusCode::METHOD_NOT_ALLOWED);
+        let large = client.post(&path).body(" ".repeat((4 << 20) + 1)).send().await;
+        large.assert_status(StatusCode::PAYLOAD_TOO_LARGE);
     }
 
     #[tokio::test]

@@ -101,7 +101,7 @@ pub(crate) struct SyncConfig {
 }
 
 impl SyncConfig {
-    fn check(&self) -> Result<sync::Config, Vec<WrongField>> {
+    pub(crate) fn check(&self) -> Result<sync::Config, Vec<WrongField>> {
         // A negative number is out of every range, so the largest one stands for it.
         let number = |value: Option<i32>| value.map(|value| u32::try_from(value).unwrap_or(u32::MAX));
         let (size, delay, retries) = (

@@ -30,6 +30,8 @@ pub struct Api {
     pub stranger: Client,
     /// With a token for the stack's organisation.
     pub client: Client,
+    /// Its address, without a slash at its end.
+    pub url: String,
     stop: CancellationToken,
 }
 
@@ -53,6 +55,7 @@ impl Api {
             jwt: Self::jwt(),
             sealing_key: sealing_key(),
             base_urls: BaseUrls::Any,
+            public_url: None,
             log: "info".to_owned(),
             log_format: LogFormat::Text,
         }
@@ -61,6 +64,19 @@ impl Api {
     /// Starts an API that is set up otherwise.
     pub fn start_as(org: OrgId, config: Config) -> Self {
         let listener = TcpListener::bind(config.bind).expect("a port is free");
+        Self::serve(org, config, listener)
+    }
+
+    /// Starts an API that knows where others reach it.
+    pub fn start_reachable(stack: &Stack) -> Self {
+        let mut config = Self::config(stack);
+        let listener = TcpListener::bind(config.bind).expect("a port is free");
+        let address = listener.local_addr().expect("it listens");
+        config.public_url = Some(format!("http://{address}"));
+        Self::serve(stack.org, config, listener)
+    }
+
+    fn serve(org: OrgId, config: Config, listener: TcpListener) -> Self {
         let address = listener.local_addr().expect("it listens");
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
@@ -69,11 +85,13 @@ impl Api {
                 .await
                 .expect("the API serves");
         });
-        let stranger = Client::new(format!("http://{address}"));
+        let url = format!("http://{address}");
+        let stranger = Client::new(url.clone());
         let client = stranger.with_token(&Self::token(org));
         Self {
             stranger,
             client,
+            url,
             stop,
         }
     }

@@ -119,6 +119,7 @@ fn api_config(urls: &Urls, bind: SocketAddr, jwt: &Jwt, sealing_key: &SealingKey
         jwt: jwt.clone(),
         sealing_key: sealing_key.clone(),
         base_urls: BaseUrls::Any,
+        public_url: None,
         // Logging was set up by the run.
         log: String::new(),
         log_format: LogFormat::Text,
