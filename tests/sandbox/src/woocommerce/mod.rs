@@ -1,5 +1,5 @@
 //! A stand-in for WooCommerce 11 (REST wc/v3): products with their variations, attributes, categories, tags and
-//! pictures, customers, orders, refunds, stock, taxes and settings.
+//! pictures, customers, orders, refunds, stock, taxes, settings and webhooks.
 //!
 //! Coupons can only be read. Every statement about the real server is in
 //! `facts/systems.md` part A and `facts/mapping-woocommerce.md`.
@@ -29,18 +29,21 @@ mod term;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text;
+mod webhook;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
+use tokio::task::AbortHandle;
 
 use self::auth::Keys;
 pub use self::auth::Permission;
 use self::resource::{Deletion, Resource};
 use self::route::Site;
 use self::shop::{Actor, Shop};
+pub use self::webhook::Delivery;
 use crate::fault::FaultPlan;
 use crate::ledger::Ledger;
 use crate::server::{Server, Transport};
@@ -128,6 +131,13 @@ pub struct Store {
     server: Server,
     ledger: Ledger,
     base_url: String,
+    delivering: AbortHandle,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.delivering.abort();
+    }
 }
 
 impl Store {
@@ -165,11 +175,13 @@ impl Store {
         };
         let server = Server::start(Arc::clone(&site), address, transport).await?;
         let base_url = format!("{scheme}://{}", server.address);
+        let delivering = tokio::spawn(webhook::deliver(Arc::downgrade(&site))).abort_handle();
         let store = Self {
             site,
             server,
             ledger,
             base_url: base_url.clone(),
+            delivering,
         };
         store.lock().base_url = base_url;
         Ok(store)
@@ -482,6 +494,32 @@ impl Store {
     pub fn activate_plugin(&self, file: &str, name: &str) {
         let plugin = (file.to_owned(), name.to_owned());
         self.lock_for_people().plugins.push(plugin);
+    }
+
+    /// Lists the webhooks as the API shows them.
+    pub fn webhooks(&self) -> Vec<Value> {
+        let shop = self.lock();
+        let ids = shop.webhooks.ids().into_iter();
+        ids.filter_map(|id| shop.render_webhook(id).ok()).collect()
+    }
+
+    /// Makes a webhook as the shop's people would.
+    ///
+    /// # Panics
+    /// When the API would refuse it.
+    pub fn insert_webhook(&self, webhook: Value) -> u64 {
+        let made = self.lock_for_people().create_webhook(&object(webhook), now());
+        made.expect("the webhook can be made")
+    }
+
+    /// Has the shop give up on a webhook, as it does by itself after failures in a row.
+    pub fn disable_webhook(&self, id: u64) {
+        self.lock_for_people().disable_webhook(id);
+    }
+
+    /// Lists every delivery that was tried, but for pings.
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        self.lock().webhooks.deliveries()
     }
 
     /// Makes a tax rate as the shop's people would.

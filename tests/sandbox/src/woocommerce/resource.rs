@@ -26,6 +26,7 @@ pub(super) enum Resource {
     Orders,
     Refunds { order: u64 },
     Taxes,
+    Webhooks,
 }
 
 /// Whether a delete goes through the trash.
@@ -43,7 +44,7 @@ impl Resource {
             Self::Attributes | Self::Terms(_) => schema::TERM,
             Self::Refunds { .. } => refund::SCHEMA,
             Self::Taxes => tax::SCHEMA,
-            Self::Orders => &[],
+            Self::Orders | Self::Webhooks => &[],
         }
     }
 
@@ -52,7 +53,7 @@ impl Resource {
             Self::Products => Listing::Products,
             Self::Variations { .. } => Listing::Variations,
             Self::Customers => Listing::Customers,
-            Self::Attributes => Listing::Other,
+            Self::Attributes | Self::Webhooks => Listing::Other,
             Self::Terms(_) => Listing::Terms,
             Self::Orders => Listing::Orders,
             Self::Refunds { .. } => Listing::Refunds,
@@ -65,7 +66,12 @@ impl Resource {
         let required = match self {
             Self::Customers => "email",
             Self::Attributes | Self::Terms(_) => "name",
-            Self::Products | Self::Variations { .. } | Self::Orders | Self::Refunds { .. } | Self::Taxes => {
+            Self::Products
+            | Self::Variations { .. }
+            | Self::Orders
+            | Self::Refunds { .. }
+            | Self::Taxes
+            | Self::Webhooks => {
                 return self.check_update(body);
             }
         };
@@ -103,6 +109,13 @@ impl Resource {
             Self::Orders => order::orders(shop, query),
             Self::Refunds { order } => order::refunds(shop, query, Some(order)),
             Self::Taxes => list::taxes(shop, query),
+            Self::Webhooks => {
+                let mut ids = shop.webhooks.ids();
+                if query.get("order").is_none_or(|order| order != "asc") {
+                    ids.reverse();
+                }
+                ids
+            }
         };
         // Attributes are not paged: the list has them all.
         if self == Self::Attributes {
@@ -148,6 +161,7 @@ impl Resource {
                 let rate = shop.taxes.rates.get(&id).ok_or_else(|| tax::unknown(404))?;
                 Ok(shop.render_rate(rate))
             }
+            Self::Webhooks => shop.render_webhook(id),
         }
     }
 
@@ -170,6 +184,7 @@ impl Resource {
             Self::Orders => shop.create_order(body, now),
             Self::Refunds { order } => shop.create_refund(order, body, now),
             Self::Taxes => Ok(shop.create_rate(body)),
+            Self::Webhooks => shop.create_webhook(body, now),
         }
     }
 
@@ -200,6 +215,7 @@ impl Resource {
             Self::Orders => shop.update_order(id, body, now),
             Self::Refunds { .. } => Err(Refusal::no_route()),
             Self::Taxes => shop.update_rate(id, body),
+            Self::Webhooks => shop.update_webhook(id, body, now),
         }
     }
 
@@ -231,6 +247,11 @@ impl Resource {
             }
             Self::Attributes | Self::Terms(_) if deletion == Deletion::Trash => Err(no_trash("Resource")),
             Self::Taxes if deletion == Deletion::Trash => Err(no_trash("Taxes")),
+            Self::Webhooks if deletion == Deletion::Trash => Err(no_trash("Webhooks")),
+            Self::Webhooks => {
+                shop.remove_webhook(id);
+                Ok(view)
+            }
             Self::Taxes => {
                 shop.delete_rate(id);
                 Ok(view)

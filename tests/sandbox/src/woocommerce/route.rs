@@ -358,6 +358,7 @@ fn target(segments: &[&str]) -> Option<Target> {
         }
         ["orders", rest @ ..] => within(Resource::Orders, rest),
         ["taxes", rest @ ..] => within(Resource::Taxes, rest),
+        ["webhooks", rest @ ..] if *rest != ["batch"] => within(Resource::Webhooks, rest),
         _ => None,
     }
 }

@@ -16,6 +16,7 @@ use super::setting::Settings;
 use super::tax::Taxes;
 use super::term::Terms;
 use super::text;
+use super::webhook::Webhooks;
 use crate::ledger::{Effect, Ledger, Operation, Origin};
 
 /// Who is writing just now.
@@ -101,6 +102,7 @@ pub(super) struct Shop {
     pub(super) plugins: Vec<(String, String)>,
     /// Resources that can only be read: coupons.
     pub(super) recorded: BTreeMap<String, BTreeMap<u64, Value>>,
+    pub(super) webhooks: Webhooks,
 }
 
 /// The id of the category that every shop has.
@@ -144,6 +146,7 @@ impl Shop {
             settings: Settings::default(),
             plugins: vec![("woocommerce/woocommerce.php".to_owned(), "WooCommerce".to_owned())],
             recorded: BTreeMap::new(),
+            webhooks: Webhooks::default(),
         }
     }
 
@@ -357,7 +360,7 @@ impl Shop {
         }
     }
 
-    /// Puts one effect into the ledger, unless the shop's own people did it.
+    /// Tells the webhooks of one effect, and puts it into the ledger unless the shop's own people did it.
     pub(super) fn felt(
         &self,
         entity: &'static str,
@@ -366,8 +369,9 @@ impl Shop {
         key: Option<String>,
         changed: bool,
     ) {
+        let Touched { id, thing } = touched.into();
+        self.announce(entity, operation, id, thing);
         if let Actor::Api(request) = self.actor {
-            let Touched { id, thing } = touched.into();
             self.ledger.record(vec![Effect {
                 at: SystemTime::now(),
                 entity,

@@ -82,6 +82,7 @@ pub(super) fn put_back(shop: &mut Shop, value: &Value) -> Result<(), SnapshotErr
     let snapshot = Snapshot::deserialize(value).map_err(|source| SnapshotError { of: "a shop", source })?;
     shop.ledger.begin_anew();
     let mut fresh = Shop::new(shop.ledger.clone(), shop.offset_secs);
+    fresh.webhooks = std::mem::take(&mut shop.webhooks);
     fresh.base_url.clone_from(&shop.base_url);
     for product in snapshot.products {
         fresh.put_product(product);

@@ -452,6 +452,10 @@ impl Shop {
         });
         self.ledger.lives("order", order.id, order.keys(), self.origin());
         self.felt("order", operation, order.id, order.key(), is_different);
+        if operation == Operation::Created && order.paid.is_some() {
+            // One that is paid as it is made counts as changed, too (facts: systems A10).
+            self.announce("order", Operation::Updated, order.id, order.id);
+        }
         self.index_order(order);
     }
 
