@@ -9,6 +9,7 @@ mod page;
 mod process;
 mod record;
 mod refusal;
+mod schedules;
 mod settings;
 mod sync;
 
@@ -111,7 +112,7 @@ async fn tables(database: &Database) -> Vec<String> {
 }
 
 /// Every row of every table as text, as nobody but a superuser sees them; bytes are in hexadecimal.
-async fn rows(database: &Database) -> BTreeMap<String, Vec<String>> {
+pub(super) async fn rows(database: &Database) -> BTreeMap<String, Vec<String>> {
     let mut all = BTreeMap::new();
     for table in tables(database).await {
         let statement = format!("select t::text as line from {table} t order by 1");

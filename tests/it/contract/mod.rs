@@ -91,4 +91,5 @@ mod subject;
 mod tag;
 mod update;
 mod variant;
+mod webhook;
 mod woocommerce;
