@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod crash;
+pub mod load;
 pub mod make;
 pub mod process;
 pub mod proxy;

@@ -5,6 +5,7 @@
 mod access;
 mod check;
 mod credentials;
+mod limit;
 mod page;
 mod process;
 mod record;
