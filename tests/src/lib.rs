@@ -4,6 +4,7 @@
 pub mod api;
 pub mod crash;
 pub mod dispute;
+pub mod load;
 pub mod make;
 pub mod process;
 pub mod proxy;

@@ -117,6 +117,15 @@ impl Program {
     }
 }
 
+/// What a process uses.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// Processor time since it began.
+    pub cpu_secs: f64,
+    /// Memory that it has now.
+    pub resident_mib: f64,
+}
+
 /// A worker process. It is killed when this value is dropped.
 #[derive(Debug)]
 pub struct Worker {
@@ -172,6 +181,24 @@ impl Worker {
             let _ = stderr.read_to_string(&mut words);
         }
         words
+    }
+
+    /// Returns what the process uses now, by /proc.
+    pub fn usage(&self) -> std::io::Result<Usage> {
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id()));
+        let stat = read("stat")?;
+        // What follows the name, which stands in parentheses and may hold anything.
+        let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        let times = rest.split_whitespace().skip(11).take(2);
+        let ticks: u32 = times.filter_map(|field| field.parse::<u32>().ok()).sum();
+        let status = read("status")?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = resident.and_then(|value| value.trim().trim_end_matches(" kB").parse::<u32>().ok());
+        Ok(Usage {
+            // The kernel counts in hundredths of a second wherever user space can see it.
+            cpu_secs: f64::from(ticks) / 100.0,
+            resident_mib: f64::from(kib.unwrap_or_default()) / 1024.0,
+        })
     }
 
     /// Says whether the process stands still.

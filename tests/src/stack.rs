@@ -78,7 +78,7 @@ pub async fn count_statements() -> anyhow::Result<()> {
 }
 
 /// A database of its own, empty but for its tables.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Database {
     pub urls: Urls,
     /// As the role of the workers.
@@ -161,14 +161,7 @@ impl Stack {
 
     /// Makes another organisation in the same database, with systems of its own: the same workers serve it.
     pub async fn neighbour(&self) -> Self {
-        let pool = |url: &str| db::pool(url, 10, "lockstep-tests").expect("the address is right");
-        Self::on(Database {
-            worker: pool(&self.database.urls.worker),
-            api: pool(&self.database.urls.api),
-            superuser: pool(&self.database.urls.superuser),
-            urls: self.database.urls.clone(),
-        })
-        .await
+        Self::on(self.database.clone()).await
     }
 
     async fn on(database: Database) -> Self {

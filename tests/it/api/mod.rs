@@ -8,6 +8,7 @@ mod conflict;
 mod control;
 mod credentials;
 mod notification;
+mod limit;
 mod page;
 mod process;
 mod progress;
