@@ -58,6 +58,8 @@ ids! {
     ConflictId,
     /// Something asked of a sync.
     CommandId,
+    /// A secret that a program proves itself by.
+    ApiKeyId,
     /// What a batch's owner proves itself by; new with every claim.
     Token,
 }
