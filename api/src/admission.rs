@@ -71,7 +71,7 @@ pub(crate) async fn answer<F: Future<Output = Response>>(
         } else {
             Refused::forbidden(rule.least.name()).into_response()
         };
-        record_refusal(&session, rule, path, response).await
+        record_refusal(&session, rule, &path, response).await
     } else {
         let wait = taken.map_or(1, |taken| secs(&taken).max(1));
         Refused::too_many_requests(rule.budget.name(), wait).into_response()
@@ -153,7 +153,7 @@ async fn take(context: &Context, rule: &Rule, identity: &Identity) -> Result<Opt
 
 /// Puts a refusal down: of what would have changed something, and of everything that the role did not allow. What came too
 /// often is not among it: it would let anyone fill the audit trail.
-async fn record_refusal(session: &Session, rule: &Rule, path: String, response: Response) -> Response {
+async fn record_refusal(session: &Session, rule: &Rule, path: &str, response: Response) -> Response {
     let status = response.status();
     let outcome = if status == StatusCode::INTERNAL_SERVER_ERROR {
         Outcome::Failed
@@ -169,7 +169,7 @@ async fn record_refusal(session: &Session, rule: &Rule, path: String, response: 
     let (parts, body) = response.into_parts();
     // A problem document, which is in memory already.
     let body = body.into_vec().await.unwrap_or_default();
-    let details = refusal(rule, &path, status, &body);
+    let details = refusal(rule, path, status, &body);
     let response = Response::from_parts(parts, Body::from_vec(body));
     let recorded = async {
         let mut tx = session.begin().await?;

@@ -104,16 +104,19 @@ pub(crate) fn page(text: &str) -> String {
 
 /// Says of each operation which role and which quota it asks for.
 fn tell_roles(document: &mut Value) {
-    let methods = document["paths"].as_object_mut().into_iter().flatten();
-    for operation in methods.flat_map(|(_, methods)| methods.as_object_mut().into_iter().flatten()) {
-        let Some(rule) = operation.1["operationId"].as_str().and_then(role::rule) else {
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    let methods = paths.filter_map(|(_, methods)| methods.as_object_mut()).flatten();
+    for (_, operation) in methods {
+        let Some(rule) = operation["operationId"].as_str().and_then(role::rule) else {
             continue;
         };
-        let (least, budget) = (rule.least.name(), rule.budget.name());
-        if let Value::String(text) = &mut operation.1["description"] {
-            text.push_str(&format!(
-                "\n\nNeeds the role `{least}`; taken from the quota of {budget}."
-            ));
+        let needs = format!(
+            "\n\nNeeds the role `{}`; taken from the quota of {}.",
+            rule.least.name(),
+            rule.budget.name()
+        );
+        if let Value::String(text) = &mut operation["description"] {
+            text.push_str(&needs);
         }
     }
 }

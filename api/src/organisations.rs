@@ -132,6 +132,10 @@ fn checked_name(field: &str, given: &str, wrong: &mut Vec<WrongField>) -> String
 /// An organisation and what it may use.
 #[derive(Clone, Debug, Object)]
 #[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "identifiers say of what, everywhere in the API"
+)]
 pub(crate) struct Organisation {
     /// Identifier of the organisation.
     organisation_id: Uuid,
