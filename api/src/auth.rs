@@ -1,7 +1,8 @@
-//! Who asks: the bearer token of a request, and the transaction that works for its organisation and no other.
+//! Who asks: the session of a request that was admitted, and the transaction that works for its organisation and no other.
 
 use std::sync::Arc;
 
+use lockstep_shared::activity::{self, Activity, Outcome};
 use lockstep_shared::db::{self, Isolation, OrgTx};
 use lockstep_shared::id::OrgId;
 use lockstep_shared::organisation;
@@ -9,18 +10,19 @@ use lockstep_shared::secret::SealingKey;
 use poem::Request;
 use poem_openapi::SecurityScheme;
 use poem_openapi::auth::Bearer;
+use serde_json::Value;
 use sqlx::PgPool;
 use tokio::sync::watch;
 
-use crate::config::BaseUrls;
+use crate::config::{Access, BaseUrls};
 use crate::problem::{Refused, failed};
 use crate::token::{Caller, Checker};
 
 /// What every operation works with.
-#[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) pool: PgPool,
     pub(crate) tokens: Checker,
+    pub(crate) access: Access,
     pub(crate) sealing_key: SealingKey,
     pub(crate) base_urls: BaseUrls,
     /// True once the process is to end: what would go on by itself ends then.
@@ -29,32 +31,34 @@ pub(crate) struct Context {
     pub(crate) public_url: Option<String>,
 }
 
-/// A caller whose token holds, with what the operation works with.
-#[derive(Clone, Debug)]
+/// Where a request came from, for the audit trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// Address of the caller; empty where it is not known.
+    pub(crate) source_address: String,
+    pub(crate) request_id: String,
+}
+
+/// A caller who may call the operation, with what that works with. Made by `admission` alone.
+#[derive(Clone)]
 pub(crate) struct Session {
     pub(crate) context: Arc<Context>,
     pub(crate) caller: Caller,
+    pub(crate) origin: Arc<Origin>,
 }
 
-/// A JSON Web Token signed with HS256, with the claims `sub` (who asks), `org` (the organisation's identifier) and
-/// `exp`. `api issue-token` makes one.
+/// A JSON Web Token with the claims `sub` (who asks), `org` (the organisation's identifier), `role` (`viewer`, `operator`,
+/// `admin` or `platform`) and `exp`, signed with the server's own secret (HS256) or by the issuer that it trusts (RS256,
+/// ES256, EdDSA); `api issue-token` makes one. Or an API key, `lsk_…`.
 #[derive(SecurityScheme)]
-#[oai(ty = "bearer", rename = "bearer", bearer_format = "JWT", checker = "check")]
+#[oai(ty = "bearer", rename = "bearer", checker = "admitted")]
 pub(crate) struct Authenticated(pub(crate) Session);
 
+/// Hands over the session that `admission` left. An address that it did not know has none, whoever asks.
 #[expect(clippy::unused_async, reason = "the framework awaits it")]
-async fn check(request: &Request, bearer: Bearer) -> poem::Result<Session> {
-    let context: &Arc<Context> = request
-        .data()
-        .expect("the server gives every request its context");
-    let caller = context
-        .tokens
-        .check(&bearer.token)
-        .map_err(|error| Refused::unauthenticated(error.to_string()))?;
-    Ok(Session {
-        context: Arc::clone(context),
-        caller,
-    })
+async fn admitted(request: &Request, _: Bearer) -> poem::Result<Session> {
+    let session = request.data::<Session>().cloned();
+    Ok(session.ok_or_else(|| Refused::not_found("there is no such address"))?)
 }
 
 impl Session {
@@ -68,15 +72,43 @@ impl Session {
         let mut tx = db::begin(&self.context.pool, self.org(), Isolation::ReadCommitted)
             .await
             .map_err(failed("could not begin a transaction"))?;
-        let is_known = organisation::exists(&mut tx, self.org())
+        let Origin {
+            source_address,
+            request_id,
+        } = &*self.origin;
+        let is_known = organisation::enter(&mut tx, self.org(), source_address, request_id)
             .await
             .map_err(failed("could not look the organisation up"))?;
         if is_known {
             Ok(tx)
         } else {
-            Err(Refused::unauthenticated("the token's organisation is not known"))
+            Err(unknown_organisation())
         }
     }
+
+    /// Writes a line of the audit trail, about no sync.
+    pub(crate) async fn record(
+        &self,
+        tx: &mut OrgTx,
+        action: &'static str,
+        outcome: Outcome,
+        details: Value,
+    ) -> Result<(), Refused> {
+        let line = Activity {
+            sync: None,
+            actor: self.caller.subject.clone(),
+            action,
+            outcome,
+            details,
+        };
+        activity::record(tx, self.org(), line)
+            .await
+            .map_err(failed("could not record the activity"))
+    }
+}
+
+pub(crate) fn unknown_organisation() -> Refused {
+    Refused::unauthenticated("the token's organisation is not known")
 }
 
 /// Ends the operation's transaction: only now anything of it is true.

@@ -1,13 +1,20 @@
 //! The configuration of the API: all of it from the environment, checked at start, every wrong variable named at once.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use lockstep_shared::quota::{self, Quotas};
 use lockstep_shared::secret::SealingKey;
 use lockstep_shared::telemetry::LogFormat;
 use secrecy::SecretString;
+use url::{Host, Url};
 
 /// Fewest bytes that the secret of HS256 may have: RFC 7518, section 3.2, asks for as many as the hash has.
 const JWT_SECRET_BYTES: usize = 32;
+/// How often an issuer is asked for its keys at most.
+const JWKS_REFRESH: Duration = Duration::from_secs(30);
+/// Most proxies that may stand in front.
+const HOP_LIMIT: u8 = 10;
 
 /// The variables as they were given, nothing checked yet. `--help` shows them as the manual.
 #[derive(Clone, Default, clap::Args)]
@@ -21,6 +28,9 @@ pub struct Options {
     /// How bearer tokens are checked.
     #[command(flatten)]
     pub jwt: JwtOptions,
+    /// How often organisations may ask, and from where.
+    #[command(flatten)]
+    pub access: AccessOptions,
     /// Key that seals the credentials of connections, the same for the API and the workers: 32 bytes in base64, such
     /// as `openssl rand -base64 32` prints.
     #[arg(
@@ -49,7 +59,7 @@ pub struct Options {
 /// The part of the variables that is about bearer tokens.
 #[derive(Clone, Default, clap::Args)]
 pub struct JwtOptions {
-    /// Secret that bearer tokens are signed with (HS256), at least 32 bytes.
+    /// Secret that bearer tokens are signed with (HS256), at least 32 bytes. It or `LOCKSTEP_JWKS_URL` is needed.
     #[arg(
         long,
         env = "LOCKSTEP_JWT_SECRET",
@@ -63,6 +73,32 @@ pub struct JwtOptions {
     /// Audience that tokens must name (`aud`); without it, none is asked for.
     #[arg(long, env = "LOCKSTEP_JWT_AUDIENCE", value_name = "AUDIENCE")]
     pub jwt_audience: Option<String>,
+    /// Address of the public keys of the issuer of bearer tokens (RS256, ES256, EdDSA): https, or http on this machine. It
+    /// needs `LOCKSTEP_JWT_ISSUER` and `LOCKSTEP_JWT_AUDIENCE`.
+    #[arg(long, env = "LOCKSTEP_JWKS_URL", value_name = "URL")]
+    pub jwks_url: Option<String>,
+}
+
+/// The part of the variables that is about how often one may ask.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct AccessOptions {
+    /// `false` lets organisations ask as often as they like: for a local run, or where something in front counts
+    /// [default: true].
+    #[arg(long, env = "LOCKSTEP_THROTTLE", value_name = "BOOL")]
+    pub throttle: Option<String>,
+    /// Commands a minute of an organisation that has no quota of its own, 1 to 50 [default: 10].
+    #[arg(long, env = "LOCKSTEP_COMMANDS_PER_MINUTE", value_name = "N")]
+    pub commands_per_minute: Option<String>,
+    /// Requests a minute that put records, of an organisation that has no quota of its own, 1 to 6,000 [default: 600].
+    #[arg(long, env = "LOCKSTEP_RECORDS_PER_MINUTE", value_name = "N")]
+    pub records_per_minute: Option<String>,
+    /// Requests a minute that read, of an organisation that has no quota of its own, 1 to 6,000 [default: 600].
+    #[arg(long, env = "LOCKSTEP_READS_PER_MINUTE", value_name = "N")]
+    pub reads_per_minute: Option<String>,
+    /// Proxies in front, each of which adds the address that it was asked from to `X-Forwarded-For`: the audit trail takes
+    /// the one that the outermost of them added [default: 0: whoever connects].
+    #[arg(long, env = "LOCKSTEP_FORWARDED_HOPS", value_name = "N")]
+    pub forwarded_hops: Option<String>,
 }
 
 impl std::fmt::Debug for Options {
@@ -85,6 +121,7 @@ pub struct Config {
     pub database_url: SecretString,
     pub bind: SocketAddr,
     pub jwt: Jwt,
+    pub access: Access,
     pub sealing_key: SealingKey,
     pub base_urls: BaseUrls,
     /// Without a slash at its end.
@@ -96,9 +133,37 @@ pub struct Config {
 /// How bearer tokens are checked.
 #[derive(Clone, Debug)]
 pub struct Jwt {
-    pub secret: SecretString,
+    /// Without it, none signed with HS256 is taken.
+    pub secret: Option<SecretString>,
     pub issuer: Option<String>,
     pub audience: Option<String>,
+    pub jwks: Option<JwksOptions>,
+}
+
+/// Where an issuer's public keys are.
+#[derive(Clone, Debug)]
+pub struct JwksOptions {
+    pub url: Url,
+    /// Shortest time between two requests for them.
+    pub refresh_every: Duration,
+}
+
+/// How often organisations may ask, and from where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Of organisations that have none of their own. None: nothing is counted.
+    pub quotas: Option<Quotas>,
+    /// Trusted proxies in front.
+    pub forwarded_hops: u8,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self {
+            quotas: Some(Quotas::default()),
+            forwarded_hops: 0,
+        }
+    }
 }
 
 /// Which addresses a connection may have.
@@ -125,6 +190,7 @@ impl Config {
                 .map_err(|_| "must be an address and a port, such as `0.0.0.0:8080`")
         });
         let jwt = wrong.jwt(options.jwt);
+        let access = wrong.access(options.access);
         let sealing_key = wrong.check(
             "INTEGRATION_ENCRYPTION_KEY",
             options.encryption_key,
@@ -163,6 +229,7 @@ impl Config {
             database_url,
             bind,
             jwt,
+            access,
             sealing_key,
             base_urls,
             public_url,
@@ -173,6 +240,7 @@ impl Config {
                 Some(database_url),
                 Some(bind),
                 Some(jwt),
+                Some(access),
                 Some(sealing_key),
                 Some(base_urls),
                 Some(public_url),
@@ -182,6 +250,7 @@ impl Config {
                 database_url,
                 bind,
                 jwt,
+                access,
                 sealing_key,
                 base_urls,
                 public_url,
@@ -194,6 +263,16 @@ impl Config {
 }
 
 impl Jwt {
+    /// Takes what is signed with a secret, whoever it names.
+    pub const fn of_secret(secret: SecretString) -> Self {
+        Self {
+            secret: Some(secret),
+            issuer: None,
+            audience: None,
+            jwks: None,
+        }
+    }
+
     /// Checks the variables about tokens alone, for who only issues them.
     pub fn new(options: JwtOptions) -> Result<Self, ConfigError> {
         let mut wrong = Wrong::default();
@@ -228,18 +307,121 @@ impl Wrong {
 
     fn jwt(&mut self, options: JwtOptions) -> Option<Jwt> {
         let named = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
-        let secret = self.check("LOCKSTEP_JWT_SECRET", options.jwt_secret, None, |text| {
-            if text.len() < JWT_SECRET_BYTES {
-                Err("must have at least 32 bytes")
-            } else {
-                Ok(SecretString::from(text))
+        let (issuer, audience) = (named(options.jwt_issuer), named(options.jwt_audience));
+        let (given_secret, given_url) = (named(options.jwt_secret), named(options.jwks_url));
+        if given_secret.is_none() && given_url.is_none() {
+            self.0
+                .push("`LOCKSTEP_JWT_SECRET` or `LOCKSTEP_JWKS_URL` must be set".to_owned());
+            return None;
+        }
+        let before = self.0.len();
+        let secret = given_secret.and_then(|secret| {
+            self.check("LOCKSTEP_JWT_SECRET", Some(secret), None, |text| {
+                if text.len() < JWT_SECRET_BYTES {
+                    Err("must have at least 32 bytes")
+                } else {
+                    Ok(SecretString::from(text))
+                }
+            })
+        });
+        let url = given_url.and_then(|url| self.check("LOCKSTEP_JWKS_URL", Some(url), None, jwks_url));
+        if url.is_some() {
+            // An issuer signs for others, too: without both, what it signed for them would hold here.
+            for (name, given) in [
+                ("LOCKSTEP_JWT_ISSUER", &issuer),
+                ("LOCKSTEP_JWT_AUDIENCE", &audience),
+            ] {
+                if given.is_none() {
+                    self.0
+                        .push(format!("`{name}` must be set where `LOCKSTEP_JWKS_URL` is"));
+                }
             }
-        })?;
-        Some(Jwt {
+        }
+        (self.0.len() == before).then_some(Jwt {
             secret,
-            issuer: named(options.jwt_issuer),
-            audience: named(options.jwt_audience),
+            issuer,
+            audience,
+            jwks: url.map(|url| JwksOptions {
+                url,
+                refresh_every: JWKS_REFRESH,
+            }),
         })
+    }
+
+    fn access(&mut self, options: AccessOptions) -> Option<Access> {
+        let throttle = self.check(
+            "LOCKSTEP_THROTTLE",
+            options.throttle,
+            Some("true"),
+            |text| match &*text {
+                "true" => Ok(true),
+                "false" => Ok(false),
+                _ => Err("must be `true` or `false`"),
+            },
+        );
+        let others = |text: String| {
+            let number = text.parse().ok();
+            number
+                .filter(|number| quota::OTHERS_RANGE.contains(number))
+                .ok_or("must be a number from 1 to 6000")
+        };
+        let commands = self.check(
+            "LOCKSTEP_COMMANDS_PER_MINUTE",
+            options.commands_per_minute,
+            Some("10"),
+            |text| {
+                let number = text.parse().ok();
+                number
+                    .filter(|number| quota::COMMANDS_RANGE.contains(number))
+                    .ok_or("must be a number from 1 to 50")
+            },
+        );
+        let records = self.check(
+            "LOCKSTEP_RECORDS_PER_MINUTE",
+            options.records_per_minute,
+            Some("600"),
+            others,
+        );
+        let reads = self.check(
+            "LOCKSTEP_READS_PER_MINUTE",
+            options.reads_per_minute,
+            Some("600"),
+            others,
+        );
+        let forwarded_hops = self.check(
+            "LOCKSTEP_FORWARDED_HOPS",
+            options.forwarded_hops,
+            Some("0"),
+            |text| {
+                let hops = text.parse().ok();
+                hops.filter(|hops| *hops <= HOP_LIMIT)
+                    .ok_or("must be a number from 0 to 10")
+            },
+        );
+        let quotas = Quotas {
+            commands: commands?,
+            records: records?,
+            reads: reads?,
+        };
+        Some(Access {
+            quotas: throttle?.then_some(quotas),
+            forwarded_hops: forwarded_hops?,
+        })
+    }
+}
+
+fn jwks_url(text: String) -> Result<Url, &'static str> {
+    let url: Url = text.parse().map_err(|_| "must be a URL")?;
+    let is_local = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    if url.scheme() == "https" || (url.scheme() == "http" && is_local) {
+        Ok(url)
+    } else {
+        Err("must begin with `https://`; `http://` only on this machine")
     }
 }
 
@@ -299,7 +481,15 @@ mod tests {
             public_url: Some("lockstep.example.com".to_owned()),
             jwt: JwtOptions {
                 jwt_secret: Some("short".to_owned()),
+                jwks_url: Some("https://login.example.com/keys".to_owned()),
                 ..JwtOptions::default()
+            },
+            access: AccessOptions {
+                throttle: Some("perhaps".to_owned()),
+                commands_per_minute: Some("51".to_owned()),
+                records_per_minute: Some("0".to_owned()),
+                reads_per_minute: Some("many".to_owned()),
+                forwarded_hops: Some("11".to_owned()),
             },
             ..Options::default()
         };
@@ -310,6 +500,13 @@ mod tests {
         `DATABASE_URL` is not set
         `LOCKSTEP_BIND` must be an address and a port, such as `0.0.0.0:8080`
         `LOCKSTEP_JWT_SECRET` must have at least 32 bytes
+        `LOCKSTEP_JWT_ISSUER` must be set where `LOCKSTEP_JWKS_URL` is
+        `LOCKSTEP_JWT_AUDIENCE` must be set where `LOCKSTEP_JWKS_URL` is
+        `LOCKSTEP_THROTTLE` must be `true` or `false`
+        `LOCKSTEP_COMMANDS_PER_MINUTE` must be a number from 1 to 50
+        `LOCKSTEP_RECORDS_PER_MINUTE` must be a number from 1 to 6000
+        `LOCKSTEP_READS_PER_MINUTE` must be a number from 1 to 6000
+        `LOCKSTEP_FORWARDED_HOPS` must be a number from 0 to 10
         `INTEGRATION_ENCRYPTION_KEY` must be 32 bytes in base64, such as `openssl rand -base64 32` prints
         `LOCKSTEP_ALLOW_INSECURE_URLS` must be `true` or `false`
         `LOCKSTEP_PUBLIC_URL` must be an address without query, such as `https://lockstep.example.com`
@@ -325,6 +522,8 @@ mod tests {
         assert_eq!(config.base_urls, BaseUrls::Public, "R72");
         assert_eq!((config.jwt.issuer, config.log), (None, "info".to_owned()));
         assert_eq!(config.public_url, None);
+        assert_eq!(config.access, Access::default(), "R44");
+        assert_eq!(Quotas::default().commands, 10, "R44");
     }
 
     #[test]
@@ -343,6 +542,26 @@ mod tests {
         ] {
             assert!(public_url(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn keys_come_from_where_nobody_can_change_them_on_the_way() {
+        for (url, is_right) in [
+            ("https://login.example.com/keys", true),
+            ("http://127.0.0.1:8081/keys", true),
+            ("http://localhost/keys", true),
+            ("http://login.example.com/keys", false),
+            ("http://10.0.0.1/keys", false),
+            ("file:///etc/passwd", false),
+            ("keys", false),
+        ] {
+            assert_eq!(jwks_url(url.to_owned()).is_ok(), is_right, "R42: {url}");
+        }
+        let neither = Jwt::new(JwtOptions::default()).unwrap_err();
+        assert_eq!(
+            neither.0,
+            ["`LOCKSTEP_JWT_SECRET` or `LOCKSTEP_JWKS_URL` must be set"]
+        );
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use poem_openapi::{ExtraHeader, LicenseObject, OpenApiService, ServerObject, Tags};
 use serde_json::{Map, Value};
 
+use crate::activities::Activities;
+use crate::api_keys::ApiKeys;
 use crate::conflicts::Conflicts;
 use crate::connections::Connections;
 use crate::control::Control;
@@ -11,9 +13,11 @@ use crate::events::Events;
 use crate::inventory::Inventory;
 use crate::notifications::Notifications;
 use crate::orders::Orders;
+use crate::organisations::Organisations;
 use crate::payments::Payments;
 use crate::previews::Previews;
 use crate::products::Products;
+use crate::role;
 use crate::schedules::Schedules;
 use crate::syncs::Syncs;
 use crate::webhooks::Webhooks;
@@ -22,7 +26,12 @@ const DESCRIPTION: &str = "Keeps WooCommerce stores and Odoo ERPs in step. Conne
 your own, and start syncs; workers do the work, so starting one returns at once.
 
 Every answer that is not what was asked for is a problem document after RFC 9457; its `type` is stable and safe to \
-compare. A request may carry the header `X-Request-Id`; every answer does, and it finds the request in the logs.";
+compare. A request may carry the header `X-Request-Id`; every answer does, and it finds the request in the logs.
+
+What a caller may do goes by its role: `viewer`, `operator`, `admin`, `platform`, each all that those before it may. How often \
+goes by the organisation: commands, requests that put records, and requests that read have a quota each, over all of its \
+callers. A quota that was not used for a minute may be used at once, and comes back evenly. Every answer tells what is left in \
+the headers `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers).";
 
 #[derive(Tags)]
 pub(crate) enum Tag {
@@ -38,6 +47,8 @@ pub(crate) enum Tag {
     Conflicts,
     /// Syncs that start by themselves.
     Schedules,
+    /// The organisation itself, what programs prove themselves by, and the audit trail.
+    Organisation,
 }
 
 type Operations = (
@@ -55,6 +66,9 @@ type Operations = (
     Conflicts,
     Schedules,
     Webhooks,
+    Organisations,
+    ApiKeys,
+    Activities,
 );
 
 pub(crate) type Service = OpenApiService<Operations, ()>;
@@ -76,6 +90,9 @@ pub(crate) fn service() -> Service {
         Conflicts,
         Schedules,
         Webhooks,
+        Organisations,
+        ApiKeys,
+        Activities,
     );
     let license = LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0.html");
     let request_id = ExtraHeader::new("X-Request-Id").description("Finds the request in the logs.");
@@ -84,12 +101,20 @@ pub(crate) fn service() -> Service {
         .license(license)
         .server(ServerObject::new("/").description("The server that this document came from"))
         .extra_response_header::<Option<String>, _>(request_id)
+        .extra_response_header::<Option<String>, _>(
+            ExtraHeader::new("RateLimit-Policy").description("The quota: `q` requests in `w` seconds."),
+        )
+        .extra_response_header::<Option<String>, _>(ExtraHeader::new("RateLimit").description(
+            "What is left of the quota: `r` requests; in `t` seconds it is whole again, or, where none is left, the next one \
+             is there.",
+        ))
 }
 
 /// Returns the document, the same text each time.
 pub(crate) fn text() -> String {
     let mut document = serde_json::from_str(&service().spec()).expect("the framework writes JSON");
     tidy(&mut document);
+    tell_roles(&mut document);
     let mut text = serde_json::to_string_pretty(&document).expect("a JSON value can be written");
     text.push('\n');
     text
@@ -99,6 +124,25 @@ pub(crate) fn text() -> String {
 pub(crate) fn page(text: &str) -> String {
     let service = service();
     service.swagger_ui_html().replace(&service.spec(), text)
+}
+
+/// Says of each operation which role and which quota it asks for.
+fn tell_roles(document: &mut Value) {
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    let methods = paths.filter_map(|(_, methods)| methods.as_object_mut()).flatten();
+    for (_, operation) in methods {
+        let Some(rule) = operation["operationId"].as_str().and_then(role::rule) else {
+            continue;
+        };
+        let needs = format!(
+            "\n\nNeeds the role `{}`; taken from the quota of {}.",
+            rule.least.name(),
+            rule.budget.name()
+        );
+        if let Value::String(text) = &mut operation["description"] {
+            text.push_str(&needs);
+        }
+    }
 }
 
 /// Mends three things, wherever they stand: references that are described become more than one schema, so that

@@ -1,10 +1,15 @@
 //! The HTTP API of Lockstep: it checks what is asked, writes it down with its bell in one transaction, and shows what
-//! the workers made of it. It calls no remote system, and it is the only crate that names poem.
+//! the workers made of it. It calls no remote system but the one that its configuration names for the keys of tokens (`jwks`), and
+//! it is the only crate that names poem.
 
 pub mod config;
+pub mod operator;
 pub mod server;
 pub mod token;
 
+mod activities;
+mod admission;
+mod api_keys;
 mod auth;
 mod base_url;
 mod body;
@@ -19,9 +24,11 @@ mod document;
 mod events;
 mod health;
 mod inventory;
+mod jwks;
 mod money;
 mod notifications;
 mod orders;
+mod organisations;
 mod ownership;
 mod page;
 mod path;
@@ -31,6 +38,7 @@ mod problem;
 mod products;
 mod records;
 mod references;
+pub mod role;
 mod schedules;
 mod settings;
 mod syncs;

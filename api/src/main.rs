@@ -6,13 +6,13 @@ use anyhow::Context;
 use chrono::{Duration, Utc};
 use clap::{Args, Parser, Subcommand};
 use lockstep_api::config::{Config, Jwt, JwtOptions, Options};
-use lockstep_api::server;
 use lockstep_api::token::{self, Caller};
-use lockstep_shared::db::{self, Isolation};
-use lockstep_shared::entity::clean_line;
+use lockstep_api::{operator, role, server};
+use lockstep_shared::db;
 use lockstep_shared::id::OrgId;
-use lockstep_shared::organisation::{self, Organisation};
+use lockstep_shared::role::Role;
 use lockstep_shared::telemetry;
+use secrecy::ExposeSecret;
 
 /// The HTTP API of Lockstep. Without a command, it serves.
 #[derive(Parser)]
@@ -32,8 +32,12 @@ enum Command {
     Openapi,
     /// Bring the database's tables up to date, as their owner. One process at a time; a second run changes nothing.
     Migrate(Migrate),
-    /// Make an organisation and print its identifier.
+    /// Print the table of what each role may do.
+    Roles,
+    /// Make an organisation and print its identifier and, where it is asked for, its first administrator's API key.
     CreateOrganisation(CreateOrganisation),
+    /// Set how often an organisation may ask the API, as the database's owner.
+    SetQuotas(SetQuotas),
     /// Sign a bearer token and print it.
     IssueToken(IssueToken),
 }
@@ -58,9 +62,37 @@ struct CreateOrganisation {
     /// Name of the organisation.
     #[arg(long)]
     name: String,
+    /// Make an API key of the role `admin` for its first administrator, under this name, and print it on a second line.
+    /// It is shown this once.
+    #[arg(long, value_name = "NAME")]
+    admin: Option<String>,
     /// Requests that may be sent to its systems each minute, over all of them and the whole fleet.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(i32).range(1..=10_000_000))]
     requests_per_minute: i32,
+}
+
+#[derive(Args)]
+struct SetQuotas {
+    /// Database to work in, as the role `lockstep_owner`.
+    #[arg(
+        long,
+        env = "LOCKSTEP_OWNER_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    owner_database_url: String,
+    /// Organisation that is meant.
+    #[arg(long, value_name = "ID")]
+    organisation: OrgId,
+    /// Commands a minute; left out: what the API is configured with.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=50))]
+    commands_per_minute: Option<i32>,
+    /// Requests a minute that put records; left out: what the API is configured with.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=6_000))]
+    records_per_minute: Option<i32>,
+    /// Requests a minute that read; left out: what the API is configured with.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=6_000))]
+    reads_per_minute: Option<i32>,
 }
 
 #[derive(Args)]
@@ -71,6 +103,9 @@ struct IssueToken {
     /// Who the token speaks for; what the audit trail names.
     #[arg(long, value_name = "NAME")]
     subject: String,
+    /// What it may do: `viewer`, `operator`, `admin`, or `platform`, which makes organisations.
+    #[arg(long, value_name = "ROLE")]
+    role: Role,
     /// Hours that the token holds.
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..))]
     hours: u16,
@@ -87,6 +122,11 @@ async fn main() -> anyhow::Result<()> {
             print!("{}", server::openapi());
             Ok(())
         }
+        Command::Roles => {
+            print!("{}", role::table());
+            Ok(())
+        }
+        Command::SetQuotas(arguments) => set_quotas(arguments).await,
         Command::Migrate(arguments) => db::migrate(&arguments.owner_database_url)
             .await
             .context("could not migrate the database"),
@@ -119,26 +159,28 @@ fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send> {
 }
 
 async fn create_organisation(arguments: CreateOrganisation) -> anyhow::Result<()> {
-    let organisation = Organisation {
-        org_id: OrgId::random(),
-        name: clean_line(&arguments.name),
-        requests_per_minute: arguments.requests_per_minute,
-    };
-    anyhow::ensure!(
-        (1..=200).contains(&organisation.name.chars().count()),
-        "the name must have 1 to 200 characters"
-    );
-    let pool = db::pool(&arguments.database_url, 1, "lockstep-api")
-        .context("the address of the database can't be used")?;
-    let mut tx = db::begin(&pool, organisation.org_id, Isolation::ReadCommitted)
-        .await
-        .context("could not reach the database")?;
-    organisation::create(&mut tx, &organisation)
-        .await
-        .context("could not store the organisation")?;
-    tx.commit().await.context("could not store the organisation")?;
-    println!("{}", organisation.org_id);
+    let (name, admin) = (&arguments.name, arguments.admin.as_deref());
+    let made = operator::create_organisation(
+        &arguments.database_url,
+        name,
+        arguments.requests_per_minute,
+        admin,
+    )
+    .await?;
+    println!("{}", made.org_id);
+    if let Some(key) = made.admin_key {
+        println!("{}", key.expose_secret());
+    }
     Ok(())
+}
+
+async fn set_quotas(arguments: SetQuotas) -> anyhow::Result<()> {
+    let quotas = operator::OwnQuotas {
+        commands: arguments.commands_per_minute,
+        records: arguments.records_per_minute,
+        reads: arguments.reads_per_minute,
+    };
+    operator::set_quotas(&arguments.owner_database_url, arguments.organisation, quotas).await
 }
 
 fn issue_token(arguments: IssueToken) -> anyhow::Result<()> {
@@ -146,6 +188,7 @@ fn issue_token(arguments: IssueToken) -> anyhow::Result<()> {
     let caller = Caller {
         org: arguments.organisation,
         subject: arguments.subject,
+        role: arguments.role,
     };
     let valid_for = Duration::hours(arguments.hours.into());
     let token = token::issue(&jwt, &caller, Utc::now(), valid_for).context("could not sign the token")?;

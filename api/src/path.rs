@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use crate::role::{self, Rule};
+
 /// Every address of the document.
 #[derive(Debug)]
 pub(crate) struct Paths(Vec<Template>);
@@ -12,8 +14,14 @@ pub(crate) struct Paths(Vec<Template>);
 #[derive(Debug)]
 struct Template {
     segments: Vec<Segment>,
-    /// Methods in capitals, each with the names of its query parameters.
-    methods: BTreeMap<String, BTreeSet<String>>,
+    /// By methods in capitals.
+    methods: BTreeMap<String, Operation>,
+}
+
+#[derive(Debug)]
+struct Operation {
+    query_parameters: BTreeSet<String>,
+    rule: Option<&'static Rule>,
 }
 
 #[derive(Debug)]
@@ -61,7 +69,7 @@ impl Template {
         Self {
             segments: segments.collect(),
             methods: methods
-                .map(|(method, operation)| (method.to_uppercase(), query_parameters(operation)))
+                .map(|(method, operation)| (method.to_uppercase(), Operation::new(operation)))
                 .collect(),
         }
     }
@@ -72,6 +80,15 @@ impl Template {
             Segment::Parameter(_) => !given.is_empty(),
         };
         self.segments.len() == path.len() && self.segments.iter().zip(path).all(matches)
+    }
+}
+
+impl Operation {
+    fn new(operation: &Value) -> Self {
+        Self {
+            query_parameters: query_parameters(operation),
+            rule: operation["operationId"].as_str().and_then(role::rule),
+        }
     }
 }
 
@@ -111,9 +128,15 @@ impl Asked<'_> {
             .unwrap_or("path")
     }
 
+    /// Returns what the operation asks of its caller.
+    pub(crate) fn rule(&self, method: &str) -> Option<&'static Rule> {
+        let method = if method == "HEAD" { "GET" } else { method };
+        self.template?.methods.get(method)?.rule
+    }
+
     /// Returns the first query parameter that the operation does not have.
     pub(crate) fn unknown_query_parameter(&self, method: &str, query: Option<&str>) -> Option<String> {
-        let known = self.template?.methods.get(method)?;
+        let known = &self.template?.methods.get(method)?.query_parameters;
         url::form_urlencoded::parse(query?.as_bytes())
             .map(|(name, _)| name.into_owned())
             .find(|name| !known.contains(name))
@@ -141,6 +164,17 @@ mod tests {
         assert_eq!(paths.find("/syncs/1").allowed_methods(), ["GET", "HEAD"]);
         assert_eq!(paths.find("/livez").allowed_methods(), ["GET", "HEAD"]);
         assert_eq!(paths.find("/syncs/1").path_parameter("param0"), "syncId");
+    }
+
+    #[test]
+    fn an_operation_knows_its_rule() {
+        let paths = Paths::of_document(&crate::document::text());
+        let rule = |method: &str, path: &str| paths.find(path).rule(method).map(|rule| rule.operation);
+
+        assert_eq!(rule("POST", "/api/v1/syncs"), Some("startSync"), "R42");
+        assert_eq!(rule("HEAD", "/api/v1/syncs"), Some("listSyncs"), "R42");
+        assert_eq!(rule("DELETE", "/api/v1/syncs"), None);
+        assert_eq!(rule("GET", "/api/v1/syncs/"), None);
     }
 
     #[test]

@@ -85,6 +85,7 @@ pub(crate) struct Problem {
 pub(crate) enum Kind {
     Malformed,
     Unauthenticated,
+    Forbidden,
     NotFound,
     MethodNotAllowed,
     NotAcceptable,
@@ -106,6 +107,7 @@ pub(crate) enum Kind {
     UnsupportedMediaType,
     Invalid,
     NoConnection,
+    TooManyRequests,
     Internal,
     Unavailable,
 }
@@ -116,6 +118,7 @@ impl Kind {
         match self {
             Self::Malformed => ("malformed-request", "The request can't be read", 400),
             Self::Unauthenticated => ("unauthenticated", "A valid bearer token is needed", 401),
+            Self::Forbidden => ("forbidden", "The caller's role does not allow it", 403),
             Self::NotFound => ("not-found", "There is nothing here", 404),
             Self::MethodNotAllowed => (
                 "method-not-allowed",
@@ -169,6 +172,7 @@ impl Kind {
             Self::UnsupportedMediaType => ("unsupported-media-type", "The request's body must be JSON", 415),
             Self::Invalid => ("invalid", "Something in the request's body is wrong", 422),
             Self::NoConnection => ("no-connection", "There is no connection that could be used", 422),
+            Self::TooManyRequests => ("too-many-requests", "The organisation asked too often", 429),
             Self::Internal => ("internal", "Something went wrong on our side", 500),
             Self::Unavailable => ("unavailable", "The service is not available for the moment", 503),
         }
@@ -202,7 +206,7 @@ pub(crate) enum Refused {
     /// The request can't be read: its JSON is broken, or a parameter is not what it should be.
     #[oai(status = 400, content_type = "application/problem+json")]
     Malformed(Json<Box<Problem>>),
-    /// There is no bearer token, or it is not valid, or its organisation is not known.
+    /// There is no bearer token or API key, or it is not valid, or its organisation is not known.
     #[oai(status = 401, content_type = "application/problem+json")]
     Unauthenticated(
         Json<Box<Problem>>,
@@ -210,6 +214,9 @@ pub(crate) enum Refused {
         #[oai(header = "WWW-Authenticate")]
         String,
     ),
+    /// The role of the caller does not allow it.
+    #[oai(status = 403, content_type = "application/problem+json")]
+    Forbidden(Json<Box<Problem>>),
     /// There is no such thing in the organisation of the token.
     #[oai(status = 404, content_type = "application/problem+json")]
     NotFound(Json<Box<Problem>>),
@@ -234,10 +241,18 @@ pub(crate) enum Refused {
     /// The request's body is JSON, but not what is asked for; `errors` names every field that is wrong.
     #[oai(status = 422, content_type = "application/problem+json")]
     Invalid(Json<Box<Problem>>),
+    /// The organisation asked more often than its quota allows, over all its callers.
+    #[oai(status = 429, content_type = "application/problem+json")]
+    TooManyRequests(
+        Json<Box<Problem>>,
+        /// Seconds after which the next request is allowed.
+        #[oai(header = "Retry-After")]
+        i32,
+    ),
     /// Something went wrong inside. It was logged; the header `X-Request-Id` helps to find it.
     #[oai(status = 500, content_type = "application/problem+json")]
     Internal(Json<Box<Problem>>),
-    /// The database can't be reached for the moment.
+    /// The database, or the issuer of the token, can't be reached for the moment.
     #[oai(status = 503, content_type = "application/problem+json")]
     Unavailable(
         Json<Box<Problem>>,
@@ -258,6 +273,22 @@ impl Refused {
     pub(crate) fn unauthenticated(detail: impl Into<String>) -> Self {
         let problem = Problem::new(Kind::Unauthenticated, detail);
         Self::Unauthenticated(boxed(problem), "Bearer".to_owned())
+    }
+
+    pub(crate) fn forbidden(least: &str) -> Self {
+        Self::Forbidden(boxed(Problem::new(
+            Kind::Forbidden,
+            format!("the role `{least}` is needed"),
+        )))
+    }
+
+    pub(crate) fn too_many_requests(quota: &str, wait_secs: i32) -> Self {
+        let detail = format!("the quota of {quota} is used up; the next request is allowed in {wait_secs} s");
+        Self::TooManyRequests(boxed(Problem::new(Kind::TooManyRequests, detail)), wait_secs)
+    }
+
+    pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
+        Self::Unavailable(boxed(Problem::new(Kind::Unavailable, detail)), 5)
     }
 
     pub(crate) fn not_found(detail: impl Into<String>) -> Self {

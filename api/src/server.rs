@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use crate::admission;
 use crate::auth::Context;
 use crate::config::Config;
 use crate::deliveries;
@@ -47,6 +48,8 @@ pub fn openapi() -> String {
 pub enum ServeError {
     #[error("the address of the database can't be used")]
     Database(#[source] sqlx::Error),
+    #[error("the client for the keys of the issuer of tokens can't be built")]
+    Keys(#[source] reqwest::Error),
     #[error("could not take over the listener")]
     Listener(#[source] std::io::Error),
     #[error("the server ended")]
@@ -71,7 +74,8 @@ pub async fn serve(
     let context = Context {
         closing,
         pool: pool.clone(),
-        tokens: Checker::new(&config.jwt),
+        tokens: Checker::new(&config.jwt).map_err(ServeError::Keys)?,
+        access: config.access,
         sealing_key: config.sealing_key,
         base_urls: config.base_urls,
         public_url: config.public_url,
@@ -105,7 +109,8 @@ fn show_page(Data(document): Data<&Arc<Document>>) -> Html<String> {
 
 fn app(context: Context) -> impl Endpoint<Output = Response> {
     let text = document::text();
-    let paths = Arc::new(Paths::of_document(&text));
+    let (paths, context) = (Arc::new(Paths::of_document(&text)), Arc::new(context));
+    let admitting = Arc::clone(&context);
     let document = Document {
         page: document::page(&text),
         text,
@@ -118,8 +123,10 @@ fn app(context: Context) -> impl Endpoint<Output = Response> {
         .at("/webhooks/woocommerce/:connection", deliveries::woocommerce)
         .nest_no_strip("/api/v1", document::service())
         .data(Arc::new(document))
-        .data(Arc::new(context))
-        .around(move |endpoint, request| surround(endpoint, request, Arc::clone(&paths)))
+        .data(context)
+        .around(move |endpoint, request| {
+            surround(endpoint, request, Arc::clone(&paths), Arc::clone(&admitting))
+        })
 }
 
 /// What surrounds every request: its id, its span, its line in the log, and that whatever goes wrong becomes a problem
@@ -128,14 +135,16 @@ async fn surround<E: Endpoint<Output = Response>>(
     endpoint: Arc<E>,
     request: Request,
     paths: Arc<Paths>,
+    context: Arc<Context>,
 ) -> poem::Result<Response> {
     let id = request_id(request.headers());
     let shown_id = String::from_utf8_lossy(id.as_bytes()).into_owned();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let span = tracing::info_span!("request", request.id = shown_id, http.method = %method, http.path = path);
+    let span =
+        tracing::info_span!("request", request.id = %shown_id, http.method = %method, http.path = path);
     async move {
         let began = Instant::now();
-        let mut response = answer(endpoint, request, &paths).await;
+        let mut response = answer(endpoint, request, &paths, &context, shown_id).await;
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, id);
         headers.insert(
@@ -157,6 +166,8 @@ async fn answer<E: Endpoint<Output = Response>>(
     endpoint: Arc<E>,
     request: Request,
     paths: &Paths,
+    context: &Arc<Context>,
+    request_id: String,
 ) -> Response {
     let path = request.uri().path().to_owned();
     let asked = paths.find(&path);
@@ -173,10 +184,15 @@ async fn answer<E: Endpoint<Output = Response>>(
         let wrong = WrongField::new(name, "is not a parameter of this operation");
         return Refused::malformed(detail, vec![wrong]).into_response();
     }
-    match AssertUnwindSafe(endpoint.call(request)).catch_unwind().await {
+    let rule = asked.rule(request.method().as_str());
+    let carry_out = async |request| match AssertUnwindSafe(endpoint.call(request)).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => of_framework(error, &asked),
         Err(_) => Refused::internal("a request panicked", &Panicked).into_response(),
+    };
+    match rule {
+        Some(rule) => admission::answer(context, rule, request, request_id, carry_out).await,
+        None => carry_out(request).await,
     }
 }
 
@@ -230,27 +246,25 @@ fn accepts(headers: &HeaderMap, form: &str) -> bool {
 mod tests {
     use chrono::Utc;
     use lockstep_shared::id::OrgId;
+    use lockstep_shared::role::Role;
     use lockstep_shared::secret::SealingKey;
     use poem::http::{Method, StatusCode};
     use poem::test::{TestClient, TestResponse};
     use serde_json::Value;
 
     use super::*;
-    use crate::config::{BaseUrls, Jwt};
+    use crate::config::{Access, BaseUrls, Jwt};
     use crate::token::{self, Caller};
 
     fn jwt() -> Jwt {
-        Jwt {
-            secret: "an-hs256-secret-of-at-least-32-bytes".to_owned().into(),
-            issuer: None,
-            audience: None,
-        }
+        Jwt::of_secret("an-hs256-secret-of-at-least-32-bytes".to_owned().into())
     }
 
     fn token() -> String {
         let caller = Caller {
             org: OrgId(Uuid::from_u128(7)),
             subject: "ada".to_owned(),
+            role: Role::Admin,
         };
         token::issue(&jwt(), &caller, Utc::now(), chrono::Duration::hours(1)).unwrap()
     }
@@ -261,7 +275,11 @@ mod tests {
         TestClient::new(app(Context {
             closing: watch::channel(false).1,
             pool: db::pool("postgres://nobody@127.0.0.1:1/nothing", 1, "test").unwrap(),
-            tokens: Checker::new(&jwt()),
+            tokens: Checker::new(&jwt()).unwrap(),
+            access: Access {
+                quotas: None,
+                ..Access::default()
+            },
             sealing_key: SealingKey::parse(&key.into()).unwrap(),
             base_urls: BaseUrls::Public,
             public_url: None,

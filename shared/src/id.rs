@@ -70,6 +70,8 @@ ids! {
     NotificationId,
     /// A sync that starts by itself, again and again.
     ScheduleId,
+    /// A secret that a program proves itself by.
+    ApiKeyId,
     /// What a batch's owner proves itself by; new with every claim.
     Token,
 }

@@ -2,6 +2,7 @@
 //! own them. Nothing here speaks HTTP, knows a remote system's wire format, or reads the wall clock by itself.
 
 pub mod activity;
+pub mod api_key;
 pub mod backoff;
 pub mod batch;
 pub mod bucket;
@@ -25,8 +26,10 @@ pub mod organisation;
 pub mod preview;
 pub mod progress;
 pub mod queue;
+pub mod quota;
 pub mod record;
 pub mod resolution;
+pub mod role;
 pub mod scan;
 pub mod schedule;
 pub mod secret;

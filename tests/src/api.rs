@@ -4,10 +4,11 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use chrono::Utc;
-use lockstep_api::config::{BaseUrls, Config, Jwt};
+use lockstep_api::config::{Access, BaseUrls, Config, Jwt};
 use lockstep_api::server;
 use lockstep_api::token::{self, Caller};
 use lockstep_shared::id::OrgId;
+use lockstep_shared::role::Role;
 use lockstep_shared::telemetry::LogFormat;
 use lockstep_worker::connector::http;
 use reqwest::header::HeaderMap;
@@ -53,6 +54,11 @@ impl Api {
             database_url: stack.database.urls.api.clone().into(),
             bind: ([127, 0, 0, 1], 0).into(),
             jwt: Self::jwt(),
+            // A test asks more often in a second than anyone may in a minute.
+            access: Access {
+                quotas: None,
+                ..Access::default()
+            },
             sealing_key: sealing_key(),
             base_urls: BaseUrls::Any,
             public_url: None,
@@ -98,21 +104,28 @@ impl Api {
 
     /// Returns how the API of tests checks tokens.
     pub fn jwt() -> Jwt {
-        Jwt {
-            secret: JWT_SECRET.to_owned().into(),
-            issuer: None,
-            audience: None,
-        }
+        Jwt::of_secret(JWT_SECRET.to_owned().into())
     }
 
-    /// Signs a token that holds for an hour.
+    /// Signs a token that holds for an hour, of the role that may do everything in its organisation.
     pub fn token(org: OrgId) -> String {
+        Self::token_as(org, Role::Admin)
+    }
+
+    /// Signs a token of a role.
+    pub fn token_as(org: OrgId, role: Role) -> String {
         let caller = Caller {
             org,
             subject: "ada".to_owned(),
+            role,
         };
         token::issue(&Self::jwt(), &caller, Utc::now(), chrono::Duration::hours(1))
             .expect("HS256 needs a secret only")
+    }
+
+    /// Returns a client of a role.
+    pub fn client_as(&self, org: OrgId, role: Role) -> Client {
+        self.stranger.with_token(&Self::token_as(org, role))
     }
 
     /// Returns a client that speaks for another organisation.

@@ -13,6 +13,7 @@ use lockstep_shared::connection::Credentials;
 use lockstep_shared::db::{self, Isolation};
 use lockstep_shared::id::{OrgId, SyncId};
 use lockstep_shared::organisation::{self, Organisation};
+use lockstep_shared::role::Role;
 use lockstep_shared::sync::Status;
 use lockstep_shared::system::EntityType;
 use secrecy::SecretString;
@@ -451,6 +452,7 @@ impl Scene<'_> {
         let caller = Caller {
             org: self.state.organisation,
             subject: "local".to_owned(),
+            role: Role::Platform,
         };
         let signed = token::issue(jwt, &caller, Utc::now(), chrono::Duration::days(TOKEN_DAYS));
         signed

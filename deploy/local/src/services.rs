@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
-use lockstep_api::config::{BaseUrls, Config as ApiConfig, Jwt};
+use lockstep_api::config::{Access, BaseUrls, Config as ApiConfig, Jwt};
 use lockstep_api::server::{self, ServeError};
 use lockstep_shared::secret::{SealingKey, SecretError};
 use lockstep_shared::telemetry::LogFormat;
@@ -57,11 +57,7 @@ impl Services {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(failed)?;
         let bind = listener.local_addr().map_err(failed)?;
         let sealing_key = SealingKey::parse(&secrets.encryption_key).map_err(ServiceError::Key)?;
-        let jwt = Jwt {
-            secret: secrets.jwt_secret.clone(),
-            issuer: None,
-            audience: None,
-        };
+        let jwt = Jwt::of_secret(secrets.jwt_secret.clone());
         let api = api_config(urls, bind, &jwt, &sealing_key);
         let mut worker = WorkerConfig::new(urls.worker.clone().into(), sealing_key);
         worker.grace = Some(GRACE);
@@ -117,6 +113,10 @@ fn api_config(urls: &Urls, bind: SocketAddr, jwt: &Jwt, sealing_key: &SealingKey
         database_url: urls.api.clone().into(),
         bind,
         jwt: jwt.clone(),
+        access: Access {
+            quotas: None,
+            ..Access::default()
+        },
         sealing_key: sealing_key.clone(),
         base_urls: BaseUrls::Any,
         public_url: None,

@@ -6,6 +6,7 @@ use chrono::{Duration, Utc};
 use lockstep_api::config::Jwt;
 use lockstep_api::token::{self, Caller};
 use lockstep_shared::id::OrgId;
+use lockstep_shared::role::Role;
 use lockstep_tests::api::{Answer, Api, Client};
 use lockstep_tests::stack::Stack;
 use reqwest::Method;
@@ -44,16 +45,13 @@ async fn ask(client: &Client, (method, path): (Method, String)) -> Answer {
 }
 
 fn signed_by(secret: &str, org: OrgId, valid_for: Duration) -> String {
-    let jwt = Jwt {
-        secret: secret.to_owned().into(),
-        issuer: None,
-        audience: None,
-    };
+    let jwt = Jwt::of_secret(secret.to_owned().into());
     token::issue(
         &jwt,
         &Caller {
             org,
             subject: "ada".to_owned(),
+            role: Role::Admin,
         },
         Utc::now(),
         valid_for,
@@ -72,7 +70,9 @@ async fn no_operation_answers_without_a_token_that_holds() {
         panic!("{good}")
     };
     let unsigned = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
-    let other_claims = json!({ "sub": "ada", "org": OrgId::random(), "exp": 4_102_444_800_u64 }).to_string();
+    let other_claims =
+        json!({ "sub": "ada", "org": OrgId::random(), "role": "admin", "exp": 4_102_444_800_u64 })
+            .to_string();
     let clients = [
         ("no token", api.stranger.clone()),
         ("no JWT", api.stranger.with_token("hello")),
@@ -97,6 +97,11 @@ async fn no_operation_answers_without_a_token_that_holds() {
             "unsigned, with a signature",
             api.stranger
                 .with_token(&format!("{unsigned}.{claims}.{signature}")),
+        ),
+        (
+            "an API key that nobody made",
+            api.stranger
+                .with_token(&format!("lsk_{}_{}", "0".repeat(32), "0".repeat(64))),
         ),
         (
             "changed claims",
@@ -127,7 +132,7 @@ async fn no_operation_answers_without_a_token_that_holds() {
 /// The tokens were signed apart, with Python's `hmac`; they say the same but for `alg`, and hold until 2100.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_of_another_algorithm_does_not_hold() {
-    const CLAIMS: &str = "eyJzdWIiOiJhZGEiLCJvcmciOiIwMDAwMDAwMC0wMDAwLTQwMDAtODAwMC0wMDAwMDAwMDAwNDIiLCJleHAiOjQxMDI0NDQ4MDB9";
+    const CLAIMS: &str = "eyJzdWIiOiJhZGEiLCJvcmciOiIwMDAwMDAwMC0wMDAwLTQwMDAtODAwMC0wMDAwMDAwMDAwNDIiLCJyb2xlIjoidmlld2VyIiwiZXhwIjo0MTAyNDQ0ODAwfQ";
     let stack = Stack::new().await;
     organisation(
         &stack,
@@ -142,17 +147,17 @@ async fn a_token_of_another_algorithm_does_not_hold() {
 
     let hs256 = ask(
         "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9",
-        "yhYUJhQDCWll2BDIA9goNbqoyPJquG3QGHoCAIdqd4g",
+        "CCnVqDCrKxvUIrb_ARAspRmeTbL9e5B-kZLeeO-4G-o",
     )
     .await;
     let hs384 = ask(
         "eyJhbGciOiJIUzM4NCIsInR5cCI6IkpXVCJ9",
-        "0-fjS46x2b9js1Bgg2W-tRdUguK6x5sUsiI2hvwVUcLGZTxGgg5tQYYcvzTonZp9",
+        "JoiUTQLycNN-GgWI3uKL31Afxkqiba2jV9Syf3ADoWmo38HPuqgG-k66m0v_I2UM",
     )
     .await;
     let hs512 = ask(
         "eyJhbGciOiJIUzUxMiIsInR5cCI6IkpXVCJ9",
-        "5BYCyGMVH_8YZBF10wJ2epr7eXSnHmIGG_4V9gb_Vd2qm8awsSEAt9stQNqp9Ce_knTcWD8iLlAdtJCrmFsDMA",
+        "fBL4W5wRznGA0wk4bJiuJnl9o6XZupR-OTB8XGqRX81GMdZw7aaxXZtGvnGuo2j0R053DQL6ywOtVdxAHxteew",
     )
     .await;
 
