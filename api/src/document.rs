@@ -51,13 +51,10 @@ pub(crate) enum Tag {
     Organisation,
 }
 
+/// The framework takes a tuple of sixteen at most, and of tuples.
 type Operations = (
     Connections,
-    Customers,
-    Products,
-    Orders,
-    Inventory,
-    Payments,
+    (Customers, Products, Orders, Inventory, Payments),
     Syncs,
     Control,
     Events,
@@ -77,11 +74,7 @@ pub(crate) type Service = OpenApiService<Operations, ()>;
 pub(crate) fn service() -> Service {
     let operations = (
         Connections,
-        Customers,
-        Products,
-        Orders,
-        Inventory,
-        Payments,
+        (Customers, Products, Orders, Inventory, Payments),
         Syncs,
         Control,
         Events,
