@@ -44,7 +44,9 @@ async fn one(
     let stack = stack_with(items).await;
     let plans = [stack.sandbox.store.faults(), stack.sandbox.erp.faults()];
     if is_slow {
-        plans.iter().for_each(|plan| slow_down(plan));
+        for plan in plans {
+            slow_down(plan);
+        }
     }
     let _process = program.start(&worker(&stack), "");
     let started = Instant::now();
