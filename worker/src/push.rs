@@ -214,7 +214,7 @@ async fn look_and_decide(
         .map(|(position, _)| *position)
         .zip(sightings)
         .collect();
-    let owners = owners(hand, &seen).await?;
+    let mut owners = owners(hand, works, &seen).await?;
     find_vanished(hand, connector, works, &seen).await?;
     for (position, sighting) in seen {
         let work = &mut works[position];
@@ -225,6 +225,10 @@ async fn look_and_decide(
         let Sighted::Holds(theirs) = judge_sighting(work, sighting, &owners) else {
             continue;
         };
+        // The next item of the batch that finds the same thing comes too late.
+        if let Some(theirs) = &theirs {
+            owners.insert(theirs.external_id.clone(), work.item.item_id);
+        }
         if let Some(write) = decide_one(hand, connector, work, theirs) {
             writes.push(write);
         }
@@ -310,9 +314,11 @@ async fn resolve(hand: &Hand<'_>, sightings: &[Sighting]) -> Result<Vec<Sighting
         .collect())
 }
 
-/// Tells which items own the things that were found, so that no two items come to mean one thing.
+/// Tells which items own the things that were found, so that no two items come to mean one thing: also what this batch has
+/// made itself, of which no row tells yet.
 async fn owners(
     hand: &Hand<'_>,
+    works: &[Work],
     seen: &[(usize, Sighting)],
 ) -> Result<BTreeMap<String, lockstep_shared::id::ItemId>, BatchError> {
     let ids: Vec<String> = seen
@@ -326,11 +332,18 @@ async fn owners(
         return Ok(BTreeMap::new());
     }
     let key = (hand.batch.connection_id, hand.batch.entity_type);
-    hand.persist(|| async {
-        let mut tx = hand.begin(Isolation::ReadCommitted).await?;
-        Ok(item::owners(&mut tx, hand.org, key, &ids).await?)
-    })
-    .await
+    let mut owners = hand
+        .persist(|| async {
+            let mut tx = hand.begin(Isolation::ReadCommitted).await?;
+            Ok(item::owners(&mut tx, hand.org, key, &ids).await?)
+        })
+        .await?;
+    for work in works {
+        if let Some(external_id) = work.external_id.clone() {
+            owners.entry(external_id).or_insert(work.item.item_id);
+        }
+    }
+    Ok(owners)
 }
 
 /// What a sighting comes to for an item.

@@ -362,11 +362,12 @@ impl Round<'_> {
         let wanted = asked.iter().map(|(_, wanted, _)| wanted.clone()).collect();
         let sightings = look_up(self.hand, self.connector, wanted).await?;
         let seen: Vec<_> = asked.iter().map(|(place, ..)| *place).zip(sightings).collect();
-        let owners = owners(self.hand, &seen).await?;
+        let mut owners = owners(self.hand, self.works, &seen).await?;
         for ((place, sighting), (_, _, refusal)) in seen.into_iter().zip(asked) {
             let work = &mut self.works[place];
             match judge_sighting(work, sighting, &owners) {
                 Sighted::Holds(Some(theirs)) => {
+                    owners.insert(theirs.external_id.clone(), work.item.item_id);
                     let write = decide_one(self.hand, self.connector, work, Some(theirs));
                     self.next.extend(write);
                 }
