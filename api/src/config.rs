@@ -324,7 +324,8 @@ impl Wrong {
                 }
             })
         });
-        let url = given_url.and_then(|url| self.check("LOCKSTEP_JWKS_URL", Some(url), None, jwks_url));
+        let url = given_url
+            .and_then(|url| self.check("LOCKSTEP_JWKS_URL", Some(url), None, |text| jwks_url(&text)));
         if url.is_some() {
             // An issuer signs for others, too: without both, what it signed for them would hold here.
             for (name, given) in [
@@ -410,7 +411,7 @@ impl Wrong {
     }
 }
 
-fn jwks_url(text: String) -> Result<Url, &'static str> {
+fn jwks_url(text: &str) -> Result<Url, &'static str> {
     let url: Url = text.parse().map_err(|_| "must be a URL")?;
     let is_local = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
@@ -555,7 +556,7 @@ mod tests {
             ("file:///etc/passwd", false),
             ("keys", false),
         ] {
-            assert_eq!(jwks_url(url.to_owned()).is_ok(), is_right, "R42: {url}");
+            assert_eq!(jwks_url(url).is_ok(), is_right, "R42: {url}");
         }
         let neither = Jwt::new(JwtOptions::default()).unwrap_err();
         assert_eq!(

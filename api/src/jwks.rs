@@ -255,7 +255,7 @@ mod tests {
 
     fn known(fetched: Option<u64>, tried: Option<u64>) -> (Known, Instant) {
         let now = Instant::now() + Duration::from_hours(10);
-        let ago = |secs: Option<u64>| secs.map(|secs| now - Duration::from_secs(secs));
+        let ago = |secs: Option<u64>| secs.and_then(|secs| now.checked_sub(Duration::from_secs(secs)));
         let key = Key {
             decoding: DecodingKey::from_secret(b"of no matter here"),
             algorithm: Algorithm::RS256,

@@ -237,7 +237,8 @@ mod tests {
         #[test]
         fn any_other_text_is_no_key(text in "(lsk_)?[0-9a-fA-F_-]{0,100}") {
             if let Some(key) = Key::parse(&text) {
-                prop_assert_eq!(key.reveal().expose_secret(), &text);
+                let revealed = key.reveal();
+                prop_assert_eq!(revealed.expose_secret(), text.as_str());
             }
         }
     }

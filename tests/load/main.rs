@@ -1,7 +1,5 @@
 //! The short form of every load scenario, one after another: a binary of its own, so that nothing else runs beside it.
 
-#![expect(clippy::unwrap_used, reason = "what fails in a test fails the test")]
-
 use std::path::Path;
 
 use lockstep_tests::load::{Scenario, Size, run};

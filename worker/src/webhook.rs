@@ -111,7 +111,7 @@ pub async fn answer(fleet: &Fleet, org: OrgId, id: ConnectionId, slot: Slot) -> 
                 };
                 let looked = errand.look(hooks, &subscription).await;
                 let look = after(&looked, attempts, connector.grace());
-                said = Some(looked.err());
+                said = Some(looked.map(|_| ()));
                 look
             }
             None => Look::Failed(format!("{} has no webhooks", connection.system.name())),
@@ -225,11 +225,11 @@ async fn settle(
     fleet: &Fleet,
     (org, id): (OrgId, ConnectionId),
     token: Token,
-    (look, said): (Look, Option<Option<CallError>>),
+    (look, said): (Look, Option<Result<(), CallError>>),
 ) -> Result<(), sqlx::Error> {
     let mut tx = db::begin(&fleet.pool, org, Isolation::ReadCommitted).await?;
     let told = match said {
-        Some(error) => tell(fleet, &mut tx, (org, id), token, error.as_ref()).await?,
+        Some(said) => tell(fleet, &mut tx, (org, id), token, said.as_ref().err()).await?,
         // The store was not asked.
         None => None,
     };
