@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lockstep_shared::activity::Outcome;
 use lockstep_shared::api_key::{self, Key};
@@ -18,6 +19,9 @@ use crate::auth::{Context, Origin, Session, unknown_organisation};
 use crate::problem::{Refused, failed};
 use crate::role::Rule;
 use crate::token::{API_KEY_ACTOR, Caller, TokenError};
+
+/// How long a refusal keeps its caller waiting for the sake of the audit trail.
+const RECORDING_LIMIT: Duration = Duration::from_secs(1);
 
 const POLICY: &str = "ratelimit-policy";
 const LIMIT: &str = "ratelimit";
@@ -177,8 +181,14 @@ async fn record_refusal(session: &Session, rule: &Rule, path: &str, response: Re
         session.record(&mut tx, action, outcome, details).await?;
         crate::auth::commit(tx).await
     };
-    // It is logged already. The caller's own answer stays: nothing was done.
-    let _: Result<(), Refused> = recorded.await;
+    // What fails is logged already. The caller's own answer stays, as nothing was done, and does not wait for long.
+    let recorded: Result<Result<(), Refused>, _> = tokio::time::timeout(RECORDING_LIMIT, recorded).await;
+    if recorded.is_err() {
+        tracing::warn!(
+            operation = rule.operation,
+            "a refusal could not be recorded in time"
+        );
+    }
     response
 }
 

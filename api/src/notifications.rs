@@ -226,13 +226,6 @@ pub(crate) enum Listed {
 }
 
 #[derive(Debug, ApiResponse)]
-pub(crate) enum Deleted {
-    /// It is gone, and what was on its way to it.
-    #[oai(status = 204)]
-    Gone,
-}
-
-#[derive(Debug, ApiResponse)]
 pub(crate) enum Log {
     /// A page of notifications.
     #[oai(status = 200, content_type = "application/json")]
@@ -242,8 +235,8 @@ pub(crate) enum Log {
 #[derive(Debug, ApiResponse)]
 pub(crate) enum Accepted {
     /// It is delivered anew.
-    #[oai(status = 202)]
-    Asked,
+    #[oai(status = 202, content_type = "application/json")]
+    Asked(Json<Notification>),
 }
 
 pub(crate) struct Notifications;
@@ -361,7 +354,7 @@ impl Notifications {
 
     /// Delete a notification endpoint
     ///
-    /// Deletes an endpoint, with the log of what it was told and what is on its way to it.
+    /// Deletes an endpoint, with the log of what it was told and what is on its way to it, and returns what it was.
     #[oai(
         path = "/:endpointId",
         method = "delete",
@@ -373,18 +366,16 @@ impl Notifications {
         /// Identifier of the endpoint.
         #[oai(name = "endpointId")]
         Path(endpoint_id): Path<Uuid>,
-    ) -> Result<Deleted, Refused> {
+    ) -> Result<Found, Refused> {
         let id = EndpointId(endpoint_id);
         let mut tx = session.begin().await?;
-        let is_gone = notification::delete_endpoint(&mut tx, session.org(), id)
+        let endpoint = find(&mut tx, &session, id).await?;
+        notification::delete_endpoint(&mut tx, session.org(), id)
             .await
             .map_err(failed("could not delete an endpoint"))?;
-        if !is_gone {
-            return Err(missing());
-        }
         record(&mut tx, &session, "notification_endpoint.deleted", id).await?;
         commit(tx).await?;
-        Ok(Deleted::Gone)
+        Ok(Found::One(Json(NotificationEndpoint::new(endpoint, None))))
     }
 
     /// List an endpoint's notifications
@@ -440,15 +431,13 @@ impl Notifications {
     ) -> Result<Accepted, Refused> {
         let key = (EndpointId(endpoint_id), NotificationId(notification_id));
         let mut tx = session.begin().await?;
-        let is_there = notification::retry(&mut tx, session.org(), key)
+        let notification = notification::retry(&mut tx, session.org(), key)
             .await
-            .map_err(failed("could not have a notification delivered again"))?;
-        if !is_there {
-            return Err(Refused::not_found("there is no such notification"));
-        }
+            .map_err(failed("could not have a notification delivered again"))?
+            .ok_or_else(|| Refused::not_found("there is no such notification"))?;
         record(&mut tx, &session, "notification.retried", key.0).await?;
         commit(tx).await?;
-        Ok(Accepted::Asked)
+        Ok(Accepted::Asked(Json(notification.into())))
     }
 }
 

@@ -172,16 +172,16 @@ pub async fn change_endpoint(
     Ok(changed.rows_affected() > 0)
 }
 
-/// Deletes an endpoint with its notifications. `false`: there is none.
-pub async fn delete_endpoint(db: &mut PgConnection, org: OrgId, id: EndpointId) -> Result<bool, sqlx::Error> {
-    let deleted = sqlx::query!(
+/// Deletes an endpoint with its notifications.
+pub async fn delete_endpoint(db: &mut PgConnection, org: OrgId, id: EndpointId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
         "delete from notification_endpoint where org_id = $1 and endpoint_id = $2",
         org as _,
         id as _,
     )
     .execute(db)
     .await?;
-    Ok(deleted.rows_affected() > 0)
+    Ok(())
 }
 
 /// Lists the organisation's endpoints, oldest first.
@@ -258,22 +258,26 @@ pub async fn list(
     .await
 }
 
-/// Has a notification delivered anew, under the id that it has. `false`: the endpoint has none of that id.
+/// Has a notification delivered anew, under the id that it has. `None`: the endpoint has none of that id.
 pub async fn retry(
     db: &mut PgConnection,
     org: OrgId,
     (endpoint, id): (EndpointId, NotificationId),
-) -> Result<bool, sqlx::Error> {
-    let changed = sqlx::query!(
-        "update notification set status = 'pending', attempts = 0, run_at = lockstep_now()
-          where org_id = $1 and endpoint_id = $2 and notification_id = $3",
+) -> Result<Option<Notification>, sqlx::Error> {
+    sqlx::query_as!(
+        Notification,
+        r#"
+        update notification set status = 'pending', attempts = 0, run_at = lockstep_now()
+         where org_id = $1 and endpoint_id = $2 and notification_id = $3
+        returning notification_id as "notification_id: NotificationId", event as "event: Event", data, created_at,
+                  status as "status: Status", attempts, run_at, attempted_at, response_status, error
+        "#,
         org as _,
         endpoint as _,
         id as _,
     )
-    .execute(db)
-    .await?;
-    Ok(changed.rows_affected() > 0)
+    .fetch_optional(db)
+    .await
 }
 
 /// Claims notifications that are due, of any organisation, for so long.

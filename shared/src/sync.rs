@@ -557,7 +557,10 @@ pub async fn stages(db: &mut PgConnection, org: OrgId, id: SyncId) -> Result<Vec
                t.entity_type as "entity_type: EntityType", t.status as "status: stage::Status", t.total,
                t.opened_at, t.closed_at, t.error_message, t.resumed_at,
                extract(epoch from t.paused_for)::float8 as "paused_secs!",
-               max(b.closed_at) as done_at,
+               min(b.closed_at) as first_done_at, max(b.closed_at) as done_at,
+               (array_agg(b.seen_count order by b.closed_at) filter (where b.status = 'done'))[1] as seen_by_first,
+               (array_agg(b.created_count + b.updated_count + b.unchanged_count + b.skipped_count + b.failed_count
+                          + b.conflict_count order by b.closed_at) filter (where b.status = 'done'))[1] as settled_by_first,
                coalesce(sum(b.seen_count) filter (where b.status = 'done'), 0) as "seen_when_done!",
                coalesce(sum(b.created_count + b.updated_count + b.unchanged_count + b.skipped_count + b.failed_count
                             + b.conflict_count) filter (where b.status = 'done'), 0) as "settled_when_done!",
@@ -597,7 +600,15 @@ pub async fn stages(db: &mut PgConnection, org: OrgId, id: SyncId) -> Result<Vec
             let at_end = (row.done_at, items(row.seen_when_done, row.settled_when_done));
             // What was done up to a standstill is in the counts, and not always in a batch that is done.
             let at_standstill = (row.resumed_at, items(counts.seen, counts.settled()));
-            let (until, items) = at_end.max(at_standstill);
+            let to = at_end.max(at_standstill);
+            let by_first = items(
+                row.seen_by_first.unwrap_or(0).into(),
+                row.settled_by_first.unwrap_or(0).into(),
+            );
+            let from = match row.first_done_at {
+                Some(first) if row.paused_secs == 0.0 => Some((first, by_first)),
+                Some(_) | None => None,
+            };
             StageView {
                 stage_id: row.stage_id,
                 direction: row.direction,
@@ -610,22 +621,31 @@ pub async fn stages(db: &mut PgConnection, org: OrgId, id: SyncId) -> Result<Vec
                 opened_at: row.opened_at,
                 closed_at: row.closed_at,
                 error_message: row.error_message,
-                measured: measured(row.opened_at, until, row.paused_secs, items),
+                measured: measured((row.opened_at, row.paused_secs), from, to),
             }
         })
         .collect())
 }
 
+/// Measures what a stage did up to a time. The first batch takes longer than those that follow, so it is left out once
+/// there are others, unless the stage stood still meanwhile.
 fn measured(
-    from: Option<DateTime<Utc>>,
-    until: Option<DateTime<Utc>>,
-    paused_secs: f64,
-    items: i64,
+    (opened_at, paused_secs): (Option<DateTime<Utc>>, f64),
+    first: Option<(DateTime<Utc>, i64)>,
+    (until, items): (Option<DateTime<Utc>>, i64),
 ) -> Option<Measured> {
     let until = until?;
+    let since = |from: DateTime<Utc>| (until - from).to_std().ok();
+    let after_first = first.and_then(|(done_at, by_first)| {
+        let (items, took) = (items - by_first, since(done_at)?);
+        (items > 0 && !took.is_zero()).then_some(Measured { items, took, until })
+    });
     let paused = Duration::try_from_secs_f64(paused_secs).unwrap_or_default();
-    let took = (until - from?).to_std().ok()?.checked_sub(paused)?;
-    Some(Measured { items, took, until })
+    let whole = || {
+        let took = since(opened_at?)?.checked_sub(paused)?;
+        Some(Measured { items, took, until })
+    };
+    after_first.or_else(whole)
 }
 
 #[cfg(test)]

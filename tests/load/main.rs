@@ -1,13 +1,26 @@
-//! The short form of every load scenario, one after another: a binary of its own, so that nothing else runs beside it.
+//! What is measured, one after another, and in a binary of its own, so that nothing else runs beside it: the short form of
+//! every load scenario, and how right an estimate is.
+
+#![expect(clippy::unwrap_used, reason = "what fails in a test fails the test")]
+
+mod progress;
 
 use std::path::Path;
 
 use lockstep_tests::load::{Scenario, Size, run};
 use lockstep_tests::process::Program;
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Waits until nothing else is measured, and keeps it so.
+async fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::const_new(());
+    ALONE.lock().await
+}
 
 /// R90, R91, R92, R93, R94, R35, each at the size that a test can wait for; the program `load` has the full ones.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_load_scenario_passes_in_its_short_form() {
+    let _alone = alone().await;
     let program = Program::new(Path::new(env!("CARGO_BIN_EXE_load")));
     let mut failed = Vec::new();
 

@@ -31,10 +31,43 @@ async fn belongings(stack: &mut Stack, api: &Api) -> BTreeMap<&'static str, Stri
         .post("/api/v1/api-keys", &json!({ "name": "Import", "role": "viewer" }))
         .await
         .ok(201);
+    let schedule = json!({
+        "name": "Yearly", "cron": "0 3 1 1 *", "timeZone": "UTC", "systems": ["woocommerce"],
+    });
+    let schedule = api.client.post("/api/v1/schedules", &schedule).await.ok(201);
     stack.work();
     let sync = start(&api.client).await;
     watch(&api.client, &sync).await;
+    let endpoint = json!({ "url": "https://hooks.example.com", "events": ["sync.failed"] });
+    let endpoint = api
+        .client
+        .post("/api/v1/notification-endpoints", &endpoint)
+        .await
+        .ok(201);
+    let endpoint = endpoint["endpointId"].as_str().unwrap().to_owned();
+    let (notification, conflict) = (id(), id());
+    for statement in [
+        format!(
+            "insert into notification (org_id, notification_id, endpoint_id, event, data, status)
+             values ('{}', '{notification}', '{endpoint}', 'sync.failed', '{{}}', 'delivered')",
+            stack.org
+        ),
+        format!(
+            "insert into sync_conflict (id, org_id, sync_id, connection_id, entity_type, conflict_type, data)
+             values ('{conflict}', '{}', '{sync}', '{}', 'orders', 'ValidationError', '{{}}')",
+            stack.org, stack.store
+        ),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(statement))
+            .execute(&stack.database.superuser)
+            .await
+            .unwrap();
+    }
     BTreeMap::from([
+        ("scheduleId", schedule["scheduleId"].as_str().unwrap().to_owned()),
+        ("endpointId", endpoint),
+        ("notificationId", notification),
+        ("conflictId", conflict),
         ("connectionId", stack.store.to_string()),
         ("recordId", record),
         ("syncId", sync),
@@ -157,6 +190,9 @@ async fn no_operation_reaches_what_another_organisation_has() {
         ("syncId", "syncs"),
         ("recordId", "records/products"),
         ("keyId", "api-keys"),
+        ("scheduleId", "schedules"),
+        ("endpointId", "notification-endpoints"),
+        ("conflictId", "conflicts"),
     ] {
         // They are there for those whose they are: the test asked for something.
         api.client
