@@ -1,8 +1,6 @@
 //! What is measured, one after another, and in a binary of its own, so that nothing else runs beside it: the short form of
 //! every load scenario, and how right an estimate is.
 
-#![expect(clippy::unwrap_used, reason = "what fails in a test fails the test")]
-
 mod progress;
 
 use std::path::Path;

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockstep_shared::system::{Direction, EntityType, System};
 use lockstep_worker::point::{Place, Point};
@@ -23,6 +23,9 @@ pub const ALL: usize = Point::PUSH.len();
 
 /// Longest that a sync may take, with twenty deaths on its way.
 const PATIENCE: Duration = Duration::from_mins(10);
+
+/// How long a worker may live on after the commit that ended the sync, where it is to die right then.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// Whether the things that are carried over are new or changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -160,8 +163,13 @@ async fn sync_with_deaths(program: &Program, stack: &Stack, spots: &mut BTreeSet
             }
         })
         .await;
-        // It may have died right after the sync's end.
-        if !was_killed && !worker.was_killed() {
+        // It may die right after the commit that ended the sync, which is seen here before its death.
+        let last_moment = Instant::now() + LAST_MOMENT;
+        while !was_killed && Instant::now() < last_moment {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            was_killed = worker.was_killed();
+        }
+        if !was_killed {
             assert!(
                 worker.status().is_none(),
                 "the worker ended by itself: {:?}",
