@@ -17,7 +17,7 @@ use lockstep_shared::sync::{self, NewSync};
 use lockstep_shared::system::{EntityType as CanonicalEntityType, System};
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
-use poem_openapi::types::Any;
+use poem_openapi::types::{Any, Example};
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -346,7 +346,12 @@ pub(crate) struct ConflictPage {
 
 /// An answer to one conflict.
 #[derive(Clone, Debug, Object, Deserialize)]
-#[oai(rename_all = "camelCase", deny_unknown_fields, skip_serializing_if_is_none)]
+#[oai(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    skip_serializing_if_is_none,
+    example
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ResolveConflictRequest {
     /// What is answered.
@@ -357,6 +362,16 @@ pub(crate) struct ResolveConflictRequest {
     /// When it is to be carried; `next` where it is not given.
     #[serde(default, deserialize_with = "present")]
     when: Option<ResolveWhen>,
+}
+
+impl Example for ResolveConflictRequest {
+    fn example() -> Self {
+        Self {
+            resolution: Resolution::Accept,
+            custom_data: None,
+            when: None,
+        }
+    }
 }
 
 impl FromBody for ResolveConflictRequest {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use lockstep_sandbox::fault::{Fault, Rule};
 use lockstep_shared::sync::Status;
@@ -134,8 +135,6 @@ async fn a_system_that_is_out_of_order_for_a_while_fails_nothing() {
 /// R32: what the remote asks for is waited for, by everyone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retry_after_is_obeyed() {
-    use std::time::Duration;
-
     let mut stack = stack_with_things().await;
     let busy = Fault::Status {
         code: 429,
@@ -189,8 +188,6 @@ async fn a_drained_workers_batches_are_gone_on_with_by_another() {
 /// longer arrive, looks, and sends only what is missing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_workers_batch_is_taken_over_and_nothing_is_sent_twice() {
-    use std::time::Duration;
-
     let mut stack = stack_with_things().await;
     // Slow enough for the worker to die while the store is at work, which goes on without it.
     stack
@@ -254,7 +251,7 @@ async fn what_is_in_doubt_when_a_stage_ends_early_is_looked_up_by_the_next_sync(
     });
     // Longer than the sync goes on.
     let mut patient = stack.worker_config();
-    patient.grace = Some(std::time::Duration::from_mins(2));
+    patient.grace = Some(Duration::from_mins(2));
     stack.work_as(patient);
     let config = lockstep_shared::sync::Config::new(Some(4), Some(0), None).unwrap();
     let id = stack.start_with(config).await;
@@ -342,7 +339,7 @@ async fn a_stray_draft_of_an_order_is_no_order_and_goes_away() {
     let (store, erp) = stack.effects();
     assert!(store.is_empty() && erp.is_empty(), "{store:#?} {erp:#?}");
     assert_eq!(stack.sandbox.erp.records("sale.order").len(), 1);
-    stack.sandbox.store.age(std::time::Duration::from_hours(25));
+    stack.sandbox.store.age(Duration::from_hours(25));
     assert!(stack.sandbox.store.order(stray).is_none());
 }
 
@@ -373,7 +370,12 @@ async fn what_a_pull_sees_of_a_request_in_doubt_resolves_it() {
         },
         times: None,
     });
-    stack.work();
+    // Given up after a while.
+    let mut config = stack.worker_config();
+    config.circuit.first_wait = Duration::from_millis(200);
+    config.circuit.longest_wait = Duration::from_millis(200);
+    config.circuit.outage = Duration::from_secs(2);
+    stack.work_as(config);
     stack.sync().await;
     assert!(unresolved(&stack).await > 0, "the fault was felt");
     stack.sandbox.store.faults().clear();

@@ -115,7 +115,8 @@ async fn a_schedule_is_changed_disabled_and_deleted() {
     let left = api.client.get(PATH).await.ok(200);
     assert_eq!(left, json!({ "items": [other] }));
     let trail: Vec<(String, String)> = sqlx::query_as(
-        "select action, actor from sync_activity_log where action like 'schedule.%' order by created_at",
+        "select action, actor from sync_activity_log where action like 'schedule.%' and outcome = 'done'
+          order by created_at",
     )
     .fetch_all(&stack.database.superuser)
     .await
