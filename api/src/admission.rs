@@ -178,7 +178,9 @@ async fn record_refusal(session: &Session, rule: &Rule, path: &str, response: Re
     let recorded = async {
         let mut tx = session.begin().await?;
         let action = rule.action.unwrap_or("request.refused");
-        session.record(&mut tx, action, outcome, details).await?;
+        session
+            .record_line(&mut tx, None, (action, outcome), details)
+            .await?;
         crate::auth::commit(tx).await
     };
     // What fails is logged already. The caller's own answer stays, as nothing was done, and does not wait for long.

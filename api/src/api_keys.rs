@@ -1,7 +1,6 @@
 //! API keys: made, listed, and revoked at once. The key itself is shown by the answer that makes it, and never again.
 
 use chrono::{DateTime, Utc};
-use lockstep_shared::activity::Outcome;
 use lockstep_shared::api_key::{self, Key, NewApiKey};
 use lockstep_shared::db::OrgTx;
 use lockstep_shared::entity::clean_line;
@@ -11,8 +10,6 @@ use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
-use rand::TryRng;
-use rand::rngs::SysRng;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -23,6 +20,7 @@ use crate::body::{self, Body, FromBody, present_instant};
 use crate::document::Tag;
 use crate::page;
 use crate::problem::{Refused, WrongField, failed};
+use crate::random;
 
 const NAME_LIMIT: usize = 200;
 
@@ -295,9 +293,7 @@ impl ApiKeys {
         let key = find(&mut tx, &session, id).await?;
         if is_revoked {
             let details = json!({ "keyId": id, "name": key.name });
-            session
-                .record(&mut tx, "api_key.revoked", Outcome::Done, details)
-                .await?;
+            session.record(&mut tx, "api_key.revoked", details).await?;
         }
         commit(tx).await?;
         Ok(Found::One(Json(key)))
@@ -306,11 +302,7 @@ impl ApiKeys {
 
 /// Makes a key of new random bits.
 pub(crate) fn make() -> Result<Key, Refused> {
-    let mut secret = [0; 32];
-    SysRng
-        .try_fill_bytes(&mut secret)
-        .map_err(|error| Refused::internal("the system gave no random bytes", &error))?;
-    Ok(Key::new(ApiKeyId::random(), secret))
+    Ok(Key::new(ApiKeyId::random(), random::bytes()?))
 }
 
 /// Stores a key, and says so in the audit trail.
@@ -324,9 +316,7 @@ async fn store(tx: &mut OrgTx, session: &Session, new: &NewApiKey) -> Result<Api
         "role": new.role,
         "expiresAt": new.expires_at,
     });
-    session
-        .record(tx, "api_key.created", Outcome::Done, details)
-        .await?;
+    session.record(tx, "api_key.created", details).await?;
     find(tx, session, new.key_id).await
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lockstep_shared::activity::{self, Activity, Outcome};
 use lockstep_shared::db::{self, Isolation, OrgTx};
-use lockstep_shared::id::OrgId;
+use lockstep_shared::id::{OrgId, SyncId};
 use lockstep_shared::organisation;
 use lockstep_shared::secret::SealingKey;
 use poem::Request;
@@ -86,16 +86,26 @@ impl Session {
         }
     }
 
-    /// Writes a line of the audit trail, about no sync.
+    /// Writes down in the audit trail what the caller did, in the transaction that does it.
     pub(crate) async fn record(
         &self,
         tx: &mut OrgTx,
         action: &'static str,
-        outcome: Outcome,
+        details: Value,
+    ) -> Result<(), Refused> {
+        self.record_line(tx, None, (action, Outcome::Done), details).await
+    }
+
+    /// Writes a line of the audit trail about a sync, where there is one, and how it ended.
+    pub(crate) async fn record_line(
+        &self,
+        tx: &mut OrgTx,
+        sync: Option<SyncId>,
+        (action, outcome): (&'static str, Outcome),
         details: Value,
     ) -> Result<(), Refused> {
         let line = Activity {
-            sync: None,
+            sync,
             actor: self.caller.subject.clone(),
             action,
             outcome,

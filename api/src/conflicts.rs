@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Duration, Utc};
-use lockstep_shared::activity::{self, Activity, Outcome};
+use lockstep_shared::activity::Outcome;
 use lockstep_shared::conflict::view::{self, After, Filter, Span, Step, View};
 use lockstep_shared::conflict::{self, ConflictType as CanonicalType};
 use lockstep_shared::connection::{self, Status as ConnectionStatus};
@@ -967,16 +967,8 @@ async fn record(
 ) -> Result<(), Refused> {
     details["resolution"] = json!(new.action);
     details["when"] = json!(new.occasion);
-    let line = Activity {
-        sync: new.sync,
-        actor: session.caller.subject.clone(),
-        action: "conflict.answered",
-        outcome: Outcome::Done,
-        details,
-    };
-    activity::record(tx, session.org(), line)
-        .await
-        .map_err(failed("could not record the activity"))
+    let line = ("conflict.answered", Outcome::Done);
+    session.record_line(tx, new.sync, line, details).await
 }
 
 #[cfg(test)]

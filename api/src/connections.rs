@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use lockstep_shared::activity::{self, Activity, Outcome};
 use lockstep_shared::bucket;
 use lockstep_shared::check;
 use lockstep_shared::circuit::{self, Circuit};
@@ -16,8 +15,6 @@ use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi, Union};
-use rand::TryRng;
-use rand::rngs::SysRng;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -32,6 +29,7 @@ use crate::config::BaseUrls;
 use crate::document::Tag;
 use crate::ownership::Ownership;
 use crate::problem::{Kind, Refused, WrongField, failed};
+use crate::random;
 use crate::settings::{ConnectionSettings, wrong_rate};
 
 const NAME_LIMIT: usize = 200;
@@ -496,7 +494,9 @@ impl Connections {
             .await
             .map_err(failed("could not ask for a check"))?;
         let details = json!({ "connectionId": id });
-        record_change(&mut tx, &session, "connection.check_requested", details).await?;
+        session
+            .record(&mut tx, "connection.check_requested", details)
+            .await?;
         let shown = show(&mut tx, &session, connection).await?;
         commit(tx).await?;
         let location = format!("/api/v1/connections/{connection_id}");
@@ -530,7 +530,9 @@ impl Connections {
             .await
             .map_err(failed("could not change a connection's settings"))?;
         let change = json!({ "connectionId": id, "from": before, "to": settings });
-        record_change(&mut tx, &session, "connection.settings_changed", change).await?;
+        session
+            .record(&mut tx, "connection.settings_changed", change)
+            .await?;
         let connection = find(&mut tx, &session, id).await?;
         let shown = show(&mut tx, &session, connection).await?;
         commit(tx).await?;
@@ -584,7 +586,9 @@ impl Connections {
             .await
             .map_err(failed("could not change a connection's ownership"))?;
         let change = json!({ "connectionId": id, "from": before, "to": set });
-        record_change(&mut tx, &session, "connection.ownership_changed", change).await?;
+        session
+            .record(&mut tx, "connection.ownership_changed", change)
+            .await?;
         commit(tx).await?;
         Ok(Owned::By(Json(Ownership::of(&set))))
     }
@@ -635,36 +639,15 @@ async fn check_rate(
     }
 }
 
-async fn record_change(
-    tx: &mut OrgTx,
-    session: &Session,
-    action: &'static str,
-    details: Value,
-) -> Result<(), Refused> {
-    let line = Activity {
-        sync: None,
-        actor: session.caller.subject.clone(),
-        action,
-        outcome: Outcome::Done,
-        details,
-    };
-    activity::record(tx, session.org(), line)
-        .await
-        .map_err(failed("could not record the activity"))
-}
-
 async fn create(session: &Session, asked: Asked) -> Result<Connection, Refused> {
     let org = session.org();
     let connection_id = ConnectionId::random();
-    let mut nonce = [0; 12];
-    SysRng
-        .try_fill_bytes(&mut nonce)
-        .map_err(|error| Refused::internal("the system gave no random bytes", &error))?;
     let plain = asked.credentials.to_json();
-    let sealed = session
-        .context
-        .sealing_key
-        .seal(nonce, org, connection_id, plain.expose_secret());
+    let sealed =
+        session
+            .context
+            .sealing_key
+            .seal(random::bytes()?, org, connection_id, plain.expose_secret());
     let system = asked.credentials.system();
     let new = NewConnection {
         connection_id,
@@ -687,7 +670,7 @@ async fn create(session: &Session, asked: Asked) -> Result<Connection, Refused> 
             CreateError::Database(error) => failed("could not store a connection")(error),
         })?;
     let details = json!({ "connectionId": connection_id, "system": system, "name": new.name });
-    record_change(&mut tx, session, "connection.created", details).await?;
+    session.record(&mut tx, "connection.created", details).await?;
     let stored = find(&mut tx, session, connection_id).await?;
     let shown = show(&mut tx, session, stored).await?;
     commit(tx).await?;

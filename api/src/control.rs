@@ -1,6 +1,6 @@
 //! Pausing, resuming and cancelling a sync. Only written down here, with a bell: workers carry it out.
 
-use lockstep_shared::activity::{self, Activity, Outcome};
+use lockstep_shared::activity::Outcome;
 use lockstep_shared::command::{self, Kind as Canonical, NewCommand};
 use lockstep_shared::control;
 use lockstep_shared::id::SyncId;
@@ -158,20 +158,14 @@ pub(crate) async fn ask(session: &Session, id: SyncId, asked: SyncCommand) -> Re
     command::enqueue(&mut tx, org, &new)
         .await
         .map_err(failed("could not store a command"))?;
-    let line = Activity {
-        sync: Some(id),
-        actor: session.caller.subject.clone(),
-        action: match asked {
-            SyncCommand::Pause => "sync.pause_requested",
-            SyncCommand::Resume => "sync.resume_requested",
-            SyncCommand::Cancel => "sync.cancel_requested",
-        },
-        outcome: Outcome::Done,
-        details: json!({}),
+    let action = match asked {
+        SyncCommand::Pause => "sync.pause_requested",
+        SyncCommand::Resume => "sync.resume_requested",
+        SyncCommand::Cancel => "sync.cancel_requested",
     };
-    activity::record(&mut tx, org, line)
-        .await
-        .map_err(failed("could not record the activity"))?;
+    session
+        .record_line(&mut tx, Some(id), (action, Outcome::Done), json!({}))
+        .await?;
     commit(tx).await?;
     tracing::info!(org.id = %org, sync.id = %id, command = new.kind.name(), "command accepted");
     let accepted = AcceptedCommand {

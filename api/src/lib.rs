@@ -36,6 +36,7 @@ mod payments;
 mod previews;
 mod problem;
 mod products;
+mod random;
 mod records;
 mod references;
 pub mod role;

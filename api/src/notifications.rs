@@ -1,7 +1,6 @@
 //! Notifications: addresses that are told of what happens, and the log of what they were told.
 
 use chrono::{DateTime, Utc};
-use lockstep_shared::activity::{self, Activity, Outcome};
 use lockstep_shared::db::OrgTx;
 use lockstep_shared::id::{EndpointId, NotificationId};
 use lockstep_shared::notification::{self, Event, Status};
@@ -9,8 +8,6 @@ use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::{Any, Example};
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
-use rand::TryRng;
-use rand::rngs::SysRng;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -22,6 +19,7 @@ use crate::body::{self, Body, FromBody};
 use crate::document::Tag;
 use crate::page;
 use crate::problem::{Kind, Refused, WrongField, failed};
+use crate::random;
 
 /// Most endpoints that one organisation may have: each is one more row for whatever happens.
 const ENDPOINT_LIMIT: usize = 20;
@@ -257,16 +255,11 @@ impl Notifications {
     ) -> Result<Created, Refused> {
         let (url, events) = check(&session, &request)?;
         let (org, id) = (session.org(), EndpointId::random());
-        let mut random = [0; 36];
-        SysRng
-            .try_fill_bytes(&mut random)
-            .map_err(|error| Refused::internal("the system gave no random bytes", &error))?;
-        let (nonce, key) = random.split_first_chunk::<12>().expect("36 is more than 12");
-        let secret = notification::secret(key);
+        let secret = notification::secret(&random::bytes::<24>()?);
         let sealed = session
             .context
             .sealing_key
-            .seal(*nonce, org, id, secret.expose_secret());
+            .seal(random::bytes()?, org, id, secret.expose_secret());
         let mut tx = session.begin().await?;
         if list(&mut tx, &session).await?.len() >= ENDPOINT_LIMIT {
             return Err(Refused::conflict(
@@ -279,7 +272,9 @@ impl Notifications {
         notification::create_endpoint(&mut tx, org, (id, &url), &events, &sealed)
             .await
             .map_err(failed("could not store an endpoint"))?;
-        record(&mut tx, &session, "notification_endpoint.created", id).await?;
+        session
+            .record(&mut tx, "notification_endpoint.created", details(id))
+            .await?;
         let stored = find(&mut tx, &session, id).await?;
         commit(tx).await?;
         let shown = NotificationEndpoint::new(stored, Some(secret.expose_secret().to_owned()));
@@ -346,7 +341,9 @@ impl Notifications {
         notification::change_endpoint(&mut tx, session.org(), (id, &url), &events, None)
             .await
             .map_err(failed("could not change an endpoint"))?;
-        record(&mut tx, &session, "notification_endpoint.changed", id).await?;
+        session
+            .record(&mut tx, "notification_endpoint.changed", details(id))
+            .await?;
         let stored = find(&mut tx, &session, id).await?;
         commit(tx).await?;
         Ok(Found::One(Json(NotificationEndpoint::new(stored, None))))
@@ -373,7 +370,9 @@ impl Notifications {
         notification::delete_endpoint(&mut tx, session.org(), id)
             .await
             .map_err(failed("could not delete an endpoint"))?;
-        record(&mut tx, &session, "notification_endpoint.deleted", id).await?;
+        session
+            .record(&mut tx, "notification_endpoint.deleted", details(id))
+            .await?;
         commit(tx).await?;
         Ok(Found::One(Json(NotificationEndpoint::new(endpoint, None))))
     }
@@ -435,7 +434,9 @@ impl Notifications {
             .await
             .map_err(failed("could not have a notification delivered again"))?
             .ok_or_else(|| Refused::not_found("there is no such notification"))?;
-        record(&mut tx, &session, "notification.retried", key.0).await?;
+        session
+            .record(&mut tx, "notification.retried", details(key.0))
+            .await?;
         commit(tx).await?;
         Ok(Accepted::Asked(Json(notification.into())))
     }
@@ -472,20 +473,6 @@ fn missing() -> Refused {
     Refused::not_found("there is no such notification endpoint")
 }
 
-async fn record(
-    tx: &mut OrgTx,
-    session: &Session,
-    action: &'static str,
-    id: EndpointId,
-) -> Result<(), Refused> {
-    let line = Activity {
-        sync: None,
-        actor: session.caller.subject.clone(),
-        action,
-        outcome: Outcome::Done,
-        details: json!({ "endpointId": id }),
-    };
-    activity::record(tx, session.org(), line)
-        .await
-        .map_err(failed("could not record the activity"))
+fn details(id: EndpointId) -> Value {
+    json!({ "endpointId": id })
 }

@@ -1,7 +1,6 @@
 //! Organisations: one's own, and new ones for those who run the platform.
 
 use chrono::{DateTime, Utc};
-use lockstep_shared::activity::Outcome;
 use lockstep_shared::api_key::{self, NewApiKey};
 use lockstep_shared::db::{self, Isolation, OrgTx};
 use lockstep_shared::entity::clean_line;
@@ -238,9 +237,7 @@ impl Organisations {
             .await
             .map_err(failed("could not rename an organisation"))?;
         let details = json!({ "from": before.name, "to": name });
-        session
-            .record(&mut tx, "organisation.changed", Outcome::Done, details)
-            .await?;
+        session.record(&mut tx, "organisation.changed", details).await?;
         let after = read(&mut tx, &session).await?;
         commit(tx).await?;
         Ok(Found::One(Json(after)))
@@ -306,9 +303,7 @@ async fn create(session: &Session, asked: Asked) -> Result<CreatedOrganisation, 
         .await
         .map_err(failed("could not store an API key"))?;
     let details = json!({ "name": new.name, "keyId": key.id, "by": session.org() });
-    founder
-        .record(&mut tx, "organisation.created", Outcome::Done, details)
-        .await?;
+    founder.record(&mut tx, "organisation.created", details).await?;
     let organisation = read(&mut tx, &founder).await?;
     commit(tx).await?;
     tracing::info!(org.id = %org, "organisation created");

@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
-use lockstep_shared::activity::{self, Activity, Outcome};
 use lockstep_shared::db::OrgTx;
 use lockstep_shared::entity::Content;
 use lockstep_shared::id::RecordId;
@@ -547,16 +546,8 @@ async fn record_activity(
     for outcome in outcomes {
         *counts.entry(outcome.name()).or_default() += 1;
     }
-    let line = Activity {
-        sync: None,
-        actor: session.caller.subject.clone(),
-        action: "record.put",
-        outcome: Outcome::Done,
-        details: json!({ "entityType": entity, "counts": counts }),
-    };
-    activity::record(tx, session.org(), line)
-        .await
-        .map_err(failed("could not record the activity"))
+    let details = json!({ "entityType": entity, "counts": counts });
+    session.record(tx, "record.put", details).await
 }
 
 /// Finds one record.

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use lockstep_shared::activity::{self, Activity, Outcome};
 use lockstep_shared::connection;
 use lockstep_shared::db::{self, OrgTx};
 use lockstep_shared::entity::clean_line;
@@ -344,7 +343,7 @@ impl Schedules {
             .await
             .map_err(not_stored)?;
         let details = json!({ "scheduleId": id, "name": asked.definition.name });
-        record(&mut tx, &session, "schedule.created", details).await?;
+        session.record(&mut tx, "schedule.created", details).await?;
         let schedule = find(&mut tx, &session, id).await?;
         commit(tx).await?;
         tracing::info!(org.id = %org, schedule.id = %id, "schedule created");
@@ -421,7 +420,7 @@ impl Schedules {
             return Err(Refused::not_found("there is no such schedule"));
         }
         let details = json!({ "scheduleId": id, "name": asked.definition.name });
-        record(&mut tx, &session, "schedule.changed", details).await?;
+        session.record(&mut tx, "schedule.changed", details).await?;
         let schedule = find(&mut tx, &session, id).await?;
         commit(tx).await?;
         Ok(Found::One(Json(Schedule::of(schedule, now))))
@@ -446,7 +445,7 @@ impl Schedules {
             .await
             .map_err(failed("could not delete a schedule"))?;
         let details = json!({ "scheduleId": id, "name": schedule.name });
-        record(&mut tx, &session, "schedule.deleted", details).await?;
+        session.record(&mut tx, "schedule.deleted", details).await?;
         commit(tx).await?;
         Ok(Found::One(Json(Schedule::of(schedule, now))))
     }
@@ -491,24 +490,6 @@ async fn must_have(tx: &mut OrgTx, session: &Session, target: &Target) -> Result
     } else {
         Err(Refused::invalid(wrong))
     }
-}
-
-async fn record(
-    tx: &mut OrgTx,
-    session: &Session,
-    action: &'static str,
-    details: Value,
-) -> Result<(), Refused> {
-    let line = Activity {
-        sync: None,
-        actor: session.caller.subject.clone(),
-        action,
-        outcome: Outcome::Done,
-        details,
-    };
-    activity::record(tx, session.org(), line)
-        .await
-        .map_err(failed("could not record the activity"))
 }
 
 fn not_stored(error: StoreError) -> Refused {

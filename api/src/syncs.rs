@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use lockstep_shared::activity::{self, Activity, Outcome};
+use lockstep_shared::activity::Outcome;
 use lockstep_shared::batch;
 use lockstep_shared::bucket;
 use lockstep_shared::connection::{self, Connection};
@@ -743,21 +743,16 @@ async fn start(session: &Session, asked: Asked, trace: Option<String>) -> Result
         traceparent: trace,
     };
     sync::start(&mut tx, org, &new).await.map_err(not_started)?;
-    let line = Activity {
-        sync: Some(new.sync_id),
-        actor: session.caller.subject.clone(),
-        action: "sync.requested",
-        outcome: Outcome::Done,
-        details: json!({
-            "systems": new.systems,
-            "entityTypes": new.entity_types,
-            "connectionIds": new.connections,
-            "syncConfig": new.config,
-        }),
-    };
-    activity::record(&mut tx, org, line)
-        .await
-        .map_err(failed("could not record the activity"))?;
+    let details = json!({
+        "systems": new.systems,
+        "entityTypes": new.entity_types,
+        "connectionIds": new.connections,
+        "syncConfig": new.config,
+    });
+    let line = ("sync.requested", Outcome::Done);
+    session
+        .record_line(&mut tx, Some(new.sync_id), line, details)
+        .await?;
     commit(tx).await?;
     tracing::info!(org.id = %org, sync.id = %new.sync_id, "sync requested");
     Ok(new.sync_id)

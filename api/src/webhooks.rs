@@ -3,7 +3,6 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
-use lockstep_shared::activity::{self, Activity, Outcome};
 use lockstep_shared::connection;
 use lockstep_shared::db::OrgTx;
 use lockstep_shared::id::ConnectionId;
@@ -14,8 +13,6 @@ use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
-use rand::TryRng;
-use rand::rngs::SysRng;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -24,6 +21,7 @@ use crate::auth::{Authenticated, Session, commit};
 use crate::body::{self, Body, FromBody};
 use crate::document::Tag;
 use crate::problem::{Kind, Refused, WrongField, failed};
+use crate::random;
 
 /// Bytes of a secret, drawn at random: as many as the hash that it is used with has.
 const SECRET_BYTES: usize = 32;
@@ -225,16 +223,10 @@ impl Webhooks {
             // Nothing was ever wanted, and nothing is.
             None => return Ok(Accepted::Wanted(Json(ConnectionWebhooks::of(None)))),
         }
-        let line = Activity {
-            sync: None,
-            actor: session.caller.subject.clone(),
-            action: "connection.webhooks_changed",
-            outcome: Outcome::Done,
-            details: json!({ "connectionId": id, "enabled": request.enabled }),
-        };
-        activity::record(&mut tx, org, line)
-            .await
-            .map_err(failed("could not record the activity"))?;
+        let details = json!({ "connectionId": id, "enabled": request.enabled });
+        session
+            .record(&mut tx, "connection.webhooks_changed", details)
+            .await?;
         let after = subscription(&mut tx, &session, id).await?;
         commit(tx).await?;
         Ok(Accepted::Wanted(Json(ConnectionWebhooks::of(after))))
@@ -304,13 +296,7 @@ fn wish(
 }
 
 fn new_secret(session: &Session, id: ConnectionId) -> Result<Sealed, Refused> {
-    let (mut secret, mut nonce) = ([0; SECRET_BYTES], [0; 12]);
-    for bytes in [secret.as_mut_slice(), nonce.as_mut_slice()] {
-        SysRng
-            .try_fill_bytes(bytes)
-            .map_err(|error| Refused::internal("the system gave no random bytes", &error))?;
-    }
-    let plain = URL_SAFE_NO_PAD.encode(secret);
+    let plain = URL_SAFE_NO_PAD.encode(random::bytes::<SECRET_BYTES>()?);
     let key = &session.context.sealing_key;
-    Ok(key.seal(nonce, session.org(), id, &plain))
+    Ok(key.seal(random::bytes()?, session.org(), id, &plain))
 }

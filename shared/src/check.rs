@@ -244,7 +244,7 @@ pub async fn list(db: &mut PgConnection, org: OrgId) -> Result<Vec<Check>, sqlx:
     .collect()
 }
 
-/// What claiming a check brought.
+/// What claiming a look at a connection brought: a check, or one at its webhooks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// It is the caller's, under its token.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
+use crate::check::Claim;
 use crate::id::{ConnectionId, OrgId, Token};
 use crate::queue::{self, Bell};
 use crate::secret::Sealed;
@@ -207,17 +208,6 @@ pub async fn find(
         })
     })
     .transpose()
-}
-
-/// What claiming a look brought.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Claim {
-    /// It is the caller's, under its token.
-    Claimed { attempts: i32 },
-    /// It is not due yet.
-    NotBefore(DateTime<Utc>),
-    /// There is nothing to do, or another worker is at it.
-    Nothing,
 }
 
 /// Claims a look that is due, for so long unless it is [kept](keep).

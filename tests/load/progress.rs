@@ -4,33 +4,12 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use lockstep_shared::id::SyncId;
-use lockstep_tests::api::{Api, Client};
+use lockstep_tests::api::{Api, product};
 use lockstep_tests::stack::{Stack, within};
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::alone;
-
-fn id() -> Uuid {
-    Uuid::new_v4()
-}
-
-fn product(sku: &str) -> Value {
-    json!({
-        "name": format!("Product {sku}"),
-        "variants": [{ "sku": sku, "price": { "amount": "19.9", "currency": "USD" } }],
-    })
-}
-
-async fn put_products(client: &Client, count: usize) {
-    for number in 0..count {
-        let path = format!("/api/v1/records/products/{}", id());
-        client
-            .put(&path, &product(&format!("SKU-{number}")))
-            .await
-            .ok(201);
-    }
-}
 
 /// What was shown when.
 struct Sample {
@@ -54,12 +33,12 @@ async fn the_time_that_is_left_is_estimated_right() {
         "syncConfig": { "batchSize": 4, "batchDelayMs": 0 },
     });
     // The first sync of a worker asks the store more than the others do.
-    let warm = format!("/api/v1/records/products/{}", id());
+    let warm = format!("/api/v1/records/products/{}", Uuid::new_v4());
     api.client.put(&warm, &product("WARM")).await.ok(201);
     let first = api.client.post("/api/v1/syncs", &request).await.ok(202);
     let first = SyncId(first["syncId"].as_str().unwrap().parse().unwrap());
     stack.finish(first).await;
-    put_products(&api.client, PRODUCTS).await;
+    api.client.put_products(PRODUCTS).await;
     // Much longer than what a busy machine adds to each request.
     let latency = Duration::from_millis(600);
     stack.sandbox.store.faults().set_latency(latency);

@@ -13,8 +13,9 @@ use lockstep_shared::telemetry::LogFormat;
 use lockstep_worker::connector::http;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::stack::{Stack, sealing_key};
 
@@ -134,6 +135,14 @@ impl Api {
     }
 }
 
+/// A product of one variant, as the API takes it.
+pub fn product(sku: &str) -> Value {
+    json!({
+        "name": format!("Product {sku}"),
+        "variants": [{ "sku": sku, "price": { "amount": "19.9", "currency": "USD" } }],
+    })
+}
+
 /// Somebody who asks the API.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -176,6 +185,14 @@ impl Client {
 
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.send(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// Puts so many products that are all new.
+    pub async fn put_products(&self, count: usize) {
+        for number in 0..count {
+            let path = format!("/api/v1/records/products/{}", Uuid::new_v4());
+            self.put(&path, &product(&format!("SKU-{number}"))).await.ok(201);
+        }
     }
 
     /// Begins a request that is built otherwise.

@@ -79,8 +79,6 @@ pub struct Hand<'a> {
     pub check: Option<Check>,
     /// What was known of the connection's system, were it not well.
     pub circuit: Option<Circuit>,
-    /// By the database's clock.
-    pub claimed_at: DateTime<Utc>,
     pub lease: Arc<Lease>,
     pub gate: BatchGate,
 }
@@ -142,7 +140,6 @@ pub async fn answer(fleet: &Fleet, org: OrgId, id: BatchId, slot: Slot) -> Resul
     let connection = connection::find(&mut tx, org, batch.connection_id).await?;
     let check = lockstep_shared::check::find(&mut tx, org, batch.connection_id).await?;
     let circuit = circuit::find(&mut tx, org, batch.connection_id).await?;
-    let now = db::now(&mut tx).await?;
     let connector = match &connection {
         Some(connection) => fleet.remotes.connector(&mut tx, org, connection).await,
         None => Err(RemoteError::Gone(batch.connection_id)),
@@ -187,7 +184,6 @@ pub async fn answer(fleet: &Fleet, org: OrgId, id: BatchId, slot: Slot) -> Resul
         connection,
         check,
         circuit,
-        claimed_at: now,
         lease: lease.clone(),
         gate,
     };

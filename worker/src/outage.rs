@@ -109,17 +109,18 @@ pub async fn before(hand: &Hand<'_>, connector: &dyn Connector) -> Result<Option
     }
     let length = held_for(hand.fleet.config.http.timeout) + PROBE_WAIT;
     let (org, connection, token) = key(hand);
-    let is_probe = hand
+    let (is_probe, now) = hand
         .persist(|| async {
             let mut tx = hand.begin(Isolation::ReadCommitted).await?;
             let claimed = (token, length);
             let is_probe = circuit::probe(&mut tx, org, connection, claimed, Eagerness::Patient).await?;
+            let now = db::now(&mut tx).await?;
             tx.commit().await?;
-            Ok(is_probe)
+            Ok((is_probe, now))
         })
         .await?;
     if !is_probe {
-        return Ok(Some(put_off(hand, circuit, hand.claimed_at)));
+        return Ok(Some(put_off(hand, circuit, now)));
     }
     let probed = connector.ping(&hand.gate).await;
     hand.lease.progress();

@@ -11,13 +11,14 @@ use chrono::{DateTime, Utc};
 use lockstep_shared::activity::{self, Activity, Outcome};
 use lockstep_shared::backoff;
 use lockstep_shared::bucket::Caller;
+use lockstep_shared::check::Claim;
 use lockstep_shared::conflict::{self, ConflictType, Course, NewConflict};
 use lockstep_shared::connection;
 use lockstep_shared::db::{self, Isolation, OrgTx};
 use lockstep_shared::id::{ConnectionId, OrgId, Token};
 use lockstep_shared::strategy::Strategy;
 use lockstep_shared::system::EntityType;
-use lockstep_shared::webhook::{self, Claim, HookState, Looked, Subscription};
+use lockstep_shared::webhook::{self, HookState, Looked, Subscription};
 use serde_json::json;
 
 use crate::batch::Fleet;

@@ -31,7 +31,7 @@ use lockstep_sandbox::woocommerce::StoreOptions;
 use lockstep_shared::db::{self, Isolation};
 use lockstep_shared::id::OrgId;
 use lockstep_shared::organisation::{self, Organisation};
-use lockstep_tests::api::Client;
+use lockstep_tests::api::{Client, product};
 use lockstep_tests::stack::{Database, Stack, eventually};
 use serde_json::{Value, json};
 use sqlx::Row;
@@ -49,13 +49,6 @@ async fn organisation(stack: &Stack, org: OrgId) -> OrgId {
     organisation::create(&mut tx, &other).await.unwrap();
     tx.commit().await.unwrap();
     org
-}
-
-fn product(sku: &str) -> Value {
-    json!({
-        "name": format!("Product {sku}"),
-        "variants": [{ "sku": sku, "price": { "amount": "19.9", "currency": "USD" } }],
-    })
 }
 
 fn customer(email: &str) -> Value {

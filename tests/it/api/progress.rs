@@ -8,17 +8,7 @@ use lockstep_tests::api::{Api, Client};
 use lockstep_tests::stack::Stack;
 use serde_json::{Value, json};
 
-use super::{id, product, start};
-
-async fn put_products(client: &Client, count: usize) {
-    for number in 0..count {
-        let path = format!("/api/v1/records/products/{}", id());
-        client
-            .put(&path, &product(&format!("SKU-{number}")))
-            .await
-            .ok(201);
-    }
-}
+use super::start;
 
 /// Reads a stream of events to its end: their names and what they carry.
 async fn read_events(client: &Client, path: &str) -> Vec<(String, Value)> {
@@ -51,7 +41,7 @@ async fn read_events(client: &Client, path: &str) -> Vec<(String, Value)> {
 async fn a_sync_can_be_watched_to_its_end() {
     let mut stack = Stack::new().await;
     let (api, other) = (Api::start(&stack), Api::start(&stack));
-    put_products(&api.client, 12).await;
+    api.client.put_products(12).await;
     for faults in [stack.sandbox.store.faults(), stack.sandbox.erp.faults()] {
         faults.set_latency(Duration::from_millis(100));
     }
