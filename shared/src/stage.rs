@@ -27,6 +27,8 @@ pub enum Scope {
     All,
     /// Only what is missing and named by what the sync was asked for: the customers and products of its orders.
     Named,
+    /// Only the items that the sync lists.
+    Listed,
 }
 
 /// A stage to be.
@@ -84,6 +86,16 @@ pub fn plan(connections: &[(ConnectionId, System)], entities: &[EntityType]) -> 
                 }));
             }
         }
+    }
+    stages
+}
+
+/// Puts the stages of a sync of listed items in order: pushes only, since each looks at what it is about to write.
+pub fn plan_listed(connections: &[(ConnectionId, System)], entities: &[EntityType]) -> Vec<Planned> {
+    let mut stages = plan(connections, entities);
+    stages.retain(|stage| stage.direction == Direction::Push && stage.scope == Scope::All);
+    for stage in &mut stages {
+        stage.scope = Scope::Listed;
     }
     stages
 }
@@ -202,7 +214,12 @@ pub async fn open(db: &mut PgConnection, org: OrgId, stage: &Stage) -> Result<St
                     where i.org_id = t.org_id and i.connection_id = t.connection_id and i.entity_type = t.entity_type
                       and i.state in ('pending', 'failed') and i.batch_id is null and i.retry_stage_id is null
                       and i.gone_at is null
-                      and (t.scope = 'all' or item_is_awaited(i.org_id, i.connection_id, i.record_id, i.external_id))
+                      and (t.scope = 'all'
+                           or (t.scope = 'named'
+                               and item_is_awaited(i.org_id, i.connection_id, i.record_id, i.external_id))
+                           or (t.scope = 'listed' and exists (
+                               select from sync_item l
+                                where l.org_id = t.org_id and l.sync_id = t.sync_id and l.item_id = i.item_id)))
                ) else 0 end
          where org_id = $1 and stage_id = $2 and status = 'waiting'
         returning stage_id as "stage_id: StageId", sync_id as "sync_id: SyncId", direction as "direction: Direction",
@@ -357,6 +374,27 @@ mod tests {
                 (Direction::Push, EntityType::Products, Scope::Named),
                 (Direction::Push, EntityType::Orders, Scope::All),
             ]
+        );
+    }
+
+    #[test]
+    fn a_sync_of_listed_items_only_pushes() {
+        let (store, erp) = (ConnectionId(Uuid::from_u128(1)), ConnectionId(Uuid::from_u128(2)));
+        let systems = [(erp, System::Odoo), (store, System::Woocommerce)];
+
+        let stages = plan_listed(&systems, &[EntityType::Orders]);
+
+        let order: Vec<_> = stages
+            .iter()
+            .map(|s| (s.direction, s.connection, s.entity, s.scope))
+            .collect();
+        assert_eq!(
+            order,
+            [
+                (Direction::Push, store, EntityType::Orders, Scope::Listed),
+                (Direction::Push, erp, EntityType::Orders, Scope::Listed),
+            ],
+            "R55"
         );
     }
 

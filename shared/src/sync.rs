@@ -1,5 +1,7 @@
 //! Syncs: one run each, with the states it may pass through, its configuration, and what it came to.
 
+pub mod retry;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -292,13 +294,15 @@ pub struct Running {
     pub config: Config,
     pub connections: Vec<ConnectionId>,
     pub entity_types: Vec<EntityType>,
+    /// Whether it is about the items that it lists, and nothing else.
+    pub is_restricted: bool,
 }
 
 /// Locks a sync's row and reads it.
 pub async fn lock(db: &mut PgConnection, org: OrgId, id: SyncId) -> Result<Option<Running>, sqlx::Error> {
     let row = sqlx::query!(
         r#"
-        select status as "status: Status", config, connection_ids, entity_types
+        select status as "status: Status", config, connection_ids, entity_types, is_restricted
           from sync_orchestration
          where org_id = $1 and sync_id = $2
            for update
@@ -314,6 +318,7 @@ pub async fn lock(db: &mut PgConnection, org: OrgId, id: SyncId) -> Result<Optio
             config: decode(row.config)?,
             connections: decode(row.connection_ids)?,
             entity_types: decode(row.entity_types)?,
+            is_restricted: row.is_restricted,
         })
     })
     .transpose()

@@ -73,13 +73,12 @@ async fn start(
         .filter(|connection| running.connections.contains(&connection.connection_id))
         .map(|connection| (connection.connection_id, connection.system))
         .collect();
-    stage::insert(
-        tx,
-        org,
-        command.sync,
-        &stage::plan(&systems, &running.entity_types),
-    )
-    .await?;
+    let planned = if running.is_restricted {
+        stage::plan_listed(&systems, &running.entity_types)
+    } else {
+        stage::plan(&systems, &running.entity_types)
+    };
+    stage::insert(tx, org, command.sync, &planned).await?;
     plan::open_next_stage(tx, org, command.sync).await?;
     Ok("applied")
 }

@@ -22,7 +22,7 @@ pub async fn open_next_stage(db: &mut PgConnection, org: OrgId, sync: SyncId) ->
             stage::close(db, org, waiting.stage_id, Some(&reason)).await?;
             continue;
         }
-        if waiting.direction == Direction::Push {
+        if waiting.direction == Direction::Push && waiting.scope != stage::Scope::Listed {
             item::make_missing(db, org, waiting.connection_id, waiting.entity_type).await?;
         }
         let open = stage::open(db, org, &waiting).await?;

@@ -3,13 +3,17 @@
 
 use std::time::Duration;
 
+use lockstep_shared::connection::archive;
 use lockstep_shared::telemetry::Chain;
-use lockstep_shared::{activity, batch, check, queue};
+use lockstep_shared::{activity, batch, check, queue, request};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 /// Most bells that one sweep rings.
 const BELLS: i32 = 200;
+
+/// Most rows that one statement tidies away.
+const BATCH: i32 = 500;
 
 /// How long a finished bell is kept for operators to look at.
 const KEPT: Duration = Duration::from_hours(1);
@@ -47,6 +51,8 @@ async fn sweep(pool: &PgPool, quiet: Duration, tidies: bool) -> Result<(), sqlx:
         let mut db = pool.acquire().await?;
         activity::ensure_partitions(&mut db).await?;
         while queue::forget_finished(&mut db, KEPT).await? >= 1000 {}
+        while request::forget(&mut db, BATCH).await? >= BATCH.into() {}
+        while archive::close_conflicts(&mut db, BATCH).await? >= BATCH.into() {}
     }
     Ok(())
 }
