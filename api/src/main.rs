@@ -12,6 +12,8 @@ use lockstep_shared::db::{self, Isolation};
 use lockstep_shared::entity::clean_line;
 use lockstep_shared::id::OrgId;
 use lockstep_shared::organisation::{self, Organisation};
+use lockstep_shared::rotation;
+use lockstep_shared::secret::SealingKey;
 use lockstep_shared::telemetry;
 
 /// The HTTP API of Lockstep. Without a command, it serves.
@@ -36,6 +38,8 @@ enum Command {
     CreateOrganisation(CreateOrganisation),
     /// Sign a bearer token and print it.
     IssueToken(IssueToken),
+    /// Seal anew what another key sealed than the first one of `INTEGRATION_ENCRYPTION_KEY`, beside running processes.
+    RotateKeys(RotateKeys),
 }
 
 #[derive(Args)]
@@ -61,6 +65,21 @@ struct CreateOrganisation {
     /// Requests that may be sent to its systems each minute, over all of them and the whole fleet.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(i32).range(1..=10_000_000))]
     requests_per_minute: i32,
+}
+
+#[derive(Args)]
+struct RotateKeys {
+    /// Database to work in, as the role `lockstep_api`.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: String,
+    /// The new key and, after a comma, the old one.
+    #[arg(
+        long,
+        env = "INTEGRATION_ENCRYPTION_KEY",
+        hide_env_values = true,
+        value_name = "KEYS"
+    )]
+    encryption_key: String,
 }
 
 #[derive(Args)]
@@ -92,6 +111,7 @@ async fn main() -> anyhow::Result<()> {
             .context("could not migrate the database"),
         Command::CreateOrganisation(arguments) => create_organisation(arguments).await,
         Command::IssueToken(arguments) => issue_token(arguments),
+        Command::RotateKeys(arguments) => rotate_keys(arguments).await,
     }
 }
 
@@ -138,6 +158,24 @@ async fn create_organisation(arguments: CreateOrganisation) -> anyhow::Result<()
         .context("could not store the organisation")?;
     tx.commit().await.context("could not store the organisation")?;
     println!("{}", organisation.org_id);
+    Ok(())
+}
+
+async fn rotate_keys(arguments: RotateKeys) -> anyhow::Result<()> {
+    telemetry::init("info", telemetry::LogFormat::Text);
+    let keys = SealingKey::parse(&arguments.encryption_key.into())
+        .context("`INTEGRATION_ENCRYPTION_KEY` can't be used")?;
+    let pool = db::pool(&arguments.database_url, 1, "lockstep-api")
+        .context("the address of the database can't be used")?;
+    let rotated = rotation::rotate(&pool, &keys, rand::random)
+        .await
+        .context("could not seal everything anew; run it again to go on")?;
+    println!("sealed={} left={}", rotated.sealed, rotated.left);
+    anyhow::ensure!(
+        rotated.left == 0,
+        "{} could not be opened with any of the keys, and are left as they were",
+        rotated.left
+    );
     Ok(())
 }
 

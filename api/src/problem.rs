@@ -16,6 +16,9 @@ use crate::path::Asked;
 
 const MEDIA_TYPE: &str = "application/problem+json";
 
+/// Explains every kind of problem, for people.
+pub(crate) const PAGE: &str = include_str!("../PROBLEMS.md");
+
 /// What is wrong with one field, parameter or header.
 #[derive(Clone, Debug, PartialEq, Eq, Object)]
 pub(crate) struct WrongField {
@@ -73,9 +76,23 @@ pub(crate) struct Problem {
     pub(crate) running_syncs: Option<Vec<Uuid>>,
 }
 
-/// The kinds of problems.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+/// Makes the kinds, and the list of them that the page is compared to.
+macro_rules! kinds {
+    ($($kind:ident),+ $(,)?) => {
+        /// The kinds of problems. `PROBLEMS.md` explains each.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Kind {
+            $($kind),+
+        }
+
+        impl Kind {
+            #[cfg(test)]
+            const ALL: &[Self] = &[$(Self::$kind),+];
+        }
+    };
+}
+
+kinds! {
     Malformed,
     Unauthenticated,
     NotFound,
@@ -85,6 +102,13 @@ pub(crate) enum Kind {
     NameTaken,
     OtherEntityType,
     TooManyActiveSyncs,
+    RequestUnderWay,
+    KeyReused,
+    ConnectionInUse,
+    EffectsInDoubt,
+    SyncNotOver,
+    NothingToRetry,
+    ChangedSince,
     TooLarge,
     UnsupportedMediaType,
     Invalid,
@@ -118,8 +142,31 @@ impl Kind {
                 "The organisation has as many active syncs as it may",
                 409,
             ),
+            Self::RequestUnderWay => (
+                "request-under-way",
+                "The same request is still being carried out",
+                409,
+            ),
+            Self::KeyReused => (
+                "idempotency-key-reused",
+                "The idempotency key belongs to another request",
+                422,
+            ),
+            Self::ConnectionInUse => ("connection-in-use", "Syncs are working with the connection", 409),
+            Self::EffectsInDoubt => (
+                "effects-in-doubt",
+                "Requests to the system had no answer yet",
+                409,
+            ),
+            Self::SyncNotOver => ("sync-not-over", "The sync is not over yet", 409),
+            Self::NothingToRetry => ("nothing-to-retry", "Nothing of the sync is failed", 409),
+            Self::ChangedSince => ("changed-since", "It has changed since you saw it", 412),
             Self::TooLarge => ("body-too-large", "The request's body is too large", 413),
-            Self::UnsupportedMediaType => ("unsupported-media-type", "The request's body must be JSON", 415),
+            Self::UnsupportedMediaType => (
+                "unsupported-media-type",
+                "The request's body is not in a form that is taken here",
+                415,
+            ),
             Self::Invalid => ("invalid", "Something in the request's body is wrong", 422),
             Self::NoConnection => ("no-connection", "There is no connection that could be used", 422),
             Self::Internal => ("internal", "Something went wrong on our side", 500),
@@ -173,6 +220,9 @@ pub(crate) enum Refused {
     /// It contradicts what is there already; the problem's `type` says how.
     #[oai(status = 409, content_type = "application/problem+json")]
     Conflict(Json<Box<Problem>>),
+    /// What `If-Match` names is not what is there now.
+    #[oai(status = 412, content_type = "application/problem+json")]
+    Changed(Json<Box<Problem>>),
     /// The request's body is larger than it may be: 1 MiB, 8 MiB for many records at once.
     #[oai(status = 413, content_type = "application/problem+json")]
     TooLarge(Json<Box<Problem>>),
@@ -228,6 +278,48 @@ impl Refused {
 
     pub(crate) fn conflict(kind: Kind, detail: impl Into<String>) -> Self {
         Self::Conflict(boxed(Problem::new(kind, detail)))
+    }
+
+    pub(crate) fn in_use(running: Vec<Uuid>, detail: impl Into<String>) -> Self {
+        Self::Conflict(boxed(Problem {
+            running_syncs: Some(running),
+            ..Problem::new(Kind::ConnectionInUse, detail)
+        }))
+    }
+
+    pub(crate) fn key_reused() -> Self {
+        let message = "must be a new one: under this one something else was asked for within the last day";
+        Self::Invalid(boxed(Problem {
+            errors: Some(vec![WrongField::new("Idempotency-Key", message)]),
+            ..Problem::new(Kind::KeyReused, format!("`Idempotency-Key` {message}"))
+        }))
+    }
+
+    pub(crate) fn changed_since() -> Self {
+        Self::Changed(boxed(Problem::new(
+            Kind::ChangedSince,
+            "`If-Match` must be the `ETag` of what is there now: get it, look at it, and change that",
+        )))
+    }
+
+    pub(crate) fn unsupported(detail: impl Into<String>) -> Self {
+        Self::UnsupportedMediaType(boxed(Problem::new(Kind::UnsupportedMediaType, detail)))
+    }
+
+    /// It took us too long; what was asked for may be asked for again.
+    pub(crate) fn overdue() -> Self {
+        tracing::warn!("a request took too long and was given up");
+        let problem = Problem::new(Kind::Unavailable, "the request took too long; try again later");
+        Self::Unavailable(boxed(problem), 5)
+    }
+
+    pub(crate) fn too_many_lines(limit: usize) -> Self {
+        Self::TooLarge(boxed(Problem::new(
+            Kind::TooLarge,
+            format!(
+                "the body must have at most {limit} lines; so many were stored, the others were not read"
+            ),
+        )))
     }
 
     pub(crate) fn too_large(limit_bytes: usize) -> Self {
@@ -296,10 +388,9 @@ pub(crate) fn of_framework(error: poem::Error, asked: &Asked) -> Response {
     } else if let Some(error) = error.downcast_ref::<ParsePathError>() {
         wrong_parameter(asked.path_parameter(error.name), &error.reason)
     } else if error.is::<ContentTypeError>() {
-        Refused::UnsupportedMediaType(boxed(Problem::new(
-            Kind::UnsupportedMediaType,
-            "send the header `Content-Type: application/json`",
-        )))
+        Refused::unsupported(
+            "send the header `Content-Type: application/json`, or `application/x-ndjson` where lines are taken",
+        )
     } else if error.is::<ReadBodyError>() {
         Refused::malformed("the body broke off", Vec::new())
     } else {
@@ -343,6 +434,24 @@ fn method_not_allowed(asked: &Asked) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_explains_every_type_and_no_other() {
+        let explained: Vec<&str> = PAGE.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+
+        let expected: Vec<String> = Kind::ALL
+            .iter()
+            .map(|kind| {
+                let (slug, _, status) = kind.words();
+                format!("{slug} ({status})")
+            })
+            .collect();
+        assert_eq!(explained, expected, "R45: PROBLEMS.md, in the order of the kinds");
+        for kind in Kind::ALL {
+            let (_, title, _) = kind.words();
+            assert!(PAGE.contains(&format!("*{title}.*")), "R45: {title}");
+        }
+    }
 
     #[tokio::test]
     async fn a_problem_is_rendered_as_rfc_9457_says() {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use lockstep_shared::db;
-use poem::http::{HeaderMap, HeaderValue, header};
+use poem::http::{HeaderMap, HeaderValue, Method, header};
 use poem::listener::TcpAcceptor;
 use poem::web::{Data, Html};
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, Server, get, handler};
@@ -16,11 +16,15 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::auth::Context;
+use crate::compression;
+use crate::conditional;
 use crate::config::Config;
 use crate::document;
+use crate::exchange::Exchange;
 use crate::health;
+use crate::lines;
 use crate::path::Paths;
-use crate::problem::{Refused, WrongField, of_framework};
+use crate::problem::{self, Refused, WrongField, of_framework};
 use crate::token::Checker;
 
 /// Connections to the database that one process holds at most.
@@ -29,6 +33,9 @@ const POOL_SIZE: u32 = 10;
 const IDLE_LIMIT: Duration = Duration::from_secs(75);
 /// How long requests under way may go on after the signal to stop: below the 30 s that Kubernetes waits.
 const DRAIN_LIMIT: Duration = Duration::from_secs(25);
+
+/// Longest that a request may take, its body apart, which has limits of its own, and lines, which are stored as they come.
+const ANSWER_LIMIT: Duration = Duration::from_secs(90);
 
 const REQUEST_ID: &str = "x-request-id";
 const REQUEST_ID_LIMIT: usize = 128;
@@ -91,9 +98,17 @@ fn show_page(Data(document): Data<&Arc<Document>>) -> Html<String> {
     Html(document.page.clone())
 }
 
+#[handler]
+fn show_problems() -> Response {
+    Response::builder()
+        .content_type("text/markdown; charset=utf-8")
+        .body(problem::PAGE)
+}
+
 fn app(context: Context) -> impl Endpoint<Output = Response> {
     let text = document::text();
     let paths = Arc::new(Paths::of_document(&text));
+    let context = Arc::new(context);
     let document = Document {
         page: document::page(&text),
         text,
@@ -103,10 +118,13 @@ fn app(context: Context) -> impl Endpoint<Output = Response> {
         .at("/readyz", get(health::ready))
         .at("/openapi.json", get(show_document))
         .at("/docs", get(show_page))
+        .at("/docs/problems", get(show_problems))
         .nest_no_strip("/api/v1", document::service())
         .data(Arc::new(document))
-        .data(Arc::new(context))
-        .around(move |endpoint, request| surround(endpoint, request, Arc::clone(&paths)))
+        .data(Arc::clone(&context))
+        .around(move |endpoint, request| {
+            surround(endpoint, request, (Arc::clone(&paths), Arc::clone(&context)))
+        })
 }
 
 /// What surrounds every request: its id, its span, its line in the log, and that whatever goes wrong becomes a problem
@@ -114,7 +132,7 @@ fn app(context: Context) -> impl Endpoint<Output = Response> {
 async fn surround<E: Endpoint<Output = Response>>(
     endpoint: Arc<E>,
     request: Request,
-    paths: Arc<Paths>,
+    (paths, context): (Arc<Paths>, Arc<Context>),
 ) -> poem::Result<Response> {
     let id = request_id(request.headers());
     let shown_id = String::from_utf8_lossy(id.as_bytes()).into_owned();
@@ -122,7 +140,10 @@ async fn surround<E: Endpoint<Output = Response>>(
     let span = tracing::info_span!("request", request.id = shown_id, http.method = %method, http.path = path);
     async move {
         let began = Instant::now();
-        let mut response = answer(endpoint, request, &paths).await;
+        let asked = request.headers().clone();
+        let response = answer(endpoint, request, (&paths, &context)).await;
+        let response = conditional::answer(&method, &asked, response).await;
+        let mut response = compression::answer(&asked, response).await;
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, id);
         headers.insert(
@@ -130,7 +151,13 @@ async fn surround<E: Endpoint<Output = Response>>(
             HeaderValue::from_static("nosniff"),
         );
         if path.starts_with("/api/") {
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            // What was got may be kept, and is asked for by its tag each time.
+            let kept = if matches!(method, Method::GET | Method::HEAD) {
+                "private, no-cache"
+            } else {
+                "no-store"
+            };
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(kept));
         }
         let (status, took_ms) = (response.status().as_u16(), began.elapsed().as_millis());
         tracing::debug!(http.status = status, took_ms, "answered with {status}");
@@ -142,8 +169,8 @@ async fn surround<E: Endpoint<Output = Response>>(
 
 async fn answer<E: Endpoint<Output = Response>>(
     endpoint: Arc<E>,
-    request: Request,
-    paths: &Paths,
+    mut request: Request,
+    (paths, context): (&Paths, &Context),
 ) -> Response {
     let path = request.uri().path().to_owned();
     let asked = paths.find(&path);
@@ -155,10 +182,32 @@ async fn answer<E: Endpoint<Output = Response>>(
         let wrong = WrongField::new(name, "is not a parameter of this operation");
         return Refused::malformed(detail, vec![wrong]).into_response();
     }
-    match AssertUnwindSafe(endpoint.call(request)).catch_unwind().await {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => of_framework(error, &asked),
-        Err(_) => Refused::internal("a request panicked", &Panicked).into_response(),
+    let exchange = match Exchange::of(&request) {
+        Ok(exchange) => exchange,
+        Err(refused) => return refused.into_response(),
+    };
+    if let Some(exchange) = &exchange {
+        request.set_data(Arc::clone(exchange));
+    }
+    let limit = (!request.content_type().is_some_and(lines::is_lines)).then_some(ANSWER_LIMIT);
+    let answering = AssertUnwindSafe(endpoint.call(request)).catch_unwind();
+    let response = match within(limit, answering).await {
+        Some(Ok(Ok(response))) => response,
+        Some(Ok(Err(error))) => of_framework(error, &asked),
+        Some(Err(_)) => Refused::internal("a request panicked", &Panicked).into_response(),
+        None => Refused::overdue().into_response(),
+    };
+    match exchange {
+        Some(exchange) => exchange.end(response, &context.sealing_key).await,
+        None => response,
+    }
+}
+
+/// Waits for something up to a limit, where there is one; `None` where it took longer.
+async fn within<T>(limit: Option<Duration>, answering: impl Future<Output = T>) -> Option<T> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, answering).await.ok(),
+        None => Some(answering.await),
     }
 }
 
@@ -209,7 +258,7 @@ mod tests {
     use chrono::Utc;
     use lockstep_shared::id::OrgId;
     use lockstep_shared::secret::SealingKey;
-    use poem::http::{Method, StatusCode};
+    use poem::http::StatusCode;
     use poem::test::{TestClient, TestResponse};
     use serde_json::Value;
 

@@ -539,6 +539,16 @@ pub(crate) enum Started {
     ),
 }
 
+impl Started {
+    pub(crate) fn queued(sync_id: SyncId) -> Self {
+        let accepted = StartSyncResponse {
+            sync_id: sync_id.0,
+            status: SyncStatus::Queued,
+        };
+        Self::Queued(Json(accepted), format!("/api/v1/syncs/{sync_id}"))
+    }
+}
+
 #[derive(Debug, ApiResponse)]
 pub(crate) enum Found {
     /// The sync.
@@ -575,14 +585,7 @@ impl Syncs {
     ) -> Result<Started, Refused> {
         let asked = request.check().map_err(Refused::invalid)?;
         let sync_id = start(&session, asked, trace.as_deref().and_then(traceparent)).await?;
-        let accepted = StartSyncResponse {
-            sync_id: sync_id.0,
-            status: SyncStatus::Queued,
-        };
-        Ok(Started::Queued(
-            Json(accepted),
-            format!("/api/v1/syncs/{sync_id}"),
-        ))
+        Ok(Started::queued(sync_id))
     }
 
     /// Get a sync
@@ -674,7 +677,7 @@ async fn start(session: &Session, asked: Asked, trace: Option<String>) -> Result
     Ok(new.sync_id)
 }
 
-fn not_started(error: StartError) -> Refused {
+pub(crate) fn not_started(error: StartError) -> Refused {
     match error {
         StartError::TooManyActive { running } => {
             let detail = format!(

@@ -255,6 +255,18 @@ pub async fn find(
     .transpose()
 }
 
+/// Locks a connection's row: whoever changes it with an eye to what it says goes after whoever came before.
+pub async fn lock(db: &mut PgConnection, org: OrgId, id: ConnectionId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "select connection_id from connection where org_id = $1 and connection_id = $2 for no key update",
+        org as _,
+        id as _,
+    )
+    .fetch_optional(db)
+    .await
+    .map(|_| ())
+}
+
 /// Reads a connection's sealed credentials.
 pub async fn sealed(
     db: &mut PgConnection,

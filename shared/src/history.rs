@@ -223,9 +223,12 @@ pub async fn standing(
 impl Standing {
     /// Says what an answer is made of.
     pub fn situation<'a>(&'a self, entity: EntityType, stopper: Option<&'a str>) -> Situation<'a> {
-        let conflict = self
-            .conflict_type
-            .map(|kind| (kind, self.conflict_reason.as_deref().unwrap_or("see the conflict")));
+        let conflict = self.conflict_type.map(|kind| {
+            (
+                kind,
+                self.conflict_reason.as_deref().unwrap_or("see the conflict"),
+            )
+        });
         Situation {
             system: self.system,
             entity,

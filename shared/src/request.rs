@@ -42,7 +42,12 @@ impl Answered {
 
 /// Waits until no other request of the same key is under way, up to so many milliseconds, and holds the key until the
 /// transaction ends. `false` where another one takes longer; then the transaction can't be used any more.
-pub async fn hold(db: &mut PgConnection, org: OrgId, key: &str, patience_ms: u32) -> Result<bool, sqlx::Error> {
+pub async fn hold(
+    db: &mut PgConnection,
+    org: OrgId,
+    key: &str,
+    patience_ms: u32,
+) -> Result<bool, sqlx::Error> {
     set_lock_timeout(db, patience_ms).await?;
     let held = sqlx::query!(
         "select pg_advisory_xact_lock(hashtextextended('lockstep.request', 0) # hashtextextended($1, 0))::text",

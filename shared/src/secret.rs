@@ -90,13 +90,7 @@ impl SealingKey {
     }
 
     /// Seals a text. The nonce is drawn by the caller and must never be used twice.
-    pub fn seal(
-        &self,
-        nonce: [u8; NONCE_BYTES],
-        org: OrgId,
-        owner: impl Into<Owner>,
-        plain: &str,
-    ) -> Sealed {
+    pub fn seal(&self, nonce: [u8; NONCE_BYTES], org: OrgId, owner: impl Into<Owner>, plain: &str) -> Sealed {
         let payload = Payload {
             msg: plain.as_bytes(),
             aad: &associated(org, owner.into()),
@@ -235,7 +229,10 @@ mod tests {
         let (org, connection) = ids();
         let sealed = key(1).seal([7; 12], org, Owner::Request(connection.0), "{}");
 
-        assert_eq!(key(1).open(org, connection, &sealed).unwrap_err(), SecretError::Broken);
+        assert_eq!(
+            key(1).open(org, connection, &sealed).unwrap_err(),
+            SecretError::Broken
+        );
     }
 
     #[test]

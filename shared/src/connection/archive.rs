@@ -23,7 +23,11 @@ impl Identity {
             Credentials::Odoo { database, .. } => database,
         };
         let mut hash = Sha256::new();
-        for part in [credentials.system().name(), address.trim_end_matches('/'), database] {
+        for part in [
+            credentials.system().name(),
+            address.trim_end_matches('/'),
+            database,
+        ] {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
         }

@@ -86,7 +86,10 @@ fn known(situation: &Situation<'_>, asked: &Asked<'_>) -> Answer {
             time(quiet_at)
         )
     } else if let Some((kind, reason)) = asked.conflict {
-        format!("A conflict ({kind:?}) has to be decided first: {}", full_stop(reason))
+        format!(
+            "A conflict ({kind:?}) has to be decided first: {}",
+            full_stop(reason)
+        )
     } else if let Some(gone_at) = asked.gone_at {
         format!(
             "It was deleted there, which was noticed at {}; it is made again only when the record is put with other \
@@ -103,9 +106,11 @@ fn known(situation: &Situation<'_>, asked: &Asked<'_>) -> Answer {
             }
             State::Skipped => format!("It is left alone: {}", or("nothing asks for it.")),
             State::Conflict => format!("It waits for a person: {}", or("see its conflict.")),
-            State::InDoubt => "A request that carries it had no answer; the system is asked whether it took effect before \
+            State::InDoubt => {
+                "A request that carries it had no answer; the system is asked whether it took effect before \
                                anything is sent again."
-                .to_owned(),
+                    .to_owned()
+            }
             State::Failed => match blocked(situation) {
                 Some(blocked) => blocked,
                 None => format!(
@@ -116,10 +121,7 @@ fn known(situation: &Situation<'_>, asked: &Asked<'_>) -> Answer {
             State::Pending => pending(situation, asked, there),
         }
     };
-    Answer {
-        is_in_step,
-        sentence,
-    }
+    Answer { is_in_step, sentence }
 }
 
 fn pending(situation: &Situation<'_>, asked: &Asked<'_>, there: Option<String>) -> String {
@@ -150,9 +152,12 @@ fn blocked(situation: &Situation<'_>) -> Option<String> {
             full_stop(attention)
         ));
     }
-    situation
-        .stopper
-        .map(|stopper| format!("What its check found keeps it from being written: {}", full_stop(stopper)))
+    situation.stopper.map(|stopper| {
+        format!(
+            "What its check found keeps it from being written: {}",
+            full_stop(stopper)
+        )
+    })
 }
 
 const fn name(system: System) -> &'static str {

@@ -39,7 +39,9 @@ pub async fn failed(db: &mut PgConnection, org: OrgId, sync: SyncId) -> Result<V
 /// Starts a sync as [`start`](super::start) does, of nothing but the items that failed in another one.
 pub async fn start(db: &mut PgConnection, org: OrgId, new: &NewSync, of: SyncId) -> Result<(), StartError> {
     super::start(db, org, new).await?;
-    restrict(db, org, new.sync_id).await.map_err(StartError::Database)?;
+    restrict(db, org, new.sync_id)
+        .await
+        .map_err(StartError::Database)?;
     let connections: Vec<uuid::Uuid> = new.connections.iter().map(|connection| connection.0).collect();
     sqlx::query!(
         "insert into sync_item (org_id, sync_id, item_id)
