@@ -4,11 +4,15 @@
 
 mod access;
 mod check;
+mod connection;
 mod credentials;
+mod lines;
 mod page;
 mod process;
 mod record;
 mod refusal;
+mod repeat;
+mod retry;
 mod settings;
 mod sync;
 
