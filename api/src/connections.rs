@@ -26,7 +26,7 @@ use crate::body::{self, Body, FromBody, present};
 use crate::checks::ConnectionCheck;
 use crate::conditional;
 use crate::config::BaseUrls;
-use crate::credentials::seal;
+use crate::credentials::{self, Deleted, seal};
 use crate::document::Tag;
 use crate::ownership::Ownership;
 use crate::problem::{Kind, Refused, WrongField, failed};
@@ -469,9 +469,31 @@ impl Connections {
         #[oai(name = "connectionId")]
         Path(connection_id): Path<Uuid>,
     ) -> Result<Found, Refused> {
+        let (org, id) = (session.org(), ConnectionId(connection_id));
         let mut tx = session.begin().await?;
-        let connection = find(&mut tx, &session, ConnectionId(connection_id)).await?;
-        Ok(Found::One(Json(show(&mut tx, &session, connection).await?)))
+        // The check first: what it has done to the connection is then to be seen.
+        let check = check::find(&mut tx, org, id)
+            .await
+            .map_err(failed("could not read a check"))?;
+        let connection = find(&mut tx, &session, id).await?;
+        Ok(Found::One(Json(Connection::new(connection, check))))
+    }
+
+    /// Delete a connection
+    ///
+    /// Takes a connection away, its credentials at once and for good. Refused while a sync works with it, and while requests
+    /// to it had no answer: the next sync looks up what became of them. Records stay, and so does the knowledge of what they
+    /// are called in that system: connecting the same store or ERP again (the same address and, of an ERP, the same
+    /// database) gives it the same identifier, reads it from the beginning, and makes nothing twice.
+    #[oai(path = "/:connectionId", method = "delete", operation_id = "deleteConnection")]
+    async fn delete(
+        &self,
+        Authenticated(session): Authenticated,
+        /// Identifier of the connection.
+        #[oai(name = "connectionId")]
+        Path(connection_id): Path<Uuid>,
+    ) -> Result<Deleted, Refused> {
+        credentials::delete(&session, ConnectionId(connection_id)).await
     }
 
     /// Check a connection

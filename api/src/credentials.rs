@@ -15,7 +15,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::auth::{Authenticated, Context, commit};
+use crate::auth::{Authenticated, Context, Session, commit};
 use crate::body::{self, Body, FromBody};
 use crate::connections::{
     Accepted, OdooCredentials, WoocommerceCredentials, find, record_change, show, wrong_credentials,
@@ -137,43 +137,31 @@ impl ConnectionCredentials {
         let location = format!("/api/v1/connections/{connection_id}");
         Ok(Accepted::Asked(Json(shown), location))
     }
+}
 
-    /// Delete a connection
-    ///
-    /// Takes a connection away, its credentials at once and for good. Refused while a sync works with it, and while requests
-    /// to it had no answer: the next sync looks up what became of them. Records stay, and so does the knowledge of what they
-    /// are called in that system: connecting the same store or ERP again (the same address and, of an ERP, the same
-    /// database) gives it the same identifier, reads it from the beginning, and makes nothing twice.
-    #[oai(path = "/:connectionId", method = "delete", operation_id = "deleteConnection")]
-    async fn delete(
-        &self,
-        Authenticated(session): Authenticated,
-        /// Identifier of the connection.
-        #[oai(name = "connectionId")]
-        Path(connection_id): Path<Uuid>,
-    ) -> Result<Deleted, Refused> {
-        let (org, id) = (session.org(), ConnectionId(connection_id));
-        let mut tx = session.begin().await?;
-        let connection = find(&mut tx, &session, id).await?;
-        let obstacle = archive::obstacle(&mut tx, org, id)
-            .await
-            .map_err(failed("could not look up what a connection is used for"))?;
-        if let Some(obstacle) = obstacle {
-            return Err(in_the_way(obstacle));
-        }
-        let sealed = connection::sealed(&mut tx, org, id)
-            .await
-            .map_err(failed("could not read a connection"))?;
-        let identity = sealed.and_then(|sealed| identity(&session.context, org, &connection, &sealed));
-        archive::archive(&mut tx, org, id, identity)
-            .await
-            .map_err(failed("could not delete a connection"))?;
-        let details = json!({ "connectionId": id, "system": connection.system, "name": connection.name });
-        record_change(&mut tx, &session, "connection.deleted", details).await?;
-        commit(tx).await?;
-        tracing::info!(org.id = %org, connection.id = %id, "connection deleted");
-        Ok(Deleted::Gone)
+/// Deletes a connection.
+pub(crate) async fn delete(session: &Session, id: ConnectionId) -> Result<Deleted, Refused> {
+    let org = session.org();
+    let mut tx = session.begin().await?;
+    let connection = find(&mut tx, session, id).await?;
+    let obstacle = archive::obstacle(&mut tx, org, id)
+        .await
+        .map_err(failed("could not look up what a connection is used for"))?;
+    if let Some(obstacle) = obstacle {
+        return Err(in_the_way(obstacle));
     }
+    let sealed = connection::sealed(&mut tx, org, id)
+        .await
+        .map_err(failed("could not read a connection"))?;
+    let identity = sealed.and_then(|sealed| identity(&session.context, org, &connection, &sealed));
+    archive::archive(&mut tx, org, id, identity)
+        .await
+        .map_err(failed("could not delete a connection"))?;
+    let details = json!({ "connectionId": id, "system": connection.system, "name": connection.name });
+    record_change(&mut tx, session, "connection.deleted", details).await?;
+    commit(tx).await?;
+    tracing::info!(org.id = %org, connection.id = %id, "connection deleted");
+    Ok(Deleted::Gone)
 }
 
 /// Says which system a connection leads to; none where its credentials can't be opened any more: then it is not known

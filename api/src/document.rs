@@ -204,6 +204,14 @@ mod tests {
         );
     }
 
+    /// The framework writes an address twice whose operations stand in two groups, and then one of them is lost.
+    #[test]
+    fn no_operation_is_lost_from_the_document() {
+        let written = service().spec().matches("\"operationId\"").count();
+
+        assert_eq!(operations(&document()).len(), written, "R51");
+    }
+
     #[test]
     fn every_operation_says_what_a_generated_client_needs() {
         let document = document();

@@ -713,6 +713,7 @@ mod tests {
             settings: Settings::default(),
             status,
             attention: None,
+            credentials_set_at: DateTime::UNIX_EPOCH,
             created_at: DateTime::UNIX_EPOCH,
         }
     }

@@ -118,6 +118,7 @@ async fn a_refusal_of_old_credentials_does_not_count_against_new_ones() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_is_needed_is_not_deleted() {
     let mut stack = Stack::new().await;
+    stack.forget_partners();
     let api = Api::start(&stack);
     let path = format!("/api/v1/connections/{}", stack.store);
     api.client

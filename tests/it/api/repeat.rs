@@ -80,10 +80,10 @@ async fn of_equal_requests_at_once_one_is_carried_out() {
     let api = Api::start(&stack);
 
     let body = json!({});
-    let answers = join_all((0..6).map(|_| post(&api.client, "/api/v1/syncs", "at once", &body))).await;
+    let answers = join_all((0..6).map(|_| post(&api.client, "/api/v1/syncs", "at-once", &body))).await;
 
     assert_eq!(count(&stack, "sync_orchestration").await, 1, "R46");
-    let again = post(&api.client, "/api/v1/syncs", "at once", &json!({})).await;
+    let again = post(&api.client, "/api/v1/syncs", "at-once", &json!({})).await;
     assert!(answers.iter().any(|answer| answer.status == 202), "R46");
     for answer in answers {
         if answer.status == 202 {
