@@ -10,7 +10,14 @@ use lockstep_tests::stack::{Stack, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{id, product, rows, start, store, watch};
+use super::{id, product, rows, store, watch};
+
+/// Starts a sync of products alone with no delay between batches; returns its id.
+async fn start(client: &Client) -> String {
+    let request = json!({ "entityTypes": ["products"], "syncConfig": { "batchDelayMs": 0 } });
+    let started = client.post("/api/v1/syncs", &request).await.ok(202);
+    started["syncId"].as_str().unwrap().to_owned()
+}
 
 async fn delete(client: &Client, path: &str) -> Answer {
     client.send(client.request(Method::DELETE, path)).await

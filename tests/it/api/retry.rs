@@ -5,7 +5,14 @@ use lockstep_tests::api::{Api, Client};
 use lockstep_tests::stack::Stack;
 use serde_json::{Value, json};
 
-use super::{customer, id, organisation, product, start, watch};
+use super::{customer, id, organisation, product, watch};
+
+/// Starts a sync of products alone with no delay between batches; returns its id.
+async fn start(client: &Client) -> String {
+    let request = json!({ "entityTypes": ["products"], "syncConfig": { "batchDelayMs": 0 } });
+    let started = client.post("/api/v1/syncs", &request).await.ok(202);
+    started["syncId"].as_str().unwrap().to_owned()
+}
 
 /// Has the store refuse products for good reason.
 fn refuse_products(stack: &Stack) {
