@@ -67,6 +67,7 @@ pub(crate) async fn answer<F: Future<Output = Response>>(
                 source_address: source.map_or_else(String::new, |source| source.to_string()),
                 request_id,
             }),
+            exchange: None,
         };
         let path: String = request.uri().path().chars().take(PATH_LIMIT).collect();
         let response = if session.caller.role >= rule.least {

@@ -1,5 +1,6 @@
 //! Who asks: the session of a request that was admitted, and the transaction that works for its organisation and no other.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use lockstep_shared::activity::{self, Activity, Outcome};
@@ -15,6 +16,7 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 
 use crate::config::{Access, BaseUrls};
+use crate::exchange::Exchange;
 use crate::problem::{Refused, failed};
 use crate::token::{Caller, Checker};
 
@@ -45,6 +47,30 @@ pub(crate) struct Session {
     pub(crate) context: Arc<Context>,
     pub(crate) caller: Caller,
     pub(crate) origin: Arc<Origin>,
+    /// Where the request may be sent again.
+    pub(crate) exchange: Option<Arc<Exchange>>,
+}
+
+/// The transaction of an operation.
+#[derive(Debug)]
+pub(crate) struct Work {
+    tx: OrgTx,
+    org: OrgId,
+    exchange: Option<Arc<Exchange>>,
+}
+
+impl Deref for Work {
+    type Target = OrgTx;
+
+    fn deref(&self) -> &OrgTx {
+        &self.tx
+    }
+}
+
+impl DerefMut for Work {
+    fn deref_mut(&mut self) -> &mut OrgTx {
+        &mut self.tx
+    }
 }
 
 /// A JSON Web Token with the claims `sub` (who asks), `org` (the organisation's identifier), `role` (`viewer`, `operator`,
@@ -58,7 +84,11 @@ pub(crate) struct Authenticated(pub(crate) Session);
 #[expect(clippy::unused_async, reason = "the framework awaits it")]
 async fn admitted(request: &Request, _: Bearer) -> poem::Result<Session> {
     let session = request.data::<Session>().cloned();
-    Ok(session.ok_or_else(|| Refused::not_found("there is no such address"))?)
+    let session = session.ok_or_else(|| Refused::not_found("there is no such address"))?;
+    Ok(Session {
+        exchange: request.data::<Arc<Exchange>>().cloned(),
+        ..session
+    })
 }
 
 impl Session {
@@ -68,7 +98,15 @@ impl Session {
 
     /// Begins the operation's transaction. An organisation that is not known is noticed here, in the same transaction,
     /// and not by a round trip of its own before it.
-    pub(crate) async fn begin(&self) -> Result<OrgTx, Refused> {
+    pub(crate) async fn begin(&self) -> Result<Work, Refused> {
+        let work = |tx| Work {
+            tx,
+            org: self.org(),
+            exchange: self.exchange.clone(),
+        };
+        if let Some(tx) = self.exchange.as_ref().and_then(|exchange| exchange.take_up()) {
+            return Ok(work(tx));
+        }
         let mut tx = db::begin(&self.context.pool, self.org(), Isolation::ReadCommitted)
             .await
             .map_err(failed("could not begin a transaction"))?;
@@ -79,11 +117,13 @@ impl Session {
         let is_known = organisation::enter(&mut tx, self.org(), source_address, request_id)
             .await
             .map_err(failed("could not look the organisation up"))?;
-        if is_known {
-            Ok(tx)
-        } else {
-            Err(unknown_organisation())
+        if !is_known {
+            return Err(unknown_organisation());
         }
+        if let Some(exchange) = &self.exchange {
+            exchange.enter(&mut tx, self.org()).await?;
+        }
+        Ok(work(tx))
     }
 
     /// Writes down in the audit trail what the caller did, in the transaction that does it.
@@ -121,7 +161,13 @@ pub(crate) fn unknown_organisation() -> Refused {
     Refused::unauthenticated("the token's organisation is not known")
 }
 
-/// Ends the operation's transaction: only now anything of it is true.
-pub(crate) async fn commit(tx: OrgTx) -> Result<(), Refused> {
+/// Ends the operation's transaction: only now anything of it is true. Where the request may be sent again, that waits for
+/// the answer, which is stored with it.
+pub(crate) async fn commit(work: Work) -> Result<(), Refused> {
+    let Work { tx, org, exchange } = work;
+    if let Some(exchange) = exchange {
+        exchange.put_down(tx, org);
+        return Ok(());
+    }
     tx.commit().await.map_err(failed("could not commit"))
 }

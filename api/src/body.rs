@@ -4,11 +4,13 @@
 
 use std::fmt::Display;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use lockstep_shared::entity::Invalid;
 use poem::error::ReadBodyError;
+use poem::http::header;
 use poem::{Request, RequestBody};
 use poem_openapi::payload::{ParsePayload, Payload};
 use poem_openapi::registry::{MetaSchemaRef, Registry};
@@ -20,6 +22,7 @@ use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use uuid::Uuid;
 
+use crate::exchange::Exchange;
 use crate::problem::{Refused, WrongField};
 
 const MIB: usize = 1 << 20;
@@ -66,13 +69,17 @@ impl<T: FromBody, const LIMIT_BYTES: usize> Payload for Body<T, LIMIT_BYTES> {
 impl<T: FromBody, const LIMIT_BYTES: usize> ParsePayload for Body<T, LIMIT_BYTES> {
     const IS_REQUIRED: bool = true;
 
-    async fn from_request(_: &Request, body: &mut RequestBody) -> poem::Result<Self> {
+    async fn from_request(request: &Request, body: &mut RequestBody) -> poem::Result<Self> {
+        refuse_coded(request)?;
         let arriving = arrive(body.take()?, LIMIT_BYTES);
         let bytes = tokio::time::timeout(ARRIVAL_LIMIT, arriving)
             .await
             .map_err(|_| Refused::too_slow())?
             .map_err(ReadBodyError::from)?
             .ok_or_else(|| Refused::too_large(LIMIT_BYTES))?;
+        if let Some(exchange) = request.data::<Arc<Exchange>>() {
+            exchange.note_body(&bytes);
+        }
         let json = serde_json::from_slice(&bytes)
             .map_err(|error| Refused::malformed(format!("the body is not JSON: {error}"), Vec::new()))?;
         if let Some(path) = path_of_nul(&json) {
@@ -85,6 +92,17 @@ impl<T: FromBody, const LIMIT_BYTES: usize> ParsePayload for Body<T, LIMIT_BYTES
 
 poem_openapi::impl_apirequest_for_payload!(Body<T, LIMIT_BYTES>, T: FromBody, const LIMIT_BYTES: usize);
 
+/// Refuses a body that is compressed: how large it is would show only too late.
+pub(crate) fn refuse_coded(request: &Request) -> Result<(), Refused> {
+    let coding = request.headers().get(header::CONTENT_ENCODING);
+    match coding.map(|coding| coding.as_bytes().to_ascii_lowercase()) {
+        Some(coding) if coding != b"identity" => Err(Refused::unsupported(
+            "send the body as it is, without the header `Content-Encoding`",
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Reads a body; `None` where it is larger than the limit. What is too much is read on for a while and thrown away: a client
 /// that is still writing would not hear the answer, but that its connection broke.
 pub(crate) async fn arrive(body: poem::Body, limit: usize) -> std::io::Result<Option<Vec<u8>>> {
@@ -96,7 +114,7 @@ pub(crate) async fn arrive(body: poem::Body, limit: usize) -> std::io::Result<Op
 }
 
 /// Finds a text or a key with the one character that the database can't store.
-fn path_of_nul(json: &Value) -> Option<String> {
+pub(crate) fn path_of_nul(json: &Value) -> Option<String> {
     let below = |name: &str, inner: &Value| {
         path_of_nul(inner).map(|path| match path.as_str() {
             "" => name.to_owned(),

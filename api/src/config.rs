@@ -32,7 +32,7 @@ pub struct Options {
     #[command(flatten)]
     pub access: AccessOptions,
     /// Key that seals the credentials of connections, the same for the API and the workers: 32 bytes in base64, such
-    /// as `openssl rand -base64 32` prints.
+    /// as `openssl rand -base64 32` prints. Several with commas between: the first one seals, all of them open.
     #[arg(
         long,
         env = "INTEGRATION_ENCRYPTION_KEY",

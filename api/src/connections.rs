@@ -6,12 +6,13 @@ use chrono::{DateTime, Utc};
 use lockstep_shared::bucket;
 use lockstep_shared::check;
 use lockstep_shared::circuit::{self, Circuit};
+use lockstep_shared::connection::archive::{self, Identity};
 use lockstep_shared::connection::{self, CreateError, Credentials, NewConnection, Settings, Status};
 use lockstep_shared::db::{self, OrgTx};
 use lockstep_shared::entity::clean_line;
 use lockstep_shared::id::ConnectionId;
 use lockstep_shared::system::System;
-use poem_openapi::param::Path;
+use poem_openapi::param::{Header, Path};
 use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi, Union};
@@ -25,11 +26,12 @@ use crate::base_url;
 use crate::body::{self, Body, FromBody, present};
 use crate::checks::ConnectionCheck;
 use crate::circuits::ConnectionCircuit;
+use crate::conditional;
 use crate::config::BaseUrls;
+use crate::credentials::{self, Deleted, seal};
 use crate::document::Tag;
 use crate::ownership::Ownership;
 use crate::problem::{Kind, Refused, WrongField, failed};
-use crate::random;
 use crate::settings::{ConnectionSettings, wrong_rate};
 
 const NAME_LIMIT: usize = 200;
@@ -64,6 +66,34 @@ pub(crate) struct WoocommerceCredentials {
     /// Consumer secret, `cs_…`.
     #[oai(validator(min_length = 1, max_length = 1000))]
     consumer_secret: String,
+}
+
+impl Example for WoocommerceCredentials {
+    fn example() -> Self {
+        Self {
+            consumer_key: "ck_0123456789abcdef".to_owned(),
+            consumer_secret: "cs_0123456789abcdef".to_owned(),
+        }
+    }
+}
+
+impl From<WoocommerceCredentials> for Credentials {
+    fn from(given: WoocommerceCredentials) -> Self {
+        Self::Woocommerce {
+            consumer_key: given.consumer_key.into(),
+            consumer_secret: given.consumer_secret.into(),
+        }
+    }
+}
+
+impl From<OdooCredentials> for Credentials {
+    fn from(given: OdooCredentials) -> Self {
+        Self::Odoo {
+            database: given.database,
+            login: given.login,
+            api_key: given.api_key.into(),
+        }
+    }
 }
 
 /// A user of Odoo and one of its API keys.
@@ -133,10 +163,7 @@ impl Example for WoocommerceStore {
         Self {
             name: "Main shop".to_owned(),
             base_url: "https://shop.example.com".to_owned(),
-            credentials: WoocommerceCredentials {
-                consumer_key: "ck_0123456789abcdef".to_owned(),
-                consumer_secret: "cs_0123456789abcdef".to_owned(),
-            },
+            credentials: WoocommerceCredentials::example(),
             settings: Some(ConnectionSettings::default()),
         }
     }
@@ -193,25 +220,18 @@ impl CreateConnectionRequest {
             Self::Woocommerce(store) => (
                 store.name,
                 store.base_url,
-                Credentials::Woocommerce {
-                    consumer_key: store.credentials.consumer_key.into(),
-                    consumer_secret: store.credentials.consumer_secret.into(),
-                },
+                Credentials::from(store.credentials),
                 store.settings,
             ),
             Self::Odoo(erp) => (
                 erp.name,
                 erp.base_url,
-                Credentials::Odoo {
-                    database: erp.credentials.database,
-                    login: erp.credentials.login,
-                    api_key: erp.credentials.api_key.into(),
-                },
+                Credentials::from(erp.credentials),
                 erp.settings,
             ),
         };
         let settings = settings.unwrap_or_default();
-        let mut wrong = wrong_credentials(&credentials);
+        let mut wrong = wrong_credentials(&credentials, "credentials/");
         let name = clean_line(&name);
         if name.is_empty() || name.chars().count() > NAME_LIMIT {
             wrong.push(WrongField::new(
@@ -239,7 +259,8 @@ impl CreateConnectionRequest {
     }
 }
 
-fn wrong_credentials(credentials: &Credentials) -> Vec<WrongField> {
+/// Says which credentials can't be any; `below` is the path of what holds them.
+pub(crate) fn wrong_credentials(credentials: &Credentials, below: &str) -> Vec<WrongField> {
     let fields = match credentials {
         Credentials::Woocommerce {
             consumer_key,
@@ -264,7 +285,7 @@ fn wrong_credentials(credentials: &Credentials) -> Vec<WrongField> {
         .filter(|(_, value)| is_wrong(value))
         .map(|(field, _)| {
             let message = format!("must have 1 to {CREDENTIAL_LIMIT} characters");
-            WrongField::new(format!("credentials/{field}"), message)
+            WrongField::new(format!("{below}{field}"), message)
         })
         .collect()
 }
@@ -384,6 +405,13 @@ pub(crate) enum Accepted {
 }
 
 #[derive(Debug, ApiResponse)]
+pub(crate) enum Set {
+    /// The whole settings.
+    #[oai(status = 200, content_type = "application/json")]
+    To(Json<ConnectionSettings>),
+}
+
+#[derive(Debug, ApiResponse)]
 pub(crate) enum Owned {
     /// Who has the last word on what, for every type of record.
     #[oai(status = 200, content_type = "application/json")]
@@ -397,7 +425,8 @@ impl Connections {
     /// Create a connection
     ///
     /// Connects a store or an ERP. Its credentials are sealed on arrival and never shown again; whether they are right, and
-    /// all is set up for a sync, a check tells.
+    /// all is set up for a sync, a check tells. One that was connected before and deleted gets its old identifier: what is
+    /// there of the organisation's records is known again.
     #[oai(path = "/", method = "post", operation_id = "createConnection")]
     async fn create(
         &self,
@@ -462,8 +491,25 @@ impl Connections {
         Path(connection_id): Path<Uuid>,
     ) -> Result<Found, Refused> {
         let mut tx = session.begin().await?;
-        let connection = find(&mut tx, &session, ConnectionId(connection_id)).await?;
-        Ok(Found::One(Json(show(&mut tx, &session, connection).await?)))
+        let shown = show(&mut tx, &session, ConnectionId(connection_id)).await?;
+        Ok(Found::One(Json(shown)))
+    }
+
+    /// Delete a connection
+    ///
+    /// Takes a connection away, its credentials at once and for good. Refused while a sync works with it, and while requests
+    /// to it had no answer: the next sync looks up what became of them. Records stay, and so does the knowledge of what they
+    /// are called in that system: connecting the same store or ERP again (the same address and, of an ERP, the same
+    /// database) gives it the same identifier, reads it from the beginning, and makes nothing twice.
+    #[oai(path = "/:connectionId", method = "delete", operation_id = "deleteConnection")]
+    async fn delete(
+        &self,
+        Authenticated(session): Authenticated,
+        /// Identifier of the connection.
+        #[oai(name = "connectionId")]
+        Path(connection_id): Path<Uuid>,
+    ) -> Result<Deleted, Refused> {
+        credentials::delete(&session, ConnectionId(connection_id)).await
     }
 
     /// Check a connection
@@ -489,7 +535,7 @@ impl Connections {
     ) -> Result<Accepted, Refused> {
         let (org, id) = (session.org(), ConnectionId(connection_id));
         let mut tx = session.begin().await?;
-        let connection = find(&mut tx, &session, id).await?;
+        find(&mut tx, &session, id).await?;
         check::request(&mut tx, org, id, &session.caller.subject)
             .await
             .map_err(failed("could not ask for a check"))?;
@@ -497,16 +543,36 @@ impl Connections {
         session
             .record(&mut tx, "connection.check_requested", details)
             .await?;
-        let shown = show(&mut tx, &session, connection).await?;
+        let shown = show(&mut tx, &session, id).await?;
         commit(tx).await?;
         let location = format!("/api/v1/connections/{connection_id}");
         Ok(Accepted::Asked(Json(shown), location))
     }
 
+    /// Get a connection's settings
+    ///
+    /// Returns all settings of a connection. Its `ETag` is what `If-Match` asks for where they are put.
+    #[oai(
+        path = "/:connectionId/settings",
+        method = "get",
+        operation_id = "getConnectionSettings"
+    )]
+    async fn get_settings(
+        &self,
+        Authenticated(session): Authenticated,
+        /// Identifier of the connection.
+        #[oai(name = "connectionId")]
+        Path(connection_id): Path<Uuid>,
+    ) -> Result<Set, Refused> {
+        let mut tx = session.begin().await?;
+        let connection = find(&mut tx, &session, ConnectionId(connection_id)).await?;
+        Ok(Set::To(Json(connection.settings.into())))
+    }
+
     /// Put a connection's settings
     ///
     /// Replaces all settings of a connection, its ownership included; what is left out has its default again. Batches that
-    /// begin from now on go by them.
+    /// begin from now on go by them. With `If-Match`, only where they still are what `GET` of the same address returned.
     #[oai(
         path = "/:connectionId/settings",
         method = "put",
@@ -518,13 +584,20 @@ impl Connections {
         /// Identifier of the connection.
         #[oai(name = "connectionId")]
         Path(connection_id): Path<Uuid>,
+        /// The `ETag` of the settings that you have seen.
+        #[oai(name = "If-Match")]
+        Header(if_match): Header<Option<String>>,
         /// The whole settings.
         Body(settings): Body<ConnectionSettings>,
     ) -> Result<Found, Refused> {
         let settings = settings.check("").map_err(Refused::invalid)?;
         let (org, id) = (session.org(), ConnectionId(connection_id));
         let mut tx = session.begin().await?;
+        connection::lock(&mut tx, org, id)
+            .await
+            .map_err(failed("could not hold a connection"))?;
         let before = find(&mut tx, &session, id).await?.settings;
+        conditional::require(if_match.as_deref(), &ConnectionSettings::from(before.clone()))?;
         check_rate(&mut tx, &session, ("", &settings)).await?;
         connection::change_settings(&mut tx, org, id, &settings)
             .await
@@ -533,8 +606,7 @@ impl Connections {
         session
             .record(&mut tx, "connection.settings_changed", change)
             .await?;
-        let connection = find(&mut tx, &session, id).await?;
-        let shown = show(&mut tx, &session, connection).await?;
+        let shown = show(&mut tx, &session, id).await?;
         commit(tx).await?;
         Ok(Found::One(Json(shown)))
     }
@@ -563,7 +635,8 @@ impl Connections {
     /// Put who owns what
     ///
     /// Replaces who has the last word on what; a type of record that is left out has the usual rules again. The other
-    /// settings stay. Batches that begin from now on go by it.
+    /// settings stay. Batches that begin from now on go by it. With `If-Match`, only where it still is what `GET` of the same
+    /// address returned.
     #[oai(
         path = "/:connectionId/ownership",
         method = "put",
@@ -575,13 +648,20 @@ impl Connections {
         /// Identifier of the connection.
         #[oai(name = "connectionId")]
         Path(connection_id): Path<Uuid>,
+        /// The `ETag` of the owners that you have seen.
+        #[oai(name = "If-Match")]
+        Header(if_match): Header<Option<String>>,
         /// The owners, by type of record.
         Body(ownership): Body<Ownership>,
     ) -> Result<Owned, Refused> {
         let set = ownership.check("").map_err(Refused::invalid)?;
         let (org, id) = (session.org(), ConnectionId(connection_id));
         let mut tx = session.begin().await?;
+        connection::lock(&mut tx, org, id)
+            .await
+            .map_err(failed("could not hold a connection"))?;
         let before = find(&mut tx, &session, id).await?.settings.ownership;
+        conditional::require(if_match.as_deref(), &Ownership::of(&before))?;
         connection::change_ownership(&mut tx, org, id, &set)
             .await
             .map_err(failed("could not change a connection's ownership"))?;
@@ -594,7 +674,7 @@ impl Connections {
     }
 }
 
-async fn find(
+pub(crate) async fn find(
     tx: &mut OrgTx,
     session: &Session,
     id: ConnectionId,
@@ -605,16 +685,13 @@ async fn find(
         .ok_or_else(|| Refused::not_found("there is no such connection"))
 }
 
-/// Shows a connection with its latest check.
-async fn show(
-    tx: &mut OrgTx,
-    session: &Session,
-    connection: connection::Connection,
-) -> Result<Connection, Refused> {
-    let check = check::find(tx, session.org(), connection.connection_id)
+/// Shows a connection with its latest check. The check is read first: what it has done to the connection is then to be seen.
+pub(crate) async fn show(tx: &mut OrgTx, session: &Session, id: ConnectionId) -> Result<Connection, Refused> {
+    let check = check::find(tx, session.org(), id)
         .await
         .map_err(failed("could not read a check"))?;
-    let circuit = circuit::find(tx, session.org(), connection.connection_id)
+    let connection = find(tx, session, id).await?;
+    let circuit = circuit::find(tx, session.org(), id)
         .await
         .map_err(failed("could not read a circuit"))?;
     let now = db::now(tx).await.map_err(failed("could not read the time"))?;
@@ -641,14 +718,14 @@ async fn check_rate(
 
 async fn create(session: &Session, asked: Asked) -> Result<Connection, Refused> {
     let org = session.org();
-    let connection_id = ConnectionId::random();
-    let plain = asked.credentials.to_json();
-    let sealed =
-        session
-            .context
-            .sealing_key
-            .seal(random::bytes()?, org, connection_id, plain.expose_secret());
     let system = asked.credentials.system();
+    let identity = Identity::of(&asked.base_url, &asked.credentials);
+    let mut tx = session.begin().await?;
+    let known = archive::find(&mut tx, org, system, identity)
+        .await
+        .map_err(failed("could not look up deleted connections"))?;
+    let connection_id = known.unwrap_or_else(ConnectionId::random);
+    let sealed = seal(&session.context, org, connection_id, &asked.credentials)?;
     let new = NewConnection {
         connection_id,
         system,
@@ -657,22 +734,23 @@ async fn create(session: &Session, asked: Asked) -> Result<Connection, Refused> 
         settings: asked.settings,
         sealed,
     };
-
-    let mut tx = session.begin().await?;
     check_rate(&mut tx, session, ("settings/", &new.settings)).await?;
-    connection::create(&mut tx, org, &new)
-        .await
-        .map_err(|error| match error {
-            CreateError::NameTaken(name) => Refused::conflict(
-                Kind::NameTaken,
-                format!("there is a connection named `{name}` already"),
-            ),
-            CreateError::Database(error) => failed("could not store a connection")(error),
-        })?;
-    let details = json!({ "connectionId": connection_id, "system": system, "name": new.name });
+    let stored = match known {
+        Some(_) => archive::revive(&mut tx, org, &new).await,
+        None => connection::create(&mut tx, org, &new).await,
+    };
+    stored.map_err(|error| match error {
+        CreateError::NameTaken(name) => Refused::conflict(
+            Kind::NameTaken,
+            format!("there is a connection named `{name}` already"),
+        ),
+        CreateError::Database(error) => failed("could not store a connection")(error),
+    })?;
+    let details = json!({
+        "connectionId": connection_id, "system": system, "name": new.name, "isKnown": known.is_some(),
+    });
     session.record(&mut tx, "connection.created", details).await?;
-    let stored = find(&mut tx, session, connection_id).await?;
-    let shown = show(&mut tx, session, stored).await?;
+    let shown = show(&mut tx, session, connection_id).await?;
     commit(tx).await?;
     tracing::info!(org.id = %org, connection.id = %connection_id, system = system.name(), "connection created");
     Ok(shown)

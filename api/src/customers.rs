@@ -175,6 +175,7 @@ records::operations! {
     Customers of Customer;
     put: "putCustomer", "Put a customer";
     put_many: "putCustomers", "Put many customers";
+    put_lines: "putCustomersLines", "Put many customers, a line each";
     get: "getCustomer", "Get a customer";
     list: "listCustomers", "List customers";
 }

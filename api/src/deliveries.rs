@@ -16,9 +16,10 @@ use poem::web::{Data, Path};
 use poem::{Body, IntoResponse, Request, Response, handler};
 use secrecy::SecretString;
 
-use crate::auth::{Context, commit};
+use crate::auth::Context;
 use crate::body;
 use crate::problem::{Kind, Refused, WrongField, failed, without_bearer, wrong_method};
+use lockstep_shared::secret::Owner;
 
 /// Largest body: an order or a product as the store's REST API shows it.
 const BODY_LIMIT: usize = 4 << 20;
@@ -120,7 +121,7 @@ async fn find(
     };
     let opened = context
         .sealing_key
-        .open(receiver.org, connection, &receiver.sealed);
+        .open(receiver.org, Owner::Webhook(connection), &receiver.sealed);
     let secret = opened.map_err(|error| {
         tracing::error!(error = %Chain(&error), connection.id = %connection, "a webhook's secret can't be opened: put the connection's webhooks again");
         Refused::internal("a delivery's signature can't be checked", &error)
@@ -151,7 +152,7 @@ async fn note(
             .await
             .map_err(failed("could not note what a delivery told of"))?;
     }
-    commit(tx).await
+    tx.commit().await.map_err(failed("could not commit"))
 }
 
 #[cfg(test)]

@@ -82,6 +82,7 @@ records::operations! {
     Inventory of InventoryLevel;
     put: "putInventoryLevel", "Put an inventory level";
     put_many: "putInventoryLevels", "Put many inventory levels";
+    put_lines: "putInventoryLevelsLines", "Put many inventory levels, a line each";
     get: "getInventoryLevel", "Get an inventory level";
     list: "listInventoryLevels", "List inventory levels";
 }

@@ -11,6 +11,8 @@ use lockstep_api::{operator, role, server};
 use lockstep_shared::db;
 use lockstep_shared::id::OrgId;
 use lockstep_shared::role::Role;
+use lockstep_shared::rotation;
+use lockstep_shared::secret::SealingKey;
 use lockstep_shared::telemetry;
 use secrecy::ExposeSecret;
 
@@ -40,6 +42,8 @@ enum Command {
     SetQuotas(SetQuotas),
     /// Sign a bearer token and print it.
     IssueToken(IssueToken),
+    /// Seal anew what another key sealed than the first one of `INTEGRATION_ENCRYPTION_KEY`, beside running processes.
+    RotateKeys(RotateKeys),
 }
 
 #[derive(Args)]
@@ -96,6 +100,21 @@ struct SetQuotas {
 }
 
 #[derive(Args)]
+struct RotateKeys {
+    /// Database to work in, as the role `lockstep_api`.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: String,
+    /// The new key and, after a comma, the old one.
+    #[arg(
+        long,
+        env = "INTEGRATION_ENCRYPTION_KEY",
+        hide_env_values = true,
+        value_name = "KEYS"
+    )]
+    encryption_key: String,
+}
+
+#[derive(Args)]
 struct IssueToken {
     /// Organisation that the token is for.
     #[arg(long, value_name = "ID")]
@@ -132,6 +151,7 @@ async fn main() -> anyhow::Result<()> {
             .context("could not migrate the database"),
         Command::CreateOrganisation(arguments) => create_organisation(arguments).await,
         Command::IssueToken(arguments) => issue_token(arguments),
+        Command::RotateKeys(arguments) => rotate_keys(arguments).await,
     }
 }
 
@@ -181,6 +201,24 @@ async fn set_quotas(arguments: SetQuotas) -> anyhow::Result<()> {
         reads: arguments.reads_per_minute,
     };
     operator::set_quotas(&arguments.owner_database_url, arguments.organisation, quotas).await
+}
+
+async fn rotate_keys(arguments: RotateKeys) -> anyhow::Result<()> {
+    telemetry::init("info", telemetry::LogFormat::Text);
+    let keys = SealingKey::parse(&arguments.encryption_key.into())
+        .context("`INTEGRATION_ENCRYPTION_KEY` can't be used")?;
+    let pool = db::pool(&arguments.database_url, 1, "lockstep-api")
+        .context("the address of the database can't be used")?;
+    let rotated = rotation::rotate(&pool, &keys, rand::random)
+        .await
+        .context("could not seal everything anew; run it again to go on")?;
+    println!("sealed={} left={}", rotated.sealed, rotated.left);
+    anyhow::ensure!(
+        rotated.left == 0,
+        "{} could not be opened with any of the keys, and are left as they were",
+        rotated.left
+    );
+    Ok(())
 }
 
 fn issue_token(arguments: IssueToken) -> anyhow::Result<()> {

@@ -20,6 +20,7 @@ use crate::document::Tag;
 use crate::page;
 use crate::problem::{Kind, Refused, WrongField, failed};
 use crate::random;
+use lockstep_shared::secret::Owner;
 
 /// Most endpoints that one organisation may have: each is one more row for whatever happens.
 const ENDPOINT_LIMIT: usize = 20;
@@ -256,10 +257,12 @@ impl Notifications {
         let (url, events) = check(&session, &request)?;
         let (org, id) = (session.org(), EndpointId::random());
         let secret = notification::secret(&random::bytes::<24>()?);
-        let sealed = session
-            .context
-            .sealing_key
-            .seal(random::bytes()?, org, id, secret.expose_secret());
+        let sealed = session.context.sealing_key.seal(
+            random::bytes()?,
+            org,
+            Owner::Endpoint(id),
+            secret.expose_secret(),
+        );
         let mut tx = session.begin().await?;
         if list(&mut tx, &session).await?.len() >= ENDPOINT_LIMIT {
             return Err(Refused::conflict(

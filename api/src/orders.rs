@@ -360,6 +360,7 @@ records::operations! {
     Orders of Order;
     put: "putOrder", "Put an order";
     put_many: "putOrders", "Put many orders";
+    put_lines: "putOrdersLines", "Put many orders, a line each";
     get: "getOrder", "Get an order";
     list: "listOrders", "List orders";
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use lockstep_shared::api_key::{self, NewApiKey};
-use lockstep_shared::db::{self, Isolation, OrgTx};
+use lockstep_shared::db::{self, OrgTx};
 use lockstep_shared::entity::clean_line;
 use lockstep_shared::id::OrgId;
 use lockstep_shared::organisation::{self, View};
@@ -255,8 +255,6 @@ impl Organisations {
         Body(request): Body<CreateOrganisationRequest>,
     ) -> Result<Created, Refused> {
         let asked = request.check().map_err(Refused::invalid)?;
-        // The caller's own organisation must be known, though the new one is worked for.
-        drop(session.begin().await?);
         let created = create(&session, asked).await?;
         Ok(Created::Made(Json(created)))
     }
@@ -289,22 +287,22 @@ async fn create(session: &Session, asked: Asked) -> Result<CreatedOrganisation, 
         created_by: session.caller.subject.clone(),
         expires_at: None,
     };
-    let mut tx = db::begin(&session.context.pool, org, Isolation::ReadCommitted)
-        .await
-        .map_err(failed("could not begin a transaction"))?;
+    // The caller's own organisation must be known, and what is answered is kept there.
+    let mut tx = session.begin().await?;
+    let not_turned = "could not turn to another organisation";
+    db::turn_to(&mut tx, org).await.map_err(failed(not_turned))?;
     organisation::create(&mut tx, &new)
         .await
         .map_err(failed("could not store an organisation"))?;
-    let origin = &session.origin;
-    organisation::enter(&mut tx, org, &origin.source_address, &origin.request_id)
-        .await
-        .map_err(failed("could not look the organisation up"))?;
     api_key::create(&mut tx, org, &new_key)
         .await
         .map_err(failed("could not store an API key"))?;
     let details = json!({ "name": new.name, "keyId": key.id, "by": session.org() });
     founder.record(&mut tx, "organisation.created", details).await?;
     let organisation = read(&mut tx, &founder).await?;
+    db::turn_to(&mut tx, session.org())
+        .await
+        .map_err(failed(not_turned))?;
     commit(tx).await?;
     tracing::info!(org.id = %org, "organisation created");
     Ok(CreatedOrganisation {

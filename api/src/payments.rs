@@ -179,6 +179,7 @@ records::operations! {
     Payments of Payment;
     put: "putPayment", "Put a payment";
     put_many: "putPayments", "Put many payments";
+    put_lines: "putPaymentsLines", "Put many payments, a line each";
     get: "getPayment", "Get a payment";
     list: "listPayments", "List payments";
 }

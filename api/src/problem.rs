@@ -18,6 +18,9 @@ use crate::syncs::SyncStatus;
 
 const MEDIA_TYPE: &str = "application/problem+json";
 
+/// Explains every kind of problem, for people.
+pub(crate) const PAGE: &str = include_str!("../PROBLEMS.md");
+
 /// What is wrong with one field, parameter or header.
 #[derive(Clone, Debug, PartialEq, Eq, Object)]
 pub(crate) struct WrongField {
@@ -80,9 +83,23 @@ pub(crate) struct Problem {
     pub(crate) possible_commands: Option<Vec<SyncCommand>>,
 }
 
-/// The kinds of problems.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+/// Makes the kinds, and the list of them that the page is compared to.
+macro_rules! kinds {
+    ($($kind:ident),+ $(,)?) => {
+        /// The kinds of problems. `PROBLEMS.md` explains each.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Kind {
+            $($kind),+
+        }
+
+        impl Kind {
+            #[cfg(test)]
+            const ALL: &[Self] = &[$(Self::$kind),+];
+        }
+    };
+}
+
+kinds! {
     Malformed,
     Unauthenticated,
     Forbidden,
@@ -103,6 +120,12 @@ pub(crate) enum Kind {
     NoWebhooks,
     NoPublicUrl,
     WrongSignature,
+    RequestUnderWay,
+    KeyReused,
+    ConnectionInUse,
+    EffectsInDoubt,
+    SyncNotOver,
+    NothingToRetry,
     TooLarge,
     UnsupportedMediaType,
     Invalid,
@@ -168,8 +191,30 @@ impl Kind {
             Self::NoWebhooks => ("no-webhooks", "The system has no webhooks", 409),
             Self::NoPublicUrl => ("no-public-url", "The installation has no public address", 409),
             Self::WrongSignature => ("wrong-signature", "The delivery's signature is wrong", 401),
+            Self::RequestUnderWay => (
+                "request-under-way",
+                "The same request is still being carried out",
+                409,
+            ),
+            Self::KeyReused => (
+                "idempotency-key-reused",
+                "The idempotency key belongs to another request",
+                422,
+            ),
+            Self::ConnectionInUse => ("connection-in-use", "Syncs are working with the connection", 409),
+            Self::EffectsInDoubt => (
+                "effects-in-doubt",
+                "Requests to the system had no answer yet",
+                409,
+            ),
+            Self::SyncNotOver => ("sync-not-over", "The sync is not over yet", 409),
+            Self::NothingToRetry => ("nothing-to-retry", "Nothing of the sync is failed", 409),
             Self::TooLarge => ("body-too-large", "The request's body is too large", 413),
-            Self::UnsupportedMediaType => ("unsupported-media-type", "The request's body must be JSON", 415),
+            Self::UnsupportedMediaType => (
+                "unsupported-media-type",
+                "The request's body is not in a form that is taken here",
+                415,
+            ),
             Self::Invalid => ("invalid", "Something in the request's body is wrong", 422),
             Self::NoConnection => ("no-connection", "There is no connection that could be used", 422),
             Self::TooManyRequests => ("too-many-requests", "The organisation asked too often", 429),
@@ -317,6 +362,41 @@ impl Refused {
         Self::PreconditionFailed(boxed(Problem::new(Kind::PreconditionFailed, detail)))
     }
 
+    pub(crate) fn in_use(running: Vec<Uuid>, detail: impl Into<String>) -> Self {
+        Self::Conflict(boxed(Problem {
+            running_syncs: Some(running),
+            ..Problem::new(Kind::ConnectionInUse, detail)
+        }))
+    }
+
+    pub(crate) fn key_reused() -> Self {
+        let message = "must be a new one: under this one something else was asked for within the last day";
+        Self::Invalid(boxed(Problem {
+            errors: Some(vec![WrongField::new("Idempotency-Key", message)]),
+            ..Problem::new(Kind::KeyReused, format!("`Idempotency-Key` {message}"))
+        }))
+    }
+
+    pub(crate) fn unsupported(detail: impl Into<String>) -> Self {
+        Self::UnsupportedMediaType(boxed(Problem::new(Kind::UnsupportedMediaType, detail)))
+    }
+
+    /// It took us too long; what was asked for may be asked for again.
+    pub(crate) fn overdue() -> Self {
+        tracing::warn!("a request took too long and was given up");
+        let problem = Problem::new(Kind::Unavailable, "the request took too long; try again later");
+        Self::Unavailable(boxed(problem), 5)
+    }
+
+    pub(crate) fn too_many_lines(limit: usize) -> Self {
+        Self::TooLarge(boxed(Problem::new(
+            Kind::TooLarge,
+            format!(
+                "the body must have at most {limit} lines; so many were stored, the others were not read"
+            ),
+        )))
+    }
+
     pub(crate) fn too_large(limit_bytes: usize) -> Self {
         Self::TooLarge(boxed(Problem::new(
             Kind::TooLarge,
@@ -383,10 +463,9 @@ pub(crate) fn of_framework(error: poem::Error, asked: &Asked) -> Response {
     } else if let Some(error) = error.downcast_ref::<ParsePathError>() {
         wrong_parameter(asked.path_parameter(error.name), &error.reason)
     } else if error.is::<ContentTypeError>() {
-        Refused::UnsupportedMediaType(boxed(Problem::new(
-            Kind::UnsupportedMediaType,
-            "send the header `Content-Type: application/json`",
-        )))
+        Refused::unsupported(
+            "send the header `Content-Type: application/json`, or `application/x-ndjson` where lines are taken",
+        )
     } else if error.is::<ReadBodyError>() {
         Refused::malformed("the body broke off", Vec::new())
     } else {
@@ -445,6 +524,24 @@ pub(crate) fn wrong_method(allow: &str) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_explains_every_type_and_no_other() {
+        let explained: Vec<&str> = PAGE.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+
+        let expected: Vec<String> = Kind::ALL
+            .iter()
+            .map(|kind| {
+                let (slug, _, status) = kind.words();
+                format!("{slug} ({status})")
+            })
+            .collect();
+        assert_eq!(explained, expected, "R45: PROBLEMS.md, in the order of the kinds");
+        for kind in Kind::ALL {
+            let (_, title, _) = kind.words();
+            assert!(PAGE.contains(&format!("*{title}.*")), "R45: {title}");
+        }
+    }
 
     #[tokio::test]
     async fn a_problem_is_rendered_as_rfc_9457_says() {

@@ -295,6 +295,7 @@ records::operations! {
     Products of Product;
     put: "putProduct", "Put a product";
     put_many: "putProducts", "Put many products";
+    put_lines: "putProductsLines", "Put many products, a line each";
     get: "getProduct", "Get a product";
     list: "listProducts", "List products";
 }

@@ -68,6 +68,7 @@ macro_rules! operations {
     ($operations:ident of $record:ident;
      put: $put_id:tt, $put:tt;
      put_many: $put_many_id:tt, $put_many:tt;
+     put_lines: $put_lines_id:tt, $put_lines:tt;
      get: $get_id:tt, $get:tt;
      list: $list_id:tt, $list:tt;) => {
         pub(crate) struct $operations;
@@ -109,6 +110,21 @@ macro_rules! operations {
                 >,
             ) -> Result<$crate::records::AllStored, $crate::problem::Refused> {
                 $crate::records::put_many(&session, request).await
+            }
+
+            #[doc = $put_lines]
+            ///
+            /// Stores up to 100,000 records, a line each (NDJSON): `{"recordId": "…", "content": {…}}`. They are read and
+            /// stored a few hundred at a time, so an early end leaves those before it stored; putting them again changes
+            /// nothing. Lines that are not valid are refused one by one, by their numbers.
+            #[oai(path = "/", method = "put", operation_id = $put_lines_id)]
+            async fn put_lines(
+                &self,
+                $crate::auth::Authenticated(session): $crate::auth::Authenticated,
+                /// The records, a JSON object a line.
+                lines: $crate::lines::Lines,
+            ) -> Result<$crate::lines::LinesStored, $crate::problem::Refused> {
+                $crate::lines::put::<$record>(&session, lines).await
             }
 
             #[doc = $get]
@@ -250,7 +266,7 @@ pub(crate) struct RecordPage<T: Shown> {
 pub(crate) struct PutRecord<T: Shown> {
     /// Identifier of the record, chosen by you: putting the same one again changes it.
     #[serde(deserialize_with = "body::uuid")]
-    record_id: Uuid,
+    pub(crate) record_id: Uuid,
     /// What it is to say, whole: a field that is left out is empty.
     content: Unread<T>,
 }
@@ -303,11 +319,11 @@ impl PutOutcome {
 #[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
 pub(crate) struct PutRecordResult {
     /// Identifier of the record.
-    record_id: Uuid,
+    pub(crate) record_id: Uuid,
     /// What became of it. `unchanged`: it said the same already.
-    outcome: PutOutcome,
+    pub(crate) outcome: PutOutcome,
     /// Every field that is wrong, where it was refused.
-    errors: Option<Vec<WrongField>>,
+    pub(crate) errors: Option<Vec<WrongField>>,
 }
 
 impl PutRecordResult {
@@ -388,7 +404,7 @@ pub(crate) async fn put_one<T: Shown>(
                 "there is a record of another entity type under this identifier",
             )
         })?;
-    record_activity(&mut tx, session, T::ENTITY, &[outcome]).await?;
+    record_activity(&mut tx, session, (T::ENTITY, Some(id)), &[outcome]).await?;
     let record = read_one(&mut tx, session, id).await?;
     commit(tx).await?;
     Ok(match outcome {
@@ -402,12 +418,17 @@ pub(crate) async fn put_many<T: Shown>(
     session: &Session,
     request: PutRecordsRequest<T>,
 ) -> Result<AllStored, Refused> {
-    let order: Vec<RecordId> = request
-        .records
-        .iter()
-        .map(|record| RecordId(record.record_id))
-        .collect();
-    let (checked, mut refused) = check_all(request);
+    let results = put_batch(session, request.records).await?;
+    Ok(AllStored::Results(Json(PutRecordsResponse { results })))
+}
+
+/// Puts records in one transaction; returns what became of each, in their order.
+pub(crate) async fn put_batch<T: Shown>(
+    session: &Session,
+    records: Vec<PutRecord<T>>,
+) -> Result<Vec<PutRecordResult>, Refused> {
+    let order: Vec<RecordId> = records.iter().map(|record| RecordId(record.record_id)).collect();
+    let (checked, mut refused) = check_all(records);
     let mut tx = session.begin().await?;
     let named = checked.values().flat_map(|checked| &checked.named);
     let standing = Standing::of(&mut tx, session.org(), named).await?;
@@ -438,9 +459,9 @@ pub(crate) async fn put_many<T: Shown>(
         results.push(result);
     }
     let outcomes: Vec<PutOutcome> = results.iter().map(|result| result.outcome).collect();
-    record_activity(&mut tx, session, T::ENTITY, &outcomes).await?;
+    record_activity(&mut tx, session, (T::ENTITY, None), &outcomes).await?;
     commit(tx).await?;
-    Ok(AllStored::Results(Json(PutRecordsResponse { results })))
+    Ok(results)
 }
 
 /// A record that is valid by itself, and what it names.
@@ -463,11 +484,11 @@ impl Checked {
 type Parted = (BTreeMap<usize, Checked>, BTreeMap<usize, Vec<WrongField>>);
 
 /// Parts the records that are valid by themselves from those that are not.
-fn check_all<T: Shown>(request: PutRecordsRequest<T>) -> Parted {
+fn check_all<T: Shown>(records: Vec<PutRecord<T>>) -> Parted {
     let mut seen = HashSet::new();
     let mut valid = BTreeMap::new();
     let mut refused = BTreeMap::new();
-    for (position, record) in request.records.into_iter().enumerate() {
+    for (position, record) in records.into_iter().enumerate() {
         let record_id = RecordId(record.record_id);
         let checked = if seen.insert(record_id) {
             T::from_body(record.content.0)
@@ -539,14 +560,17 @@ async fn store(
 async fn record_activity(
     tx: &mut OrgTx,
     session: &Session,
-    entity: EntityType,
+    (entity, one): (EntityType, Option<RecordId>),
     outcomes: &[PutOutcome],
 ) -> Result<(), Refused> {
     let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
     for outcome in outcomes {
         *counts.entry(outcome.name()).or_default() += 1;
     }
-    let details = json!({ "entityType": entity, "counts": counts });
+    let mut details = json!({ "entityType": entity, "counts": counts });
+    if let Some(id) = one {
+        details["recordId"] = json!(id);
+    }
     session.record(tx, "record.put", details).await
 }
 
@@ -629,7 +653,7 @@ mod tests {
             {"recordId": Uuid::from_u128(3), "content": {"name": "Bo", "vatNumber": "1"}},
         ]});
 
-        let (valid, refused) = check_all(PutRecordsRequest::<Customer>::from_body(request).unwrap());
+        let (valid, refused) = check_all(PutRecordsRequest::<Customer>::from_body(request).unwrap().records);
 
         let valid: Vec<Uuid> = valid.values().map(|checked| checked.put.record_id.0).collect();
         assert_eq!(valid, [good]);

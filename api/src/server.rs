@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use lockstep_shared::db;
-use poem::http::{HeaderMap, HeaderValue, header};
+use poem::http::{HeaderMap, HeaderValue, Method, header};
 use poem::listener::TcpAcceptor;
 use poem::web::{Data, Html};
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, Server, get, handler};
@@ -18,12 +18,16 @@ use uuid::Uuid;
 
 use crate::admission;
 use crate::auth::Context;
+use crate::compression;
+use crate::conditional;
 use crate::config::Config;
 use crate::deliveries;
 use crate::document;
+use crate::exchange::Exchange;
 use crate::health;
-use crate::path::Paths;
-use crate::problem::{Refused, WrongField, of_framework};
+use crate::lines;
+use crate::path::{Asked, Paths};
+use crate::problem::{self, Refused, WrongField, of_framework};
 use crate::token::Checker;
 
 /// Connections to the database that one process holds at most.
@@ -32,6 +36,9 @@ const POOL_SIZE: u32 = 10;
 const IDLE_LIMIT: Duration = Duration::from_secs(75);
 /// How long requests under way may go on after the signal to stop: below the 30 s that Kubernetes waits.
 const DRAIN_LIMIT: Duration = Duration::from_secs(25);
+
+/// Longest that a request may take, its body apart, which has limits of its own, and lines, which are stored as they come.
+const ANSWER_LIMIT: Duration = Duration::from_secs(90);
 
 /// What the addresses of streams end in.
 const EVENTS: &str = "/events";
@@ -107,6 +114,13 @@ fn show_page(Data(document): Data<&Arc<Document>>) -> Html<String> {
     Html(document.page.clone())
 }
 
+#[handler]
+fn show_problems() -> Response {
+    Response::builder()
+        .content_type("text/markdown; charset=utf-8")
+        .body(problem::PAGE)
+}
+
 fn app(context: Context) -> impl Endpoint<Output = Response> {
     let text = document::text();
     let (paths, context) = (Arc::new(Paths::of_document(&text)), Arc::new(context));
@@ -120,6 +134,7 @@ fn app(context: Context) -> impl Endpoint<Output = Response> {
         .at("/readyz", get(health::ready))
         .at("/openapi.json", get(show_document))
         .at("/docs", get(show_page))
+        .at("/docs/problems", get(show_problems))
         .at("/webhooks/woocommerce/:connection", deliveries::woocommerce)
         .nest_no_strip("/api/v1", document::service())
         .data(Arc::new(document))
@@ -144,7 +159,10 @@ async fn surround<E: Endpoint<Output = Response>>(
         tracing::info_span!("request", request.id = %shown_id, http.method = %method, http.path = path);
     async move {
         let began = Instant::now();
-        let mut response = answer(endpoint, request, &paths, &context, shown_id).await;
+        let asked = request.headers().clone();
+        let response = answer(endpoint, request, &paths, &context, shown_id).await;
+        let response = conditional::answer(&method, &asked, response).await;
+        let mut response = compression::answer(&asked, response).await;
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, id);
         headers.insert(
@@ -152,7 +170,13 @@ async fn surround<E: Endpoint<Output = Response>>(
             HeaderValue::from_static("nosniff"),
         );
         if path.starts_with("/api/") {
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            // What was got may be kept, and is asked for by its tag each time.
+            let kept = if matches!(method, Method::GET | Method::HEAD) {
+                "private, no-cache"
+            } else {
+                "no-store"
+            };
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(kept));
         }
         let (status, took_ms) = (response.status().as_u16(), began.elapsed().as_millis());
         tracing::debug!(http.status = status, took_ms, "answered with {status}");
@@ -185,14 +209,48 @@ async fn answer<E: Endpoint<Output = Response>>(
         return Refused::malformed(detail, vec![wrong]).into_response();
     }
     let rule = asked.rule(request.method().as_str());
-    let carry_out = async |request| match AssertUnwindSafe(endpoint.call(request)).catch_unwind().await {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => of_framework(error, &asked),
-        Err(_) => Refused::internal("a request panicked", &Panicked).into_response(),
-    };
     match rule {
-        Some(rule) => admission::answer(context, rule, request, request_id, carry_out).await,
-        None => carry_out(request).await,
+        Some(rule) => {
+            let carry_out = |request| carry_out(endpoint, request, &asked, context);
+            admission::answer(context, rule, request, request_id, carry_out).await
+        }
+        None => carry_out(endpoint, request, &asked, context).await,
+    }
+}
+
+/// Has the operation carried out, once where the request may be sent again.
+async fn carry_out<E: Endpoint<Output = Response>>(
+    endpoint: Arc<E>,
+    mut request: Request,
+    asked: &Asked<'_>,
+    context: &Context,
+) -> Response {
+    let exchange = match Exchange::of(&request) {
+        Ok(exchange) => exchange,
+        Err(refused) => return refused.into_response(),
+    };
+    if let Some(exchange) = &exchange {
+        request.set_data(Arc::clone(exchange));
+    }
+    let limit = (!request.content_type().is_some_and(lines::is_lines)).then_some(ANSWER_LIMIT);
+    let answering = AssertUnwindSafe(endpoint.call(request)).catch_unwind();
+    let response = match within(limit, answering).await {
+        Some(Ok(Ok(response))) => response,
+        Some(Ok(Err(error))) => of_framework(error, asked),
+        Some(Err(_)) => Refused::internal("a request panicked", &Panicked).into_response(),
+        None => Refused::overdue().into_response(),
+    };
+    match exchange {
+        Some(exchange) => exchange.end(response, &context.sealing_key).await,
+        None => response,
+    }
+}
+
+/// Waits for something up to a limit, where there is one; `None` where it took longer.
+async fn within<T>(limit: Option<Duration>, answering: impl Future<Output = T>) -> Option<T> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, answering).await.ok(),
+        None => Some(answering.await),
     }
 }
 
@@ -248,7 +306,7 @@ mod tests {
     use lockstep_shared::id::OrgId;
     use lockstep_shared::role::Role;
     use lockstep_shared::secret::SealingKey;
-    use poem::http::{Method, StatusCode};
+    use poem::http::StatusCode;
     use poem::test::{TestClient, TestResponse};
     use serde_json::Value;
 

@@ -628,6 +628,16 @@ pub(crate) enum Started {
     ),
 }
 
+impl Started {
+    pub(crate) fn queued(sync_id: SyncId) -> Self {
+        let accepted = StartSyncResponse {
+            sync_id: sync_id.0,
+            status: SyncStatus::Queued,
+        };
+        Self::Queued(Json(accepted), format!("/api/v1/syncs/{sync_id}"))
+    }
+}
+
 #[derive(Debug, ApiResponse)]
 pub(crate) enum Found {
     /// The sync.
@@ -664,14 +674,7 @@ impl Syncs {
     ) -> Result<Started, Refused> {
         let asked = request.check().map_err(Refused::invalid)?;
         let sync_id = start(&session, asked, trace.as_deref().and_then(traceparent)).await?;
-        let accepted = StartSyncResponse {
-            sync_id: sync_id.0,
-            status: SyncStatus::Queued,
-        };
-        Ok(Started::Queued(
-            Json(accepted),
-            format!("/api/v1/syncs/{sync_id}"),
-        ))
+        Ok(Started::queued(sync_id))
     }
 
     /// Get a sync
@@ -793,6 +796,7 @@ mod tests {
             settings: Settings::default(),
             status,
             attention: None,
+            credentials_set_at: DateTime::UNIX_EPOCH,
             created_at: DateTime::UNIX_EPOCH,
         }
     }

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use lockstep_shared::connection;
 use lockstep_shared::db::OrgTx;
 use lockstep_shared::id::ConnectionId;
-use lockstep_shared::secret::Sealed;
+use lockstep_shared::secret::{Owner, Sealed};
 use lockstep_shared::system::System;
 use lockstep_shared::webhook::{self, HookState as CanonicalState, Status, Subscription, Wish};
 use poem_openapi::param::Path;
@@ -280,7 +280,7 @@ fn wish(
         session
             .context
             .sealing_key
-            .open(session.org(), id, sealed)
+            .open(session.org(), Owner::Webhook(id), sealed)
             .is_ok()
     });
     let sealed = match kept {
@@ -298,5 +298,5 @@ fn wish(
 fn new_secret(session: &Session, id: ConnectionId) -> Result<Sealed, Refused> {
     let plain = URL_SAFE_NO_PAD.encode(random::bytes::<SECRET_BYTES>()?);
     let key = &session.context.sealing_key;
-    Ok(key.seal(random::bytes()?, session.org(), id, &plain))
+    Ok(key.seal(random::bytes()?, session.org(), Owner::Webhook(id), &plain))
 }

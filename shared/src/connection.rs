@@ -1,5 +1,7 @@
 //! Connections: one store or ERP of an organisation, with its address, its credentials and its settings.
 
+pub mod archive;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
@@ -125,6 +127,8 @@ pub struct Connection {
     pub status: Status,
     /// Why a person has to look at it.
     pub attention: Option<String>,
+    /// When its credentials were given: what was refused to older ones says nothing of these.
+    pub credentials_set_at: DateTime<Utc>,
     pub created_at: DateTime<Utc>,
 }
 
@@ -173,13 +177,17 @@ pub async fn create(db: &mut PgConnection, org: OrgId, new: &NewConnection) -> R
     )
     .execute(&mut *db)
     .await
-    .map_err(|error| match crate::db::constraint(&error) {
-        Some("connection_name_key") => CreateError::NameTaken(new.name.clone()),
-        _ => CreateError::Database(error),
-    })?;
+    .map_err(|error| not_stored(error, &new.name))?;
     bucket::limit_connection(db, org, new.connection_id, new.settings.requests_per_minute)
         .await
         .map_err(CreateError::Database)
+}
+
+fn not_stored(error: sqlx::Error, name: &str) -> CreateError {
+    match crate::db::constraint(&error) {
+        Some("connection_name_key") => CreateError::NameTaken(name.to_owned()),
+        _ => CreateError::Database(error),
+    }
 }
 
 struct Row {
@@ -190,6 +198,7 @@ struct Row {
     settings: serde_json::Value,
     status: Status,
     attention: Option<String>,
+    credentials_set_at: DateTime<Utc>,
     created_at: DateTime<Utc>,
 }
 
@@ -206,6 +215,7 @@ impl TryFrom<Row> for Connection {
             base_url: row.base_url,
             status: row.status,
             attention: row.attention,
+            credentials_set_at: row.credentials_set_at,
             created_at: row.created_at,
         })
     }
@@ -217,9 +227,9 @@ pub async fn list(db: &mut PgConnection, org: OrgId) -> Result<Vec<Connection>, 
         Row,
         r#"
         select connection_id as "connection_id: ConnectionId", system as "system: System", name, base_url, settings,
-               status as "status: Status", attention, created_at
+               status as "status: Status", attention, credentials_set_at, created_at
           from connection
-         where org_id = $1
+         where org_id = $1 and deleted_at is null
          order by connection_id
         "#,
         org as _,
@@ -241,9 +251,9 @@ pub async fn find(
         Row,
         r#"
         select connection_id as "connection_id: ConnectionId", system as "system: System", name, base_url, settings,
-               status as "status: Status", attention, created_at
+               status as "status: Status", attention, credentials_set_at, created_at
           from connection
-         where org_id = $1 and connection_id = $2
+         where org_id = $1 and connection_id = $2 and deleted_at is null
         "#,
         org as _,
         id as _,
@@ -254,6 +264,18 @@ pub async fn find(
     .transpose()
 }
 
+/// Locks a connection's row: whoever changes it with an eye to what it says goes after whoever came before.
+pub async fn lock(db: &mut PgConnection, org: OrgId, id: ConnectionId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "select connection_id from connection where org_id = $1 and connection_id = $2 for no key update",
+        org as _,
+        id as _,
+    )
+    .fetch_optional(db)
+    .await
+    .map(|_| ())
+}
+
 /// Reads a connection's sealed credentials.
 pub async fn sealed(
     db: &mut PgConnection,
@@ -261,7 +283,8 @@ pub async fn sealed(
     id: ConnectionId,
 ) -> Result<Option<Sealed>, sqlx::Error> {
     let row = sqlx::query!(
-        "select sealed_credentials, key_id from connection where org_id = $1 and connection_id = $2",
+        "select sealed_credentials, key_id from connection
+          where org_id = $1 and connection_id = $2 and deleted_at is null",
         org as _,
         id as _,
     )
@@ -273,19 +296,44 @@ pub async fn sealed(
     }))
 }
 
-/// Marks a connection as one that a person has to look at. `false` where it was marked already.
-pub async fn need_attention(
+/// Replaces a connection's credentials. Where it needs attention it goes on doing so, until a check is let in. `false` where
+/// there is no such connection.
+pub async fn change_credentials(
     db: &mut PgConnection,
     org: OrgId,
     id: ConnectionId,
+    sealed: &Sealed,
+) -> Result<bool, sqlx::Error> {
+    let changed = sqlx::query!(
+        "update connection set sealed_credentials = $3, key_id = $4, credentials_set_at = lockstep_now()
+          where org_id = $1 and connection_id = $2 and deleted_at is null",
+        org as _,
+        id as _,
+        sealed.bytes,
+        sealed.key_id,
+    )
+    .execute(db)
+    .await?
+    .rows_affected();
+    Ok(changed == 1)
+}
+
+/// Marks a connection as one that a person has to look at, because of the credentials that it had then. `false` where it has
+/// others by now, or is gone.
+pub async fn need_attention(
+    db: &mut PgConnection,
+    org: OrgId,
+    (id, credentials_set_at): (ConnectionId, DateTime<Utc>),
     why: &str,
 ) -> Result<bool, sqlx::Error> {
     let marked = sqlx::query!(
-        "update connection set status = 'needs_attention', attention = $3
-          where org_id = $1 and connection_id = $2 and status = 'active'",
+        "update connection
+            set attention = case when status = 'active' then $3 else attention end, status = 'needs_attention'
+          where org_id = $1 and connection_id = $2 and credentials_set_at = $4 and deleted_at is null",
         org as _,
         id as _,
         why,
+        credentials_set_at,
     )
     .execute(&mut *db)
     .await?

@@ -45,6 +45,14 @@ pub async fn begin(pool: &PgPool, org: OrgId, isolation: Isolation) -> Result<Or
     pool.begin_with(AssertSqlSafe(statement)).await
 }
 
+/// Has a transaction work for another organisation from here on.
+pub async fn turn_to(tx: &mut OrgTx, org: OrgId) -> Result<(), sqlx::Error> {
+    sqlx::query_scalar!("select set_config('lockstep.org_id', $1, true)", org.to_string())
+        .fetch_one(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 /// Says whether a transaction failed only because of those beside it (serialization failure, deadlock): the same
 /// transaction, repeated, may well succeed.
 pub fn must_repeat(error: &sqlx::Error) -> bool {

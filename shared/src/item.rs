@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::deletion;
 use crate::id::{BatchId, ConnectionId, ItemId, OrgId, RecordId, StageId};
-use crate::stage::Stage;
+use crate::stage::{Scope, Stage};
 use crate::system::{EntityType, System};
 
 /// Where an item stands.
@@ -84,6 +84,9 @@ pub async fn pick_due(
     (batch, position): (BatchId, i64),
     limit: i64,
 ) -> Result<Picked, sqlx::Error> {
+    if stage.scope == Scope::Listed {
+        return pick_listed(db, org, stage, (batch, position), limit).await;
+    }
     let row = sqlx::query!(
         r#"
         with due as (
@@ -92,11 +95,7 @@ pub async fn pick_due(
              where org_id = $1 and connection_id = $2 and entity_type = $3
                and state in ('pending', 'failed') and batch_id is null and retry_stage_id is null and gone_at is null
                and due_sequence > $4 and due_sequence <= $5
-               and ($8 = 'all'
-                    or ($8 = 'named' and item_is_awaited(org_id, connection_id, record_id, external_id))
-                    or ($8 = 'listed' and exists (
-                        select from sync_record l
-                         where l.org_id = $1 and l.sync_id = $9 and l.record_id = item.record_id)))
+               and ($8 = 'all' or item_is_awaited(org_id, connection_id, record_id, external_id))
              order by due_sequence
              limit $6
                for update skip locked
@@ -116,6 +115,51 @@ pub async fn pick_due(
         limit,
         batch as _,
         stage.scope.name(),
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Picked {
+        count: i32::try_from(row.count).unwrap_or(i32::MAX),
+        position: row.position,
+    })
+}
+
+/// Does so for a stage of listed records: a query of its own, which begins with the list, however much else is due.
+async fn pick_listed(
+    db: &mut PgConnection,
+    org: OrgId,
+    stage: &Stage,
+    (batch, position): (BatchId, i64),
+    limit: i64,
+) -> Result<Picked, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"
+        with due as (
+            select i.item_id
+              from sync_record l
+              join item i on i.org_id = l.org_id and i.record_id = l.record_id
+             where l.org_id = $1 and l.sync_id = $8 and i.connection_id = $2 and i.entity_type = $3
+               and (l.connection_ids is null or i.connection_id = any (l.connection_ids))
+               and i.state in ('pending', 'failed') and i.batch_id is null and i.retry_stage_id is null
+               and i.gone_at is null and i.due_sequence > $4 and i.due_sequence <= $5
+             order by i.due_sequence
+             limit $6
+               for update of i skip locked
+        ), picked as (
+            update item i set batch_id = $7, retries = 0
+              from due
+             where i.org_id = $1 and i.item_id = due.item_id
+            returning i.due_sequence
+        )
+        select count(*) as "count!", coalesce(max(due_sequence), $4) as "position!" from picked
+        "#,
+        org as _,
+        stage.connection_id as _,
+        stage.entity_type as _,
+        position,
+        stage.high_water.unwrap_or(0),
+        limit,
+        batch as _,
         stage.sync_id as _,
     )
     .fetch_one(db)
@@ -232,6 +276,7 @@ pub async fn settle(
                 held = case when s.base is null then i.held else s.held end,
                 generation = i.generation + (s.base is not null)::int,
                 retries = s.retries, last_error = s.error, batch_id = s.follow_up,
+                settled_sync_id = (select b.sync_id from sync_batch b where b.org_id = $1 and b.batch_id = $2),
                 retry_at = s.retry_at, retry_stage_id = case when s.retry_at is not null then $3::uuid end,
                 last_synced_at = case when s.state = 'synced' then lockstep_now() else i.last_synced_at end
            from unnest($4::uuid[], $5::bigint[], $6::text[], $7::text[], $8::jsonb[], $9::jsonb[], $10::int[],
@@ -312,6 +357,10 @@ pub async fn make_due(
            from connection c
           cross join unnest($3::uuid[]) r (record_id)
           where c.org_id = $1 and c.connection_id is distinct from $4
+            -- Of a deleted connection only what it knew is kept up, in case it is made again.
+            and (c.deleted_at is null or exists (
+                select from item k
+                 where k.org_id = $1 and k.connection_id = c.connection_id and k.record_id = r.record_id))
             -- What people did in one store never crosses into another of the same system (R52).
             and ($2 in ('products', 'inventory') or not exists (
                 select from connection s
@@ -633,6 +682,9 @@ pub async fn of_unsettled_orders(
           join item o on o.org_id = line.org_id and o.record_id = line.record_id
          where level.org_id = $1 and level.record_id = any($2)
            and o.entity_type = 'orders' and o.state not in ('synced', 'skipped')
+           and not exists (
+               select from connection c
+                where c.org_id = o.org_id and c.connection_id = o.connection_id and c.deleted_at is not null)
         "#,
         org as _,
         &levels,
@@ -693,7 +745,7 @@ pub async fn of_record(
                i.state as "state: State", i.external_id, i.retries, i.last_error, i.last_synced_at
           from item i
           join connection c on c.org_id = i.org_id and c.connection_id = i.connection_id
-         where i.org_id = $1 and i.record_id = $2
+         where i.org_id = $1 and i.record_id = $2 and c.deleted_at is null
          order by c.connection_id
         "#,
         org as _,
@@ -717,7 +769,7 @@ pub async fn of_records(
                i.last_synced_at
           from item i
           join connection c on c.org_id = i.org_id and c.connection_id = i.connection_id
-         where i.org_id = $1 and i.record_id = any($2)
+         where i.org_id = $1 and i.record_id = any($2) and c.deleted_at is null
          order by c.connection_id
         "#,
         org as _,

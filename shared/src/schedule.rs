@@ -680,6 +680,7 @@ mod tests {
             settings: connection::Settings::default(),
             status,
             attention: None,
+            credentials_set_at: DateTime::UNIX_EPOCH,
             created_at: DateTime::UNIX_EPOCH,
         };
         let all = [

@@ -310,7 +310,8 @@ pub async fn open(db: &mut PgConnection, org: OrgId, stage: &Stage) -> Result<St
                                and item_is_awaited(i.org_id, i.connection_id, i.record_id, i.external_id))
                            or (t.scope = 'listed' and exists (
                                select from sync_record l
-                                where l.org_id = t.org_id and l.sync_id = t.sync_id and l.record_id = i.record_id)))
+                                where l.org_id = t.org_id and l.sync_id = t.sync_id and l.record_id = i.record_id
+                                  and (l.connection_ids is null or i.connection_id = any (l.connection_ids)))))
                ) else 0 end
          where org_id = $1 and stage_id = $2 and status = 'waiting'
         returning stage_id as "stage_id: StageId", sync_id as "sync_id: SyncId", direction as "direction: Direction",

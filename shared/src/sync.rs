@@ -1,6 +1,7 @@
 //! Syncs: one run each, with the states it may pass through, its configuration, and what it came to.
 
 use std::time::Duration;
+pub mod retry;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -290,20 +291,21 @@ pub async fn restrict(
         id as _,
         &records,
     )
-    .execute(db)
+    .execute(&mut *db)
     .await?;
-    Ok(())
+    mark_restricted(db, org, id).await
 }
 
-/// Says whether a sync is about some records only.
-pub async fn is_restricted(db: &mut PgConnection, org: OrgId, id: SyncId) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"select exists (select from sync_record where org_id = $1 and sync_id = $2) as "is_restricted!""#,
+/// Marks a sync as one of what it lists, and of nothing where it lists nothing.
+async fn mark_restricted(db: &mut PgConnection, org: OrgId, id: SyncId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update sync_orchestration set is_restricted = true where org_id = $1 and sync_id = $2",
         org as _,
         id as _,
     )
-    .fetch_one(db)
-    .await
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 async fn insert(db: &mut PgConnection, org: OrgId, new: &NewSync) -> Result<(), sqlx::Error> {
@@ -359,13 +361,16 @@ pub struct Running {
     pub config: Config,
     pub connections: Vec<ConnectionId>,
     pub entity_types: Vec<EntityType>,
+    /// Whether it is about the records that it lists, and nothing else.
+    pub is_restricted: bool,
 }
 
 /// Locks a sync's row and reads it. What only refers to the row (effects, stages) is not kept waiting.
 pub async fn lock(db: &mut PgConnection, org: OrgId, id: SyncId) -> Result<Option<Running>, sqlx::Error> {
     let row = sqlx::query!(
         r#"
-        select status as "status: Status", started_at is not null as "has_begun!", config, connection_ids, entity_types
+        select status as "status: Status", started_at is not null as "has_begun!", config, connection_ids, entity_types,
+               is_restricted
           from sync_orchestration
          where org_id = $1 and sync_id = $2
            for no key update
@@ -382,6 +387,7 @@ pub async fn lock(db: &mut PgConnection, org: OrgId, id: SyncId) -> Result<Optio
             config: decode(row.config)?,
             connections: decode(row.connection_ids)?,
             entity_types: decode(row.entity_types)?,
+            is_restricted: row.is_restricted,
         })
     })
     .transpose()

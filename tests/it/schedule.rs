@@ -240,9 +240,18 @@ async fn what_is_disabled_starts_nothing_and_what_has_nothing_to_sync_with_says_
     let disabled = made(&stack, false).await;
     let mut tx = stack.begin_as_worker().await;
     for connection in [stack.store, stack.erp] {
-        connection::need_attention(&mut tx, stack.org, connection, "its key is wrong")
+        let seen = connection::find(&mut tx, stack.org, connection)
             .await
+            .unwrap()
             .unwrap();
+        connection::need_attention(
+            &mut tx,
+            stack.org,
+            (connection, seen.credentials_set_at),
+            "its key is wrong",
+        )
+        .await
+        .unwrap();
     }
     tx.commit().await.unwrap();
     sqlx::query("update schedule set name = 'Off'")

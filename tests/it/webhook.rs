@@ -8,6 +8,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use lockstep_sandbox::fault::{Fault, Rule};
 use lockstep_shared::check::Claim;
 use lockstep_shared::id::{ConnectionId, SyncId, Token};
+use lockstep_shared::secret::Owner;
 use lockstep_shared::sync::{self, Config, NewSync, Status};
 use lockstep_shared::system::{EntityType, System};
 use lockstep_shared::trigger::{self, Pending};
@@ -75,7 +76,7 @@ async fn sender(stack: &Stack, api: &Api) -> Sender {
         .unwrap()
         .unwrap();
     let secret = sealing_key()
-        .open(stack.org, stack.store, &wanted.sealed)
+        .open(stack.org, Owner::Webhook(stack.store), &wanted.sealed)
         .unwrap();
     assert!(
         wanted.delivery_url.starts_with(&api.url),

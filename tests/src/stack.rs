@@ -17,7 +17,7 @@ use lockstep_shared::entity::Content;
 use lockstep_shared::id::{ConnectionId, OrgId, RecordId, SyncId};
 use lockstep_shared::organisation::{self, Organisation};
 use lockstep_shared::record::{self, Put};
-use lockstep_shared::secret::SealingKey;
+use lockstep_shared::secret::{Owner, SealingKey};
 use lockstep_shared::sync::{self, Config as SyncConfig, NewSync, StageView, View};
 use lockstep_shared::system::{EntityType, System};
 use lockstep_shared::{item, sync::Status};
@@ -232,7 +232,7 @@ impl Stack {
             name: format!("{} {connection_id}", credentials.system().name()),
             base_url,
             settings: Settings::default(),
-            sealed: sealing_key().seal(rand::random(), self.org, connection_id, plain),
+            sealed: sealing_key().seal(rand::random(), self.org, Owner::Connection(connection_id), plain),
         };
         let mut tx = self.begin_as_api().await;
         connection::create(&mut tx, self.org, &new)

@@ -449,7 +449,13 @@ impl Hand<'_> {
     }
 
     async fn call_for_attention(&self, tx: &mut OrgTx, detail: &str) -> Result<(), sqlx::Error> {
-        connection::need_attention(tx, self.org, self.batch.connection_id, detail).await?;
+        let Some(connection) = &self.connection else {
+            return Ok(());
+        };
+        let refused = (connection.connection_id, connection.credentials_set_at);
+        if !connection::need_attention(tx, self.org, refused, detail).await? {
+            return Ok(());
+        }
         let conflict = NewConflict {
             sync: Some(self.batch.sync_id),
             connection: self.batch.connection_id,

@@ -183,7 +183,7 @@ async fn settle(
             };
             let is_ours = check::settle(&mut tx, org, id, token, &told).await?;
             if is_ours {
-                take_effect(&mut tx, (org, id), &result).await?;
+                take_effect(&mut tx, (org, connection), &result).await?;
                 tracing::info!(org.id = %org, connection.id = %id, is_well = result.is_ok(), "a connection was checked");
             }
             is_ours
@@ -199,16 +199,18 @@ async fn settle(
 /// does not any more.
 async fn take_effect(
     tx: &mut OrgTx,
-    (org, id): (OrgId, ConnectionId),
+    (org, connection): (OrgId, &Connection),
     result: &Result<Checked, CallError>,
 ) -> Result<(), sqlx::Error> {
+    let id = connection.connection_id;
     match result {
         Ok(_) => {
             connection::clear_attention(tx, org, id).await?;
             conflict::close_admitted(tx, org, id).await?;
         }
         Err(error @ CallError::Unauthorised { .. }) => {
-            connection::need_attention(tx, org, id, &error.to_string()).await?;
+            let refused = (id, connection.credentials_set_at);
+            connection::need_attention(tx, org, refused, &error.to_string()).await?;
         }
         Err(_) => {}
     }

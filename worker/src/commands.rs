@@ -107,7 +107,7 @@ async fn start(
         .collect();
     // What it was asked to carry has to be due before its first stage opens.
     resolution::apply_of_sync(tx, org, command.sync).await?;
-    let planned = if sync::is_restricted(tx, org, command.sync).await? {
+    let planned = if running.is_restricted {
         stage::plan_listed(&systems, &running.entity_types)
     } else {
         stage::plan(&systems, &running.entity_types)

@@ -18,7 +18,8 @@ struct Options {
     /// Database to work in, as the role `lockstep_worker`.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: String,
-    /// Key that seals the credentials of connections, the same for the API and the workers: 32 bytes in base64.
+    /// Key that seals the credentials of connections, the same for the API and the workers: 32 bytes in base64. Several with
+    /// commas between: the first one seals, all of them open.
     #[arg(
         long,
         env = "INTEGRATION_ENCRYPTION_KEY",

@@ -9,7 +9,7 @@ use std::time::Duration;
 use lockstep_shared::db::{self, Isolation};
 use lockstep_shared::id::{NotificationId, OrgId, Token};
 use lockstep_shared::notification::{self, Attempt, Letter, Status};
-use lockstep_shared::secret::SealingKey;
+use lockstep_shared::secret::{Owner, SealingKey};
 use lockstep_shared::telemetry::Chain;
 use sqlx::PgPool;
 use tokio::task::JoinSet;
@@ -94,7 +94,7 @@ async fn send(courier: &Courier, org: OrgId, id: NotificationId, letter: &Letter
     let refused = |error: &dyn std::fmt::Display| FetchError::Refused(error.to_string());
     let secret = courier
         .key
-        .open(org, letter.endpoint_id, &letter.sealed)
+        .open(org, Owner::Endpoint(letter.endpoint_id), &letter.sealed)
         .map_err(|error| refused(&error))?;
     let body = notification::body(letter.event, letter.created_at, &letter.data);
     let sent_at = letter.now.timestamp();

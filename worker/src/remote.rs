@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use lockstep_shared::connection::{self, Connection, Credentials, Status};
 use lockstep_shared::id::{ConnectionId, OrgId};
-use lockstep_shared::secret::{Sealed, SealingKey, SecretError};
+use lockstep_shared::secret::{Owner, Sealed, SealingKey, SecretError};
 use sqlx::PgConnection;
 
 use crate::connector::odoo::Odoo;
@@ -106,7 +106,7 @@ impl Remotes {
         let id = connection.connection_id;
         let json = self
             .key
-            .open(org, id, sealed)
+            .open(org, Owner::Connection(id), sealed)
             .map_err(|error| RemoteError::Secret(id, error))?;
         let credentials = Credentials::from_json(connection.system, &json).ok_or(RemoteError::Shape(id))?;
         let base_url = connection.base_url.parse().map_err(|_| RemoteError::Shape(id))?;

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use lockstep_shared::connection::archive;
 use lockstep_shared::telemetry::Chain;
-use lockstep_shared::{activity, batch, check, queue, resolution, webhook};
+use lockstep_shared::{activity, batch, check, queue, request, resolution, webhook};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +13,9 @@ use crate::{control, schedule, trigger};
 
 /// Most bells that one sweep rings.
 const BELLS: i32 = 200;
+
+/// Most rows that one statement tidies away.
+const BATCH: i32 = 500;
 
 /// How long a finished bell is kept for operators to look at.
 const KEPT: Duration = Duration::from_hours(1);
@@ -58,6 +62,8 @@ async fn sweep(pool: &PgPool, quiet: Duration, tidies: bool) -> Result<(), sqlx:
         activity::ensure_partitions(&mut db).await?;
         while queue::forget_finished(&mut db, KEPT).await? >= 1000 {}
         while webhook::forget_deliveries(&mut db, DELIVERIES).await? >= DELIVERIES.into() {}
+        while request::forget(&mut db, BATCH).await? >= BATCH.into() {}
+        while archive::close_conflicts(&mut db, BATCH).await? >= BATCH.into() {}
     }
     Ok(())
 }

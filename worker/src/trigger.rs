@@ -146,6 +146,7 @@ mod tests {
             settings: Settings::default(),
             status,
             attention: None,
+            credentials_set_at: DateTime::UNIX_EPOCH,
             created_at: DateTime::UNIX_EPOCH,
         };
         let connections = [

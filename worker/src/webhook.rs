@@ -16,6 +16,7 @@ use lockstep_shared::conflict::{self, ConflictType, Course, NewConflict};
 use lockstep_shared::connection;
 use lockstep_shared::db::{self, Isolation, OrgTx};
 use lockstep_shared::id::{ConnectionId, OrgId, Token};
+use lockstep_shared::secret::Owner;
 use lockstep_shared::strategy::Strategy;
 use lockstep_shared::system::EntityType;
 use lockstep_shared::webhook::{self, HookState, Looked, Subscription};
@@ -81,7 +82,10 @@ pub async fn answer(fleet: &Fleet, org: OrgId, id: ConnectionId, slot: Slot) -> 
     };
     let connector = fleet.remotes.fresh(&mut tx, org, &connection).await;
     tx.commit().await?;
-    let secret = fleet.config.sealing_key.open(org, id, &subscription.sealed);
+    let secret = fleet
+        .config
+        .sealing_key
+        .open(org, Owner::Webhook(id), &subscription.sealed);
     let caller = Caller {
         org,
         connection: id,

@@ -486,9 +486,9 @@ async fn a_method_that_is_not_possible_is_refused_with_those_that_are() {
         (Method::DELETE, "/api/v1/syncs", "GET, POST, HEAD"),
         (Method::PUT, "/api/v1/connections", "GET, POST, HEAD"),
         (
-            Method::DELETE,
+            Method::PUT,
             &format!("/api/v1/connections/{}", stack.store),
-            "GET, HEAD",
+            "DELETE, GET, HEAD",
         ),
         (Method::PATCH, &record, "GET, PUT, HEAD"),
         (Method::DELETE, &record, "GET, PUT, HEAD"),
