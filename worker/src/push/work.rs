@@ -13,12 +13,14 @@ use lockstep_shared::preview::{self, Preview};
 use lockstep_shared::strategy::{self, Decider, Strategy};
 use lockstep_shared::system::EntityType;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::all_paths;
-use crate::connector::{Action, Connector, Links, Parts, Purpose, Refusal, Sighting, Step, Wanted, Write};
+use crate::connector::{
+    Action, Connector, Links, Parts, Purpose, Refusal, Sighting, Step, Wanted, Write, shown,
+};
 
 /// Longest wait before an item is tried again within a sync (R22).
 const LONGEST_RETRY: Duration = Duration::from_secs(16);
@@ -54,6 +56,8 @@ pub struct Work {
     pub was_taken: bool,
     /// Whether the steps that are written belong to a thing that is being made.
     pub making: Making,
+    /// What it was made with, where a look-up found a part of it.
+    made: Option<Content>,
     /// Whether a request of this batch carried it and had no answer.
     was_unanswered: bool,
     /// Whether it is to be made where it is missing.
@@ -226,6 +230,7 @@ impl Work {
             resume: None,
             was_taken: false,
             making: Making::No,
+            made: None,
             was_unanswered: false,
             need: Need::InUse,
             wants: None,
@@ -270,6 +275,9 @@ impl Work {
             self.parts = parts;
         }
         if let Some(step) = effect.next_step {
+            if effect.operation == "create" && step == 0 {
+                self.made = Content::parse(self.ours.entity(), effect.content.clone()).ok();
+            }
             self.making = Making::going_on(&effect.operation, step);
             self.resume = Some(Step(u8::try_from(step).unwrap_or_default()));
             return;
@@ -425,18 +433,54 @@ impl Work {
         (self.fate, self.resume, self.making) = (Fate::Open, Some(Step(0)), Making::Completing);
     }
 
+    /// Notes what a thing was made with of which a part was found, and has it written again.
+    pub fn complete(&mut self, made: Content) {
+        self.made = Some(made);
+        self.resume_at_start();
+    }
+
+    /// Reads what the remote holds: what it only shows of another thing, and still of the same one, as it was agreed on or
+    /// made.
+    pub fn read(
+        &self,
+        seen: &Content,
+        parts: &Parts,
+        elsewhere: impl Fn(BTreeSet<String>) -> BTreeSet<String>,
+    ) -> Content {
+        let agreed = self.base.as_ref().map(|base| &base.theirs).or(self.made.as_ref());
+        match agreed {
+            Some(agreed) => shown::as_agreed(seen, agreed, &elsewhere(shown::steady(&self.parts, parts))),
+            None => seen.clone(),
+        }
+    }
+
+    /// Returns the fields of a thing made in part that stand as they are to be: it points to others as it was made, whatever
+    /// these read as by now.
+    fn standing(&self, content: &Content) -> BTreeSet<String> {
+        match &self.made {
+            Some(made) if self.making == Making::Completing => {
+                shown::same(made, content, shown::fields(&self.parts))
+            }
+            Some(_) | None => BTreeSet::new(),
+        }
+    }
+
     /// Returns the write of a further step; a thing without an id yet is still being created.
     pub fn next_write(&self, content: Content, step: Step) -> Write {
         let action = match &self.external_id {
-            Some(external_id) => Action::Update {
-                external_id: external_id.clone(),
-                parts: self.parts.clone(),
-                // Whatever may differ: all that it has now, and all that it had and was cleared.
-                changed: all_paths(&content)
-                    .into_iter()
-                    .chain(self.base.iter().flat_map(|base| all_paths(&base.ours)))
-                    .collect(),
-            },
+            Some(external_id) => {
+                let standing = self.standing(&content);
+                Action::Update {
+                    external_id: external_id.clone(),
+                    parts: self.parts.clone(),
+                    // Whatever may differ: all that it has now, and all that it had and was cleared.
+                    changed: all_paths(&content)
+                        .into_iter()
+                        .chain(self.base.iter().flat_map(|base| all_paths(&base.ours)))
+                        .filter(|path| !standing.contains(path))
+                        .collect(),
+                }
+            }
             None => Action::Create,
         };
         self.write(action, content, step)
