@@ -24,5 +24,6 @@ mod schema;
 mod shop;
 mod sync;
 mod transaction;
+mod twin;
 mod vanish;
 mod webhook;

@@ -2,12 +2,14 @@
 //!
 //! By now the call's deadline and the system's grace are over, so what has not arrived never will.
 
+use std::collections::BTreeSet;
+
 use lockstep_shared::conflict::ConflictType;
 use lockstep_shared::effect::{Effect, Resolved, State};
 use lockstep_shared::entity::Content;
 use serde_json::json;
 
-use super::work::{Done, Fate, Making, Work};
+use super::work::{Done, Fate, Making, Work, taken};
 use super::{Stopped, look_up, send};
 use crate::batch::Hand;
 use crate::connector::{Connector, Parts, Purpose, Sighting, Theirs, Wanted, shown};
@@ -65,6 +67,7 @@ enum Verdict {
     Arrived {
         theirs: Theirs,
         carried: Content,
+        taken: BTreeSet<String>,
         done: Done,
     },
     /// The thing was made, but is not all there: it is written again as a change of that thing.
@@ -86,6 +89,7 @@ fn judge(effect: &Effect, work: &Work, sighting: Sighting) -> Verdict {
                     done: Done::of(&effect.operation),
                     theirs,
                     carried,
+                    taken: taken(effect),
                 }
             }
             Ok(_) | Err(_) if is_create => Verdict::ArrivedInPart { theirs, carried },
@@ -138,9 +142,11 @@ impl Verdict {
             Self::Arrived {
                 theirs,
                 carried,
+                taken,
                 done,
             } => {
                 work.found(theirs.external_id, theirs.parts);
+                work.takes = taken;
                 work.arrived(carried, None, done);
             }
             Self::ArrivedInPart { theirs, carried } => {
