@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use crate::activity::{self, Activity, Outcome};
-use crate::id::{ConflictId, ConnectionId, ItemId, OrgId, SyncId};
+use crate::id::{ConflictId, ConnectionId, ItemId, OrgId, StageId, SyncId};
 use crate::notification::{self, Event};
 use crate::strategy::Strategy;
 use crate::system::EntityType;
@@ -239,6 +239,43 @@ pub async fn close_of_type(
     .fetch_all(&mut *db)
     .await?;
     tell(db, org, &closed, "it was looked at again, and all is well").await
+}
+
+/// Closes the open conflicts about a connection's things that no record is known for, of which a stage that has read
+/// everything met none: the thing that was too many, or could not be read, is gone or has a record by now (R27).
+pub async fn close_unmet(
+    db: &mut PgConnection,
+    org: OrgId,
+    (connection, entity): (ConnectionId, EntityType),
+    stage: StageId,
+) -> Result<u64, sqlx::Error> {
+    let closed = sqlx::query_scalar!(
+        r#"
+        update sync_conflict c
+           set is_resolved = true, resolution_action = 'solved_itself', resolved_at = lockstep_now(),
+               updated_at = lockstep_now(), version = c.version + 1
+          from sync_stage s
+         where s.org_id = $1 and s.stage_id = $4
+           and c.org_id = $1 and c.connection_id = $2 and c.entity_type = $3 and c.item_id is null
+           and c.conflict_type in ('DuplicateKey', 'ValidationError') and not c.is_resolved
+           -- Whoever meets the thing again brings its conflict up to date.
+           and c.updated_at < s.opened_at
+        returning c.id as "id: ConflictId"
+        "#,
+        org as _,
+        connection as _,
+        entity as _,
+        stage as _,
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    tell(
+        db,
+        org,
+        &closed,
+        "everything was read, and nothing of the kind is there",
+    )
+    .await
 }
 
 /// Says in the activity log that conflicts solved themselves.

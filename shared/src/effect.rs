@@ -1,9 +1,9 @@
 //! Effects: every external write, noted before it is sent, and what became of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -65,6 +65,8 @@ pub struct Intent {
     pub step: u8,
     pub generation: i64,
     pub content: Value,
+    /// Fields of the content that are the remote's own change, which our record does not have yet.
+    pub taken: BTreeSet<String>,
 }
 
 /// Under which circumstances effects are intended.
@@ -89,6 +91,8 @@ pub struct Effect {
     pub step: i16,
     pub generation: i64,
     pub content: Value,
+    /// Fields of the content that are the remote's own change: paths, as an array.
+    pub taken: Value,
     pub state: State,
     pub token: Token,
     pub quiet_at: DateTime<Utc>,
@@ -117,19 +121,21 @@ pub async fn intend(
     let steps: Vec<i16> = intents.iter().map(|i| i.step.into()).collect();
     let generations: Vec<i64> = intents.iter().map(|i| i.generation).collect();
     let contents: Vec<Value> = intents.iter().map(|i| i.content.clone()).collect();
+    let taken: Vec<Value> = intents.iter().map(|i| json!(i.taken)).collect();
     let opened: Vec<ItemId> = sqlx::query_scalar!(
         r#"
         insert into sync_idempotency_log
                (org_id, effect_id, sync_id, batch_id, connection_id, token, call_deadline, quiet_at, state,
-                idempotency_key, item_id, record_id, operation, step, generation, content)
+                idempotency_key, item_id, record_id, operation, step, generation, content, taken)
         select $1, i.effect_id, $2, $3, $4, $5, $6, $7, 'intended',
-               i.key, i.item_id, i.record_id, i.operation, i.step, i.generation, i.content
+               i.key, i.item_id, i.record_id, i.operation, i.step, i.generation, i.content, i.taken
           from unnest($8::uuid[], $9::bytea[], $10::uuid[], $11::uuid[], $12::text[], $13::smallint[], $14::bigint[],
-                      $15::jsonb[]) i (effect_id, key, item_id, record_id, operation, step, generation, content)
+                      $15::jsonb[], $16::jsonb[])
+               i (effect_id, key, item_id, record_id, operation, step, generation, content, taken)
         on conflict (idempotency_key) do update
            set state = 'intended', resolved_at = null, sync_id = excluded.sync_id, batch_id = excluded.batch_id,
                token = excluded.token, call_deadline = excluded.call_deadline, quiet_at = excluded.quiet_at,
-               created_at = lockstep_now(), error = null
+               taken = excluded.taken, created_at = lockstep_now(), error = null
          where sync_idempotency_log.org_id = excluded.org_id and sync_idempotency_log.state = 'rejected'
         returning item_id as "item_id: ItemId"
         "#,
@@ -148,6 +154,7 @@ pub async fn intend(
         &steps,
         &generations,
         &contents,
+        &taken,
     )
     .fetch_all(&mut *db)
     .await?;
@@ -157,7 +164,7 @@ pub async fn intend(
     let standing = sqlx::query_as!(
         Effect,
         r#"
-        select effect_id as "effect_id: EffectId", item_id as "item_id: ItemId", operation, step, generation, content,
+        select effect_id as "effect_id: EffectId", item_id as "item_id: ItemId", operation, step, generation, content, taken,
                state as "state: State", token as "token: Token", quiet_at, external_id, parts, held, next_step, created_at
           from sync_idempotency_log
          where org_id = $1 and idempotency_key = any($2)
@@ -237,7 +244,7 @@ pub async fn unsettled(
         Effect,
         r#"
         select e.effect_id as "effect_id: EffectId", e.item_id as "item_id: ItemId", e.operation, e.step, e.generation,
-               e.content, e.state as "state: State", e.token as "token: Token", e.quiet_at, e.external_id, e.parts,
+               e.content, e.taken, e.state as "state: State", e.token as "token: Token", e.quiet_at, e.external_id, e.parts,
                e.held, e.next_step, e.created_at
           from item i
           join sync_idempotency_log e on e.org_id = i.org_id and e.item_id = i.item_id

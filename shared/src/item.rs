@@ -420,6 +420,7 @@ pub struct Met {
     pub item_id: ItemId,
     pub record_id: RecordId,
     pub external_id: Option<String>,
+    pub parts: Value,
     pub base: Option<Value>,
     pub held: Option<Value>,
     pub content: Value,
@@ -447,7 +448,8 @@ pub async fn meet(
     sqlx::query_as!(
         Met,
         r#"
-        select i.item_id as "item_id: ItemId", i.record_id as "record_id: RecordId", i.external_id, i.base, i.held, r.content,
+        select i.item_id as "item_id: ItemId", i.record_id as "record_id: RecordId", i.external_id, i.parts, i.base, i.held,
+                r.content,
                 coalesce(r.changed_at, r.updated_at) as "changed_at!", (i.batch_id is not null) as "is_in_hand!",
                 (i.gone_at is not null) as "is_gone!", i.state as "state: State",
                 exists (select from sync_idempotency_log e

@@ -5,6 +5,7 @@
     reason = "what fails in a test fails the test, its helpers included"
 )]
 
+mod again;
 mod api;
 mod carry;
 mod catalogue;
@@ -23,5 +24,6 @@ mod schema;
 mod shop;
 mod sync;
 mod transaction;
+mod twin;
 mod vanish;
 mod webhook;

@@ -19,7 +19,7 @@ use lockstep_shared::system::EntityType;
 use serde_json::{Value, json};
 
 use crate::batch::{BatchError, End, Hand};
-use crate::connector::{CallError, Connector, Cursor, Page, Theirs};
+use crate::connector::{CallError, Connector, Cursor, Page, Parts, Theirs, shown};
 use crate::point::Point;
 use crate::push::Stopped;
 use crate::{named, scan};
@@ -408,6 +408,7 @@ fn judge_one(
                         item_id: ItemId::random(),
                         record_id,
                         external_id: None,
+                        parts: Value::Null,
                         base: None,
                         held: None,
                         content,
@@ -568,6 +569,12 @@ fn judge_known(
             ours: Some(met.changed_at),
             theirs: theirs.modified_at,
         },
+    };
+    let known: Parts = serde_json::from_value(met.parts.clone()).unwrap_or_default();
+    let steady = shown::not_owned(shown::steady(&known, &theirs.parts), &ownership, side.system);
+    let content = &match &base {
+        Some(base) => shown::as_agreed(content, &base.theirs, &steady),
+        None => content.clone(),
     };
     // What a request in doubt may have left there is looked up by the push that resolves it.
     let in_step = if met.is_in_doubt {

@@ -27,7 +27,7 @@ use serde_json::json;
 
 use crate::batch::{BatchError, End, Hand};
 use crate::connector::{
-    Action, CallError, Connector, Link, Links, Parts, Sighting, Step, Theirs, Wanted, Write,
+    Action, CallError, Connector, Link, Links, Parts, Sighting, Step, Theirs, Wanted, Write, shown,
 };
 use crate::point::{self, Point};
 use crate::{named, plan, vanish};
@@ -400,7 +400,11 @@ fn decide_one(
     let (external_id, parts, content) = match theirs {
         None => (None, Parts::new(), None),
         Some(theirs) => match theirs.content {
-            Ok(content) => (Some(theirs.external_id), theirs.parts, Some(content)),
+            Ok(content) => {
+                let elsewhere = |fields| shown::not_owned(fields, &ownership, side.system);
+                let content = work.read(&content, &theirs.parts, elsewhere);
+                (Some(theirs.external_id), theirs.parts, Some(content))
+            }
             Err(invalid) => {
                 work.conflict(
                     ConflictType::ValidationError,

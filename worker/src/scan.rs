@@ -114,6 +114,7 @@ pub async fn after_page(hand: &Hand<'_>, tx: &mut OrgTx, page: &Page) -> Result<
         scan::store(tx, org, stage, &Scan::Reading { cursor }).await?;
         return Ok(End::Done);
     }
+    conflict::close_unmet(tx, org, kind(hand), stage).await?;
     // The next pull of changes need not read all again where there was none yet.
     let never = cursor::Position {
         value: Value::Null,

@@ -49,15 +49,11 @@ impl State {
             (System::Odoo, erp.ledger()),
         ];
         let mut done = Tally::new();
-        let (mut effects, mut addresses) = (0, 0);
+        let mut effects = 0;
         let mut twice = Vec::new();
         for (system, ledger) in ledgers {
             for effect in ledger.effects().iter().filter(|effect| effect.changed) {
                 effects += 1;
-                if is_address(effect) {
-                    addresses += 1;
-                    continue;
-                }
                 done.entry((system, effect.entity, operation(effect)))
                     .or_default()
                     .push(format!(
@@ -82,8 +78,7 @@ impl State {
             ("mails to the shop", shop.admin_mails),
             ("mails of the ERP", office.mails),
             ("messages", office.messages),
-            // An address that an order is given when it has been confirmed reminds somebody of its delivery.
-            ("activities", office.activities.saturating_sub(addresses)),
+            ("activities", office.activities),
             ("pickings", office.pickings),
             ("stock moves", office.moves),
         ]);
@@ -142,13 +137,6 @@ impl State {
             doubled,
         }
     }
-}
-
-/// Says whether it is about the address of an order that is not its customer's. Where an order goes again after its customer
-/// changed, it takes along the one that it was placed with: whether it needs one goes by who arrived first.
-fn is_address(effect: &Effect) -> bool {
-    let key = effect.key.as_deref().unwrap_or_default();
-    key.starts_with("lockstep.address_")
 }
 
 const fn operation(effect: &Effect) -> &'static str {

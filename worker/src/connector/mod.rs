@@ -9,6 +9,7 @@
 
 pub mod http;
 pub mod odoo;
+pub mod shown;
 pub mod webhook;
 pub mod woocommerce;
 
@@ -54,7 +55,8 @@ pub struct Theirs {
     /// In canonical form and as [`Connector::project`] leaves it, or why it has none. What it refers to stands in it as
     /// [`Reference::Remote`]: which records those are is not the connector's to know.
     pub content: Result<Content, Invalid>,
-    /// The remote ids of the thing's parts that have their own, such as a product's variants.
+    /// The remote ids of the thing's parts that have their own, such as a product's variants, and of what its fields show
+    /// of another thing ([`shown`]).
     pub parts: Parts,
     /// The record that our marker on the thing names, where it carries one.
     pub marker: Option<RecordId>,

@@ -2,15 +2,17 @@
 //!
 //! By now the call's deadline and the system's grace are over, so what has not arrived never will.
 
+use std::collections::BTreeSet;
+
 use lockstep_shared::conflict::ConflictType;
 use lockstep_shared::effect::{Effect, Resolved, State};
 use lockstep_shared::entity::Content;
 use serde_json::json;
 
-use super::work::{Done, Fate, Making, Work};
+use super::work::{Done, Fate, Making, Work, taken};
 use super::{Stopped, look_up, send};
 use crate::batch::Hand;
-use crate::connector::{Connector, Purpose, Sighting, Theirs, Wanted};
+use crate::connector::{Connector, Parts, Purpose, Sighting, Theirs, Wanted, shown};
 
 /// Resolves the effects that are in doubt, in one look-up.
 pub async fn resolve(hand: &Hand<'_>, connector: &dyn Connector, works: &mut [Work]) -> Result<(), Stopped> {
@@ -28,7 +30,7 @@ pub async fn resolve(hand: &Hand<'_>, connector: &dyn Connector, works: &mut [Wo
     let mut resolved = Vec::new();
     let mut fates = Vec::new();
     for ((position, effect, _), sighting) in doubtful.iter().zip(sightings) {
-        let verdict = judge(effect, works[*position].ours.entity(), sighting);
+        let verdict = judge(effect, &works[*position], sighting);
         resolved.extend(verdict.resolved(effect));
         fates.push((*position, verdict));
     }
@@ -65,28 +67,32 @@ enum Verdict {
     Arrived {
         theirs: Theirs,
         carried: Content,
+        taken: BTreeSet<String>,
         done: Done,
     },
     /// The thing was made, but is not all there: it is written again as a change of that thing.
-    ArrivedInPart { theirs: Theirs },
+    ArrivedInPart { theirs: Theirs, carried: Content },
     /// It did not arrive, and can be sent again.
     NeverArrived,
     /// Nobody can tell.
     Unclear { why: String, external_ids: Vec<String> },
 }
 
-fn judge(effect: &Effect, entity: lockstep_shared::system::EntityType, sighting: Sighting) -> Verdict {
-    let carried = Content::parse(entity, effect.content.clone());
+fn judge(effect: &Effect, work: &Work, sighting: Sighting) -> Verdict {
+    let carried = Content::parse(work.ours.entity(), effect.content.clone());
     let is_create = effect.operation == "create";
     match (sighting, carried) {
         (Sighting::Missing, _) => Verdict::NeverArrived,
         (Sighting::One(theirs), Ok(carried)) => match &theirs.content {
-            Ok(content) if *content == carried => Verdict::Arrived {
-                done: Done::of(&effect.operation),
-                theirs,
-                carried,
-            },
-            Ok(_) | Err(_) if is_create => Verdict::ArrivedInPart { theirs },
+            Ok(content) if read(effect, work, (content, &theirs.parts), &carried) == carried => {
+                Verdict::Arrived {
+                    done: Done::of(&effect.operation),
+                    theirs,
+                    carried,
+                    taken: taken(effect),
+                }
+            }
+            Ok(_) | Err(_) if is_create => Verdict::ArrivedInPart { theirs, carried },
             Ok(_) | Err(_) => Verdict::NeverArrived,
         },
         (Sighting::One(_), Err(invalid)) => Verdict::Unclear {
@@ -104,11 +110,19 @@ fn judge(effect: &Effect, entity: lockstep_shared::system::EntityType, sighting:
     }
 }
 
+/// Reads what the remote holds as the request left it: what it shows of others, as it was when the request was made.
+fn read(effect: &Effect, work: &Work, (seen, parts): (&Content, &Parts), carried: &Content) -> Content {
+    if effect.operation == "create" {
+        return shown::as_agreed(seen, carried, &shown::fields(parts));
+    }
+    work.read(seen, parts, |fields| fields)
+}
+
 impl Verdict {
     fn resolved(&self, effect: &Effect) -> Option<Resolved> {
         let (state, theirs, next_step) = match self {
             Self::Arrived { theirs, .. } => (State::Applied, Some(theirs), None),
-            Self::ArrivedInPart { theirs } => (State::Applied, Some(theirs), Some(0)),
+            Self::ArrivedInPart { theirs, .. } => (State::Applied, Some(theirs), Some(0)),
             Self::NeverArrived => (State::Rejected, None, None),
             Self::Unclear { .. } => return None,
         };
@@ -128,14 +142,16 @@ impl Verdict {
             Self::Arrived {
                 theirs,
                 carried,
+                taken,
                 done,
             } => {
                 work.found(theirs.external_id, theirs.parts);
+                work.takes = taken;
                 work.arrived(carried, None, done);
             }
-            Self::ArrivedInPart { theirs } => {
+            Self::ArrivedInPart { theirs, carried } => {
                 work.found(theirs.external_id, theirs.parts);
-                work.resume_at_start();
+                work.complete(carried);
             }
             Self::NeverArrived if work.making == Making::Completing => work.resume_at_start(),
             Self::NeverArrived => (work.fate, work.making) = (Fate::Open, Making::No),

@@ -132,6 +132,7 @@ impl Round<'_> {
         let mut intents = Vec::with_capacity(request.writes.len());
         for write in &request.writes {
             let generation = self.work(write.item).item.generation;
+            let taken = self.work(write.item).takes.clone();
             let operation = self.operation(write);
             let parts = KeyParts {
                 connection,
@@ -150,6 +151,7 @@ impl Round<'_> {
                 step: write.step.0,
                 generation,
                 content: write.content.to_json(),
+                taken,
             });
         }
         intents

@@ -20,7 +20,7 @@ use rust_decimal::Decimal;
 use super::work::{Fate, Work};
 use super::{Stopped, look_up};
 use crate::batch::{BatchError, Hand};
-use crate::connector::{Action, Connector, Cursor, Purpose, Sighting, Step, Theirs, Wanted, Write};
+use crate::connector::{Action, Connector, Cursor, Purpose, Sighting, Step, Theirs, Wanted, Write, shown};
 use crate::named;
 use crate::pull::PAGE_LIMIT;
 
@@ -264,9 +264,11 @@ async fn news(
         .into_iter()
         .filter_map(|theirs| {
             let content = theirs.content.ok()?;
+            // What it shows of others moves no stock.
+            let shown = shown::fields(&theirs.parts);
             let is_known = agreed
                 .get(&theirs.external_id)
-                .is_some_and(|agreed| agreed.theirs == content);
+                .is_some_and(|agreed| shown::as_agreed(&content, &agreed.theirs, &shown) == agreed.theirs);
             let hash = content.hash();
             match content {
                 Content::Order(order) if !is_known => Some((theirs.external_id, (order, hash))),

@@ -6,19 +6,21 @@ use lockstep_shared::batch::Counts;
 use lockstep_shared::conflict::{ConflictType, Course};
 use lockstep_shared::decide::{Agreed, Merge};
 use lockstep_shared::effect::{Effect, State as EffectState};
-use lockstep_shared::entity::{Content, Customer};
+use lockstep_shared::entity::{Content, Customer, fields_of};
 use lockstep_shared::id::{BatchId, RecordId};
 use lockstep_shared::item::{Loaded, Referred, Settled, State};
 use lockstep_shared::preview::{self, Preview};
 use lockstep_shared::strategy::{self, Decider, Strategy};
 use lockstep_shared::system::EntityType;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::all_paths;
-use crate::connector::{Action, Connector, Links, Parts, Purpose, Refusal, Sighting, Step, Wanted, Write};
+use crate::connector::{
+    Action, Connector, Links, Parts, Purpose, Refusal, Sighting, Step, Wanted, Write, shown,
+};
 
 /// Longest wait before an item is tried again within a sync (R22).
 const LONGEST_RETRY: Duration = Duration::from_secs(16);
@@ -48,18 +50,32 @@ pub struct Work {
     pub fate: Fate,
     /// Our record with what it took over from the remote.
     pub taken: Option<Content>,
-    /// The step at which a thing that was begun goes on.
-    resume: Option<Step>,
+    /// The fields that what is written takes over from the remote.
+    pub takes: BTreeSet<String>,
+    /// Where a thing that was begun goes on.
+    resume: Option<Resume>,
+    /// Whether what is written goes on with what another owner began.
+    goes_on: bool,
     /// Whether the remote said before that its key is taken: it is adopted once, not in circles.
     pub was_taken: bool,
     /// Whether the steps that are written belong to a thing that is being made.
     pub making: Making,
+    /// What it was made with, where a look-up found a part of it.
+    made: Option<Content>,
     /// Whether a request of this batch carried it and had no answer.
     was_unanswered: bool,
     /// Whether it is to be made where it is missing.
     pub need: Need,
     /// What it waits for was left out because that is out of use: it is wanted after all.
     pub wants: Option<RecordId>,
+}
+
+/// Where a thing that was begun goes on.
+#[derive(Debug)]
+struct Resume {
+    step: Step,
+    /// What the steps before carried, and the others carry on with; `None`: what we hold now.
+    carried: Option<Content>,
 }
 
 /// What becomes of an item.
@@ -223,9 +239,12 @@ impl Work {
             parts: serde_json::from_value(item.parts.clone()).unwrap_or_default(),
             fate,
             taken: None,
+            takes: BTreeSet::new(),
             resume: None,
+            goes_on: false,
             was_taken: false,
             making: Making::No,
+            made: None,
             was_unanswered: false,
             need: Need::InUse,
             wants: None,
@@ -270,8 +289,21 @@ impl Work {
             self.parts = parts;
         }
         if let Some(step) = effect.next_step {
+            if effect.operation == "create" && step == 0 {
+                self.made = Content::parse(self.ours.entity(), effect.content.clone()).ok();
+            }
             self.making = Making::going_on(&effect.operation, step);
-            self.resume = Some(Step(u8::try_from(step).unwrap_or_default()));
+            self.takes = taken(effect);
+            self.expected = effect
+                .held
+                .clone()
+                .and_then(|held| Content::parse(self.ours.entity(), held).ok());
+            // What is completed is given what we hold now; what is changed goes on being what it was begun to be.
+            let carried = Content::parse(self.ours.entity(), effect.content.clone()).ok();
+            self.resume = Some(Resume {
+                step: Step(u8::try_from(step).unwrap_or_default()),
+                carried: carried.filter(|_| step > 0),
+            });
             return;
         }
         self.resume = None;
@@ -282,16 +314,19 @@ impl Work {
             .held
             .clone()
             .and_then(|held| Content::parse(carried.entity(), held).ok());
+        self.takes = taken(effect);
         self.arrived(carried, held, Done::of(&effect.operation));
     }
 
     /// Notes that a write arrived whole: what it carried, and what the remote made of it where that is told, is agreed
-    /// on, whatever we hold by now.
+    /// on, whatever we hold by now. What it took over is the remote's change still: our record does not have it.
     pub fn arrived(&mut self, carried: Content, held: Option<Content>, done: Done) {
         let is_current = carried == self.ours;
+        let before = |side: fn(&Agreed) -> &Content| self.base.as_ref().map_or(&self.ours, side);
+        let theirs = held.unwrap_or_else(|| carried.clone());
         let base = Agreed {
-            theirs: held.unwrap_or_else(|| carried.clone()),
-            ours: carried,
+            theirs: shown::as_agreed(&theirs, before(|base| &base.theirs), &self.takes),
+            ours: shown::as_agreed(&carried, before(|base| &base.ours), &self.takes),
         };
         self.fate = if is_current {
             Fate::Synced { base, done }
@@ -302,6 +337,10 @@ impl Work {
 
     /// Notes that its last write was carried out, and what the remote made of it where that is told.
     pub fn applied(&mut self, sent: Content, held: Option<Content>, done: Done) {
+        if self.goes_on {
+            let held = held.or_else(|| self.expected.take());
+            return self.arrived(sent, held, done);
+        }
         let theirs = held
             .or_else(|| self.expected.take())
             .unwrap_or_else(|| sent.clone());
@@ -416,27 +455,83 @@ impl Work {
 
     /// Returns the write that goes on with a thing of which a part was made already.
     pub fn continued(&mut self) -> Option<Write> {
-        let step = self.resume.take().filter(|_| self.is_open())?;
-        Some(self.next_write(self.ours.clone(), step))
+        let Resume { step, carried } = self.resume.take().filter(|_| self.is_open())?;
+        self.goes_on = true;
+        let content = carried.unwrap_or_else(|| self.ours.clone());
+        let begun = self.begun(&content);
+        let mut write = self.next_write(content, step);
+        if let (Action::Update { changed, .. }, Some(begun)) = (&mut write.action, begun) {
+            *changed = begun;
+        }
+        Some(write)
+    }
+
+    /// Returns the fields that a change which was begun is about: those of ours that changed since both sides agreed.
+    /// What was to be put back besides is seen by whoever looks next. `None` where that can't be told.
+    fn begun(&self, carried: &Content) -> Option<BTreeSet<String>> {
+        let base = self.base.as_ref().filter(|_| self.making == Making::No)?;
+        let changed = fields_of(carried).differing(&fields_of(&base.ours));
+        let changed = &changed - &self.takes;
+        (!changed.is_empty()).then_some(changed)
     }
 
     /// Has a thing that was made in part written again, from its first step, as a change of what is there.
     pub fn resume_at_start(&mut self) {
-        (self.fate, self.resume, self.making) = (Fate::Open, Some(Step(0)), Making::Completing);
+        let resume = Resume {
+            step: Step(0),
+            carried: None,
+        };
+        (self.fate, self.resume, self.making) = (Fate::Open, Some(resume), Making::Completing);
+    }
+
+    /// Notes what a thing was made with of which a part was found, and has it written again.
+    pub fn complete(&mut self, made: Content) {
+        self.made = Some(made);
+        self.resume_at_start();
+    }
+
+    /// Reads what the remote holds: what it only shows of another thing, and still of the same one, as it was agreed on or
+    /// made.
+    pub fn read(
+        &self,
+        seen: &Content,
+        parts: &Parts,
+        elsewhere: impl Fn(BTreeSet<String>) -> BTreeSet<String>,
+    ) -> Content {
+        let agreed = self.base.as_ref().map(|base| &base.theirs).or(self.made.as_ref());
+        match agreed {
+            Some(agreed) => shown::as_agreed(seen, agreed, &elsewhere(shown::steady(&self.parts, parts))),
+            None => seen.clone(),
+        }
+    }
+
+    /// Returns the fields of a thing made in part that stand as they are to be: it points to others as it was made, whatever
+    /// these read as by now.
+    fn standing(&self, content: &Content) -> BTreeSet<String> {
+        match &self.made {
+            Some(made) if self.making == Making::Completing => {
+                shown::same(made, content, shown::fields(&self.parts))
+            }
+            Some(_) | None => BTreeSet::new(),
+        }
     }
 
     /// Returns the write of a further step; a thing without an id yet is still being created.
     pub fn next_write(&self, content: Content, step: Step) -> Write {
         let action = match &self.external_id {
-            Some(external_id) => Action::Update {
-                external_id: external_id.clone(),
-                parts: self.parts.clone(),
-                // Whatever may differ: all that it has now, and all that it had and was cleared.
-                changed: all_paths(&content)
-                    .into_iter()
-                    .chain(self.base.iter().flat_map(|base| all_paths(&base.ours)))
-                    .collect(),
-            },
+            Some(external_id) => {
+                let standing = self.standing(&content);
+                Action::Update {
+                    external_id: external_id.clone(),
+                    parts: self.parts.clone(),
+                    // Whatever may differ: all that it has now, and all that it had and was cleared.
+                    changed: all_paths(&content)
+                        .into_iter()
+                        .chain(self.base.iter().flat_map(|base| all_paths(&base.ours)))
+                        .filter(|path| !standing.contains(path))
+                        .collect(),
+                }
+            }
             None => Action::Create,
         };
         self.write(action, content, step)
@@ -498,11 +593,13 @@ impl Work {
 
     /// Takes over what the remote changed.
     pub fn take(&mut self, merge: &Merge) {
+        self.takes.clear();
         if merge.to_take.is_empty() {
             return;
         }
         if let Ok(whole) = merge.taken_into(&self.whole) {
             self.taken = Some(whole);
+            self.takes.clone_from(&merge.to_take);
         }
     }
 
@@ -808,6 +905,11 @@ fn is_left_out(known: &Referred) -> bool {
     let is_out_of_use =
         || Content::parse(known.entity_type, known.content.clone()).is_ok_and(|it| !it.is_wanted_when_new());
     known.state == Some(State::Skipped) && known.external_id.is_none() && !known.is_gone && is_out_of_use()
+}
+
+/// Returns the fields that an effect took over from the remote.
+pub fn taken(effect: &Effect) -> BTreeSet<String> {
+    serde_json::from_value(effect.taken.clone()).unwrap_or_default()
 }
 
 fn one_of(entity: EntityType) -> &'static str {

@@ -12,6 +12,7 @@ use super::super::wire::round;
 use super::super::write::{Draft, Found};
 use super::contact;
 use super::line::{CENTS, Discounts, Service};
+use super::people::Partners;
 use super::plan::{Task, refusal};
 use super::read::{self, OrderRow, Reader};
 use super::state::State;
@@ -67,7 +68,9 @@ impl Task<'_> {
             |field| self.changes(field),
         );
         if at <= step::HEAD && !head.is_empty() {
-            let draft = write::change_head(id, head, self.parts(), Some(step::LINES));
+            let mut parts = self.parts();
+            parts.extend(partners.into_iter().flat_map(Partners::shown));
+            let draft = write::change_head(id, head, parts, Some(step::LINES));
             return Ok(Some(Found::Call(draft)));
         }
         if !self.changes_total() {

@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lockstep_shared::entity::{Contact, Content, Order};
+use lockstep_shared::entity::{Contact, Content, Order, PartKey};
 use serde_json::{Value, json};
 
-use super::super::super::{Gate, Links, Refusal};
+use super::super::super::{Gate, Links, Refusal, shown};
 use super::super::Odoo;
 use super::super::error::Failure;
 use super::super::place::Places;
@@ -32,6 +32,26 @@ pub(super) struct Partners {
     pub(super) customer: i64,
     pub(super) invoice: i64,
     pub(super) shipping: i64,
+}
+
+impl Partners {
+    /// Tells whose addresses an order shows, among the ids of its parts; told apart from those of its lines.
+    pub(super) fn shown(self) -> Vec<(PartKey, String)> {
+        let partner = |field: &str, id: i64| (shown::key(field), format!("partner {id}"));
+        vec![
+            partner("billing", self.invoice),
+            partner("shipping", self.shipping),
+        ]
+    }
+}
+
+/// What of an order's partners stands as it is to be, while the order is for the same customer: the address of such a one
+/// may read otherwise by now, and is none of the order's then.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Standing {
+    pub(super) customer: Option<i64>,
+    pub(super) invoice: Option<i64>,
+    pub(super) shipping: Option<i64>,
 }
 
 impl Wish {
@@ -131,7 +151,12 @@ impl People {
     }
 
     /// Finds an order's partners, or tells what has to be made first: the rows of a `load`.
-    pub(super) fn find(&self, wish: &Wish, places: &Places) -> Result<Partners, Vec<Cells>> {
+    pub(super) fn find(
+        &self,
+        wish: &Wish,
+        standing: Standing,
+        places: &Places,
+    ) -> Result<Partners, Vec<Cells>> {
         let customer = match wish.customer {
             Some(id) => id,
             None => self.guest(&wish.guest()).ok_or_else(|| {
@@ -160,8 +185,17 @@ impl People {
                 otherwise
             }),
         };
-        let invoice = place(Use::Billing, wish.billing.as_ref(), customer);
-        let shipping = place(Use::Delivery, wish.shipping.as_ref(), invoice);
+        let is_same = standing.customer == Some(customer);
+        let invoice = match standing.invoice.filter(|_| is_same) {
+            Some(invoice) => invoice,
+            None => place(Use::Billing, wish.billing.as_ref(), customer),
+        };
+        // Where nothing is said of it, it goes where the bill goes.
+        let follows = wish.shipping.is_none() && Some(invoice) != standing.invoice;
+        let shipping = match standing.shipping.filter(|_| is_same && !follows) {
+            Some(shipping) => shipping,
+            None => place(Use::Delivery, wish.shipping.as_ref(), invoice),
+        };
         if !missing.is_empty() {
             return Err(missing);
         }
@@ -306,7 +340,9 @@ mod tests {
     fn a_customers_own_address_takes_nothing() {
         let own = wish(Some(7), Some("1 Own"), None);
 
-        let found = People::default().find(&own, &sample()).unwrap();
+        let found = People::default()
+            .find(&own, Standing::default(), &sample())
+            .unwrap();
 
         assert!(!own.needs_reading());
         assert_eq!((found.customer, found.invoice, found.shipping), (7, 7, 7));
@@ -321,7 +357,11 @@ mod tests {
         ]);
 
         let found = there
-            .find(&wish(Some(7), Some("1 Own"), Some("2 Way")), &sample())
+            .find(
+                &wish(Some(7), Some("1 Own"), Some("2 Way")),
+                Standing::default(),
+                &sample(),
+            )
             .unwrap();
 
         assert_eq!((found.invoice, found.shipping), (7, 9));
@@ -332,7 +372,11 @@ mod tests {
         let there = people(vec![person(7, "contact", None, "1 Own")]);
 
         let missing = there
-            .find(&wish(Some(7), Some("2 Way"), Some("3 Lane")), &sample())
+            .find(
+                &wish(Some(7), Some("2 Way"), Some("3 Lane")),
+                Standing::default(),
+                &sample(),
+            )
             .unwrap_err();
 
         let kinds: Vec<&str> = missing.iter().filter_map(|row| row.get("type")).collect();
@@ -341,12 +385,60 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_stays_whatever_it_reads_as() {
+        let moved = people(vec![person(7, "contact", None, "9 New Way")]);
+        let standing = |invoice, shipping| Standing {
+            customer: Some(7),
+            invoice,
+            shipping,
+        };
+        let order = wish(Some(7), Some("1 Own"), None);
+
+        let both = moved.find(&order, standing(Some(7), Some(7)), &sample());
+        let none = moved.find(&order, standing(None, None), &sample());
+        let other_customer = Standing {
+            customer: Some(8),
+            ..standing(Some(8), Some(8))
+        };
+
+        assert_eq!(both.map(|found| (found.invoice, found.shipping)), Ok((7, 7)));
+        assert_eq!(none.map_err(|rows| rows.len()), Err(1));
+        assert_eq!(
+            moved
+                .find(&order, other_customer, &sample())
+                .map_err(|rows| rows.len()),
+            Err(1)
+        );
+    }
+
+    #[test]
+    fn what_is_sent_where_the_bill_goes_follows_it() {
+        let there = people(vec![
+            person(7, "contact", None, "1 Own"),
+            person(8, "other", Some(7), "2 Way"),
+        ]);
+        let standing = Standing {
+            customer: Some(7),
+            invoice: None,
+            shipping: Some(7),
+        };
+
+        let found = there
+            .find(&wish(Some(7), Some("2 Way"), None), standing, &sample())
+            .unwrap();
+
+        assert_eq!((found.invoice, found.shipping), (8, 8));
+    }
+
+    #[test]
     fn a_guest_is_made_once_and_found_by_email() {
         let new = wish(None, Some("1 Own"), None);
 
-        let missing = People::default().find(&new, &sample()).unwrap_err();
+        let missing = People::default()
+            .find(&new, Standing::default(), &sample())
+            .unwrap_err();
         let there = people(vec![person(30, "other", None, "1 Own")])
-            .find(&new, &sample())
+            .find(&new, Standing::default(), &sample())
             .unwrap();
 
         assert_eq!(missing[0].get("type"), Some("other"));

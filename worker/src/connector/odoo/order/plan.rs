@@ -13,7 +13,7 @@ use super::super::{done, name};
 use super::contact;
 use super::known::Known;
 use super::line::Service;
-use super::people::{Partners, Wish};
+use super::people::{Partners, Standing, Wish};
 use super::read::{self, OrderRow};
 use super::setup::{self, Priced};
 use super::state::State;
@@ -172,7 +172,13 @@ impl<'a> Task<'a> {
 
     pub(super) fn partners(&self) -> Result<Result<Partners, Vec<Cells>>, Refusal> {
         let wish = Wish::new(self.order, &self.write.links, self.known.places)?;
-        Ok(self.known.people.find(&wish, self.known.places))
+        let standing = self.row().map(|row| row.partners());
+        let standing = standing.map_or_else(Standing::default, |partners| Standing {
+            customer: Some(partners.customer),
+            invoice: Some(partners.invoice).filter(|_| !self.changes("billing")),
+            shipping: Some(partners.shipping).filter(|_| !self.changes("shipping")),
+        });
+        Ok(self.known.people.find(&wish, standing, self.known.places))
     }
 
     pub(super) fn priced(&self) -> Result<(i64, i64), Refusal> {
@@ -265,7 +271,7 @@ impl<'a> Task<'a> {
                 let found = row.order_line.iter().find(|found| found.sequence == shown)?;
                 Some((line.key.clone(), found.id.to_string()))
             });
-        lines.collect()
+        lines.chain(row.shown()).collect()
     }
 
     /// What the order is read back as, where that is more or less than was written: nobody's own address is that of the

@@ -22,6 +22,7 @@ use super::super::web::Shape;
 use super::super::wire::{decimal, falsy, round};
 use super::contact::{self, Person};
 use super::line::{self, CENTS, Discounts, Service};
+use super::people::Partners;
 use super::setup::Columns;
 use super::state::{self, State};
 use super::tax::Taxes;
@@ -169,6 +170,23 @@ impl OrderRow {
         self.locked || self.state == "done"
     }
 
+    /// Whom it is for; where it names nobody for its addresses, they are the customer's.
+    pub(super) fn partners(&self) -> Partners {
+        let customer = self.partner_id.id;
+        let or = |person: &Option<Person>, otherwise| person.as_ref().map_or(otherwise, |person| person.id);
+        let invoice = or(&self.partner_invoice_id, customer);
+        Partners {
+            customer,
+            invoice,
+            shipping: or(&self.partner_shipping_id, invoice),
+        }
+    }
+
+    /// Whose addresses it shows.
+    pub(super) fn shown(&self) -> Vec<(PartKey, String)> {
+        self.partners().shown()
+    }
+
     pub(super) fn placed_at(&self) -> Option<DateTime<Utc>> {
         let text = self.date_order.as_deref()?;
         Some(NaiveDateTime::parse_from_str(text, DATETIME).ok()?.and_utc())
@@ -311,6 +329,7 @@ impl Reader<'_> {
         let parts = lines
             .iter()
             .map(|(line, id)| (line.key.clone(), id.to_string()))
+            .chain(row.shown())
             .collect();
         let wrong = |field: &str, what: &str| Err(Invalid(vec![FieldError::new(field, what)]));
         let Some(status) = row.state().map(|state| state.status(self.settings)) else {
