@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::deliveries;
 use crate::document;
 use crate::health;
+use crate::metric;
 use crate::path::Paths;
 use crate::problem::{Refused, WrongField, of_framework};
 use crate::token::Checker;
@@ -140,6 +141,8 @@ async fn surround<E: Endpoint<Output = Response>>(
     let id = request_id(request.headers());
     let shown_id = String::from_utf8_lossy(id.as_bytes()).into_owned();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let rule = paths.find(&path).rule(method.as_str());
+    let operation = rule.map_or(metric::NO_OPERATION, |rule| rule.operation);
     let span =
         tracing::info_span!("request", request.id = %shown_id, http.method = %method, http.path = path);
     async move {
@@ -154,7 +157,9 @@ async fn surround<E: Endpoint<Output = Response>>(
         if path.starts_with("/api/") {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
-        let (status, took_ms) = (response.status().as_u16(), began.elapsed().as_millis());
+        let (status, took) = (response.status().as_u16(), began.elapsed());
+        metric::answered(operation, status, took);
+        let took_ms = took.as_millis();
         tracing::debug!(http.status = status, took_ms, "answered with {status}");
         Ok(response)
     }
