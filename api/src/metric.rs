@@ -50,9 +50,9 @@ const fn class(status: u16) -> &'static str {
         403 => "403",
         409 => "409",
         429 => "429",
-        ..300 => "2xx",
-        ..400 => "3xx",
-        ..500 => "4xx",
+        _ if status < 300 => "2xx",
+        _ if status < 400 => "3xx",
+        _ if status < 500 => "4xx",
         _ => "5xx",
     }
 }

@@ -47,6 +47,7 @@ impl ConflictType {
 
     /// Returns what a conflict is about, whose data is given: that what was tried often enough is a mismatch still, which
     /// is answered as one, shows in the fields that it names.
+    #[must_use]
     pub fn matter(self, data: &Value) -> Self {
         match self {
             Self::RetryExhausted if data.get("fields").is_some_and(Value::is_array) => Self::DataMismatch,

@@ -71,9 +71,9 @@ pub const fn choose(conflict_type: ConflictType, retries: i32, decider: Decider)
 
 /// Says what a mismatch counts as after so many retries within the sync, of as many as it allows, and how it is gone about
 /// (R21, R25). That it was tried often enough goes before what R21 says of retries; a person's own field is not tried at all.
-pub const fn mismatch(retries: i32, max_retries: u8, decider: Decider) -> (ConflictType, Strategy) {
+pub fn mismatch(retries: i32, max_retries: u8, decider: Decider) -> (ConflictType, Strategy) {
     let conflict_type = match decider {
-        Decider::Rule if retries >= max_retries as i32 => ConflictType::RetryExhausted,
+        Decider::Rule if retries >= i32::from(max_retries) => ConflictType::RetryExhausted,
         Decider::Rule | Decider::Person => ConflictType::DataMismatch,
     };
     (conflict_type, choose(conflict_type, retries, decider))
