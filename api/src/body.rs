@@ -300,6 +300,31 @@ where
     T::deserialize(deserializer).map(Some)
 }
 
+/// Reads an optional whole number that is there, as [`present`] does, for a field whose range is checked afterwards: one
+/// that is further out than can be kept is taken as the one that is just so, so that its range is named as well.
+pub(crate) fn present_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i32>, D::Error> {
+    struct WholeNumber;
+
+    impl Visitor<'_> for WholeNumber {
+        type Value = i32;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str(WHOLE_NUMBER)
+        }
+
+        fn visit_u64<E>(self, number: u64) -> Result<i32, E> {
+            Ok(i32::try_from(number).unwrap_or(i32::MAX))
+        }
+
+        fn visit_i64<E>(self, number: i64) -> Result<i32, E> {
+            let furthest = if number < 0 { i32::MIN } else { i32::MAX };
+            Ok(i32::try_from(number).unwrap_or(furthest))
+        }
+    }
+
+    deserializer.deserialize_i32(WholeNumber).map(Some)
+}
+
 /// Reads a text of one line: short enough for an index, and for any system that we know of.
 pub(crate) fn line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;

@@ -25,6 +25,10 @@ pub struct Options {
     /// Address and port to listen on [default: 127.0.0.1:8080].
     #[arg(long, env = "LOCKSTEP_BIND", value_name = "ADDRESS")]
     pub bind: Option<String>,
+    /// Address and port of `/metrics`, `/livez` and `/readyz` for the platform's own people, on a network of theirs: nobody is
+    /// asked there who they are. Without it, there is no such listener.
+    #[arg(long, env = "LOCKSTEP_OPERATIONS_BIND", value_name = "ADDRESS")]
+    pub operations_bind: Option<String>,
     /// How bearer tokens are checked.
     #[command(flatten)]
     pub jwt: JwtOptions,
@@ -120,6 +124,8 @@ impl std::fmt::Debug for JwtOptions {
 pub struct Config {
     pub database_url: SecretString,
     pub bind: SocketAddr,
+    /// Where the platform's own people ask; none: nowhere.
+    pub operations_bind: Option<SocketAddr>,
     pub jwt: Jwt,
     pub access: Access,
     pub sealing_key: SealingKey,
@@ -189,6 +195,18 @@ impl Config {
             text.parse()
                 .map_err(|_| "must be an address and a port, such as `0.0.0.0:8080`")
         });
+        let operations_bind = wrong.check(
+            "LOCKSTEP_OPERATIONS_BIND",
+            options.operations_bind,
+            Some(NOWHERE),
+            |text| match &*text {
+                NOWHERE => Ok(None),
+                text => text
+                    .parse()
+                    .map(Some)
+                    .map_err(|_| "must be an address and a port, such as `0.0.0.0:9464`"),
+            },
+        );
         let jwt = wrong.jwt(options.jwt);
         let access = wrong.access(options.access);
         let sealing_key = wrong.check(
@@ -227,7 +245,7 @@ impl Config {
             );
         match (
             database_url,
-            bind,
+            (bind, operations_bind),
             jwt,
             access,
             sealing_key,
@@ -238,7 +256,7 @@ impl Config {
         ) {
             (
                 Some(database_url),
-                Some(bind),
+                (Some(bind), Some(operations_bind)),
                 Some(jwt),
                 Some(access),
                 Some(sealing_key),
@@ -249,6 +267,7 @@ impl Config {
             ) => Ok(Self {
                 database_url,
                 bind,
+                operations_bind,
                 jwt,
                 access,
                 sealing_key,

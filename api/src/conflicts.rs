@@ -49,7 +49,7 @@ const HOURLY_SPAN: Duration = Duration::days(7);
 
 /// What kind of disagreement it is. `DataMismatch`: both sides changed the same, and nobody owns it. `DuplicateKey`: another
 /// thing has the key. `ValidationError`: a side can't take what the other holds. `AuthError`: the system refuses the
-/// credentials. `RetryExhausted`: it was tried often enough.
+/// credentials. `RetryExhausted`: it was tried often enough; one that names `fields` is a mismatch, and answered like one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize)]
 #[oai(remote = "CanonicalType")]
 pub(crate) enum ConflictType {
@@ -253,7 +253,8 @@ impl From<View> for Conflict {
             None => Subject::Connection,
         };
         let code = data.get("code").and_then(Value::as_str);
-        let advice = || strategy::advice(view.conflict_type, view.strategy, code, subject).to_owned();
+        let advice =
+            || strategy::advice(view.conflict_type.matter(data), view.strategy, code, subject).to_owned();
         Self {
             conflict_id: view.conflict_id.0,
             sync_id: view.sync_id.map(|id| id.0),

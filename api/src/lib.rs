@@ -1,8 +1,9 @@
 //! The HTTP API of Lockstep: it checks what is asked, writes it down with its bell in one transaction, and shows what
 //! the workers made of it. It calls no remote system but the one that its configuration names for the keys of tokens (`jwks`), and
-//! it is the only crate that names poem.
+//! it is the only crate that names poem, but for the listener of the platform's own people (`shared::operations`).
 
 pub mod config;
+pub mod metric;
 pub mod operator;
 pub mod server;
 pub mod token;

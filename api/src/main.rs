@@ -7,9 +7,10 @@ use chrono::{Duration, Utc};
 use clap::{Args, Parser, Subcommand};
 use lockstep_api::config::{Config, Jwt, JwtOptions, Options};
 use lockstep_api::token::{self, Caller};
-use lockstep_api::{operator, role, server};
+use lockstep_api::{metric, operator, role, server};
 use lockstep_shared::db;
 use lockstep_shared::id::OrgId;
+use lockstep_shared::operations::{self, Operations, Scope};
 use lockstep_shared::role::Role;
 use lockstep_shared::rotation;
 use lockstep_shared::secret::SealingKey;
@@ -160,8 +161,33 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     telemetry::init(&config.log, config.log_format);
     let listener =
         TcpListener::bind(config.bind).with_context(|| format!("could not listen on `{}`", config.bind))?;
-    server::serve(config, listener, asked_to_stop()?).await?;
-    Ok(())
+    let operations = operations(&config)?;
+    let telling = operations.map(|(operations, listener)| {
+        tokio::spawn(operations::serve(operations, listener, std::future::pending()))
+    });
+    let served = server::serve(config, listener, asked_to_stop()?).await;
+    // To the very end: how a process drains can be watched.
+    if let Some(telling) = telling {
+        telling.abort();
+    }
+    Ok(served?)
+}
+
+/// Returns what the platform's own people are told, and where, if anywhere.
+fn operations(config: &Config) -> anyhow::Result<Option<(Operations, TcpListener)>> {
+    let Some(bind) = config.operations_bind else {
+        return Ok(None);
+    };
+    let listener = TcpListener::bind(bind).with_context(|| format!("could not listen on `{bind}`"))?;
+    // One for metrics, and one for health while those take long.
+    let pool = db::pool(config.database_url.expose_secret(), 2, "lockstep-api-operations")
+        .context("the address of the database can't be used")?;
+    let operations = Operations {
+        pool,
+        registry: metric::registry(),
+        scope: Scope::Fleet,
+    };
+    Ok(Some((operations, listener)))
 }
 
 /// Resolves when the process is asked to end: by Kubernetes, or at a terminal.

@@ -29,6 +29,18 @@ pub(crate) struct WrongField {
     pub(crate) field: String,
     /// What would be right, in words that follow the field's name, such as `must not be empty`.
     pub(crate) message: String,
+    /// Which answer it makes of the request; not shown.
+    #[oai(skip)]
+    pub(crate) fault: Fault,
+}
+
+/// What a wrong field makes of its request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Fault {
+    #[default]
+    Invalid,
+    /// A number of a configuration is out of its range: a 400, whatever else is wrong.
+    OutOfRange,
 }
 
 impl WrongField {
@@ -36,6 +48,15 @@ impl WrongField {
         Self {
             field: field.into(),
             message: message.into(),
+            fault: Fault::Invalid,
+        }
+    }
+
+    /// A number of a configuration that is out of its range, which the message names.
+    pub(crate) fn out_of_range(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            fault: Fault::OutOfRange,
+            ..Self::new(field, message)
         }
     }
 }
@@ -101,6 +122,7 @@ macro_rules! kinds {
 
 kinds! {
     Malformed,
+    OutOfRange,
     Unauthenticated,
     Forbidden,
     NotFound,
@@ -140,6 +162,11 @@ impl Kind {
     const fn words(self) -> (&'static str, &'static str, u16) {
         match self {
             Self::Malformed => ("malformed-request", "The request can't be read", 400),
+            Self::OutOfRange => (
+                "out-of-range",
+                "A value of the configuration is out of its range",
+                400,
+            ),
             Self::Unauthenticated => ("unauthenticated", "A valid bearer token is needed", 401),
             Self::Forbidden => ("forbidden", "The caller's role does not allow it", 403),
             Self::NotFound => ("not-found", "There is nothing here", 404),
@@ -248,7 +275,8 @@ pub(crate) fn boxed(problem: Problem) -> Json<Box<Problem>> {
 /// The answers to requests that were not carried out, each with its problem document.
 #[derive(Debug, ApiResponse)]
 pub(crate) enum Refused {
-    /// The request can't be read: its JSON is broken, or a parameter is not what it should be.
+    /// The request can't be read: its JSON is broken, or a parameter is not what it should be. Or a number of `syncConfig` is
+    /// out of its range; `errors` names each of them, with its range.
     #[oai(status = 400, content_type = "application/problem+json")]
     Malformed(Json<Box<Problem>>),
     /// There is no bearer token or API key, or it is not valid, or its organisation is not known.
@@ -404,16 +432,25 @@ impl Refused {
         )))
     }
 
+    /// Refuses a body by its fields.
     pub(crate) fn invalid(errors: Vec<WrongField>) -> Self {
         let detail = match errors.as_slice() {
             [one] if one.field.is_empty() => format!("the body {}", one.message),
             [one] => format!("`{}` {}", one.field, one.message),
             several => format!("{} fields are wrong", several.len()),
         };
-        Self::Invalid(boxed(Problem {
-            errors: Some(errors),
-            ..Problem::new(Kind::Invalid, detail)
-        }))
+        let is_out_of_range = errors.iter().any(|error| error.fault == Fault::OutOfRange);
+        let problem = |kind| {
+            boxed(Problem {
+                errors: Some(errors),
+                ..Problem::new(kind, detail)
+            })
+        };
+        if is_out_of_range {
+            Self::Malformed(problem(Kind::OutOfRange))
+        } else {
+            Self::Invalid(problem(Kind::Invalid))
+        }
     }
 
     pub(crate) fn no_connection(detail: impl Into<String>) -> Self {

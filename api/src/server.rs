@@ -26,6 +26,7 @@ use crate::document;
 use crate::exchange::Exchange;
 use crate::health;
 use crate::lines;
+use crate::metric;
 use crate::path::{Asked, Paths};
 use crate::problem::{self, Refused, WrongField, of_framework};
 use crate::token::Checker;
@@ -155,6 +156,8 @@ async fn surround<E: Endpoint<Output = Response>>(
     let id = request_id(request.headers());
     let shown_id = String::from_utf8_lossy(id.as_bytes()).into_owned();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let rule = paths.find(&path).rule(method.as_str());
+    let operation = rule.map_or(metric::NO_OPERATION, |rule| rule.operation);
     let span =
         tracing::info_span!("request", request.id = %shown_id, http.method = %method, http.path = path);
     async move {
@@ -178,7 +181,9 @@ async fn surround<E: Endpoint<Output = Response>>(
             };
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(kept));
         }
-        let (status, took_ms) = (response.status().as_u16(), began.elapsed().as_millis());
+        let (status, took) = (response.status().as_u16(), began.elapsed());
+        metric::answered(operation, status, took);
+        let took_ms = took.as_millis();
         tracing::debug!(http.status = status, took_ms, "answered with {status}");
         Ok(response)
     }

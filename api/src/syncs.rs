@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::auth::{Authenticated, Session, commit};
-use crate::body::{self, Body, FromBody, present};
+use crate::body::{self, Body, FromBody, present, present_number};
 use crate::connections::SystemName;
 use crate::document::Tag;
 use crate::page;
@@ -83,15 +83,15 @@ pub(crate) enum StageStatus {
 pub(crate) struct SyncConfig {
     /// Items in one batch; 50 where it is not given.
     #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
-    #[serde(deserialize_with = "present")]
+    #[serde(deserialize_with = "present_number")]
     batch_size: Option<i32>,
     /// Milliseconds between two batches of one stage; 2,000 where it is not given.
     #[oai(validator(minimum(value = "0"), maximum(value = "600000")))]
-    #[serde(deserialize_with = "present")]
+    #[serde(deserialize_with = "present_number")]
     batch_delay_ms: Option<i32>,
     /// Times an item is tried again within the sync; 3 where it is not given.
     #[oai(validator(minimum(value = "1"), maximum(value = "5")))]
-    #[serde(deserialize_with = "present")]
+    #[serde(deserialize_with = "present_number")]
     max_retries: Option<i32>,
     /// Does everything but write to the systems; `GET …/previews` tells what would have been written. `false` where it
     /// is not given.
@@ -105,7 +105,7 @@ pub(crate) struct SyncConfig {
     /// Requests per minute of this sync alone, within what its organisation and its connections may send: from 1 to 50, or
     /// to what the operator gave the organisation where that is more. Left out: as many as those allow.
     #[oai(validator(minimum(value = "1")))]
-    #[serde(deserialize_with = "present")]
+    #[serde(deserialize_with = "present_number")]
     requests_per_minute: Option<i32>,
 }
 
@@ -142,7 +142,7 @@ impl SyncConfig {
 
 fn wrong_value(error: &sync::ConfigError) -> WrongField {
     let sync::ConfigError { field, from, to } = error;
-    WrongField::new(
+    WrongField::out_of_range(
         format!("syncConfig/{field}"),
         format!("must be from {from} to {to}"),
     )

@@ -75,6 +75,8 @@ pub struct Batch {
     pub item_count: i32,
     pub attempts: i32,
     pub takeovers: i32,
+    /// Whether this claim took it from an owner whose lease had run out.
+    pub is_taken_over: bool,
     pub traceparent: Option<String>,
 }
 
@@ -185,13 +187,7 @@ pub struct Claimant<'a> {
 
 /// Claims a batch that is due, or whose owner's lease has run out, under a new token.
 pub async fn claim(db: &mut PgConnection, org: OrgId, claimant: Claimant<'_>) -> Result<Claim, sqlx::Error> {
-    // Claims of one organisation go one after another, so that its cap on running batches holds.
-    sqlx::query!(
-        "select pg_advisory_xact_lock(hashtextextended('lockstep.claim', 0) # hashtextextended($1, 0))::text",
-        org.to_string(),
-    )
-    .fetch_one(&mut *db)
-    .await?;
+    lock_claims(db, org).await?;
     let limit = sqlx::query_scalar!(
         "select running_batch_limit from organisation where org_id = $1",
         org as _
@@ -227,7 +223,7 @@ pub async fn claim(db: &mut PgConnection, org: OrgId, claimant: Claimant<'_>) ->
     }
     let others = sqlx::query!(
         r#"
-        select count(*) as "running!",
+        select count(*) filter (where parked_token is distinct from token) as "running!",
                coalesce(bool_or(direction = 'pull' and connection_id = $3 and entity_type = $4), false) as "has_page!"
           from sync_batch
          where org_id = $1 and status = 'running' and batch_id <> $2
@@ -247,6 +243,58 @@ pub async fn claim(db: &mut PgConnection, org: OrgId, claimant: Claimant<'_>) ->
         .map(Claim::Claimed)
 }
 
+/// Has the claims of one organisation go one after another until the transaction ends, so that its cap on running batches
+/// holds. Taken before any row of a batch is locked.
+pub async fn lock_claims(db: &mut PgConnection, org: OrgId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "select pg_advisory_xact_lock(hashtextextended('lockstep.claim', 0) # hashtextextended($1, 0))::text",
+        org.to_string(),
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(())
+}
+
+/// Notes that a batch waits and does nothing: it does not count as running any more. `false`: it has another owner.
+pub async fn park(db: &mut PgConnection, org: OrgId, id: BatchId, token: Token) -> Result<bool, sqlx::Error> {
+    let parked = sqlx::query!(
+        "update sync_batch set parked_token = token
+          where org_id = $1 and batch_id = $2 and token = $3 and status = 'running'",
+        org as _,
+        id as _,
+        token as _,
+    )
+    .execute(db)
+    .await?
+    .rows_affected();
+    Ok(parked == 1)
+}
+
+/// Counts a batch that was parked as running again. `false`: its organisation has as many running as it may, or it has
+/// another owner. Only under [`lock_claims`].
+pub async fn unpark(
+    db: &mut PgConnection,
+    org: OrgId,
+    id: BatchId,
+    token: Token,
+) -> Result<bool, sqlx::Error> {
+    let unparked = sqlx::query!(
+        "update sync_batch b set parked_token = null
+          where b.org_id = $1 and b.batch_id = $2 and b.token = $3 and b.status = 'running'
+            and (select running_batch_limit from organisation where org_id = $1)
+                > (select count(*) from sync_batch o
+                    where o.org_id = $1 and o.status = 'running' and o.batch_id <> $2
+                      and o.parked_token is distinct from o.token)",
+        org as _,
+        id as _,
+        token as _,
+    )
+    .execute(db)
+    .await?
+    .rows_affected();
+    Ok(unparked == 1)
+}
+
 async fn take(
     db: &mut PgConnection,
     org: OrgId,
@@ -262,7 +310,8 @@ async fn take(
          where org_id = $1 and batch_id = $2
         returning batch_id as "batch_id: BatchId", sync_id as "sync_id: SyncId", stage_id as "stage_id: StageId",
                   connection_id as "connection_id: ConnectionId", entity_type as "entity_type: EntityType",
-                  direction as "direction: Direction", lane, position, item_count, attempts, takeovers, traceparent
+                  direction as "direction: Direction", lane, position, item_count, attempts, takeovers,
+                  ($6::int > 0) as "is_taken_over!", traceparent
         "#,
         org as _,
         claimant.batch as _,

@@ -44,6 +44,20 @@ impl ConflictType {
             Self::RetryExhausted => "RetryExhausted",
         }
     }
+
+    /// Returns what a conflict is about, whose data is given: that what was tried often enough is a mismatch still, which
+    /// is answered as one, shows in the fields that it names.
+    #[must_use]
+    pub fn matter(self, data: &Value) -> Self {
+        match self {
+            Self::RetryExhausted if data.get("fields").is_some_and(Value::is_array) => Self::DataMismatch,
+            Self::DataMismatch
+            | Self::DuplicateKey
+            | Self::ValidationError
+            | Self::AuthError
+            | Self::RetryExhausted => self,
+        }
+    }
 }
 
 /// How far a conflict is gone about.
@@ -81,15 +95,52 @@ pub struct NewConflict {
     pub data: Value,
 }
 
-/// Stores a conflict; where the same is open already, brings its data up to date instead. Its version moves on only where
-/// it says something else than before. Who wants to be notified is told once it is not worked on by itself any more.
+/// An open conflict that another sight of the same is noted on.
+#[derive(Debug)]
+struct Standing {
+    id: ConflictId,
+    conflict_type: ConflictType,
+    strategy: Strategy,
+    retries: i32,
+    data: Value,
+}
+
+impl Standing {
+    /// Returns what it is from now on. A mismatch that was tried often enough stays that, while it only is seen again.
+    fn with(&self, new: &NewConflict) -> (ConflictType, Course) {
+        let is_seen_again = new.conflict_type == ConflictType::DataMismatch
+            && new.course.strategy == Strategy::Manual
+            && self.conflict_type == ConflictType::RetryExhausted
+            && self.conflict_type.matter(&self.data) == ConflictType::DataMismatch;
+        if is_seen_again {
+            let course = Course {
+                retries: self.retries,
+                ..new.course
+            };
+            (self.conflict_type, course)
+        } else {
+            (new.conflict_type, new.course)
+        }
+    }
+}
+
+/// Stores a conflict; where the same is open already, brings its data up to date instead. An item's mismatch and its being
+/// tried often enough are one conflict that goes from one to the other. Its version moves on only where it says something
+/// else than before. Who wants to be notified is told once it is not worked on by itself any more.
 pub async fn open(db: &mut PgConnection, org: OrgId, new: &NewConflict) -> Result<(), sqlx::Error> {
-    let standing = sqlx::query!(
+    let standing = sqlx::query_as!(
+        Standing,
         r#"
-        select id as "id: ConflictId", strategy as "strategy: Strategy"
+        select id as "id: ConflictId", conflict_type as "conflict_type: ConflictType", strategy as "strategy: Strategy",
+               retries, data
           from sync_conflict
-         where org_id = $1 and connection_id = $2 and item_id is not distinct from $3 and conflict_type = $4
+         where org_id = $1 and connection_id = $2 and item_id is not distinct from $3
+           and (conflict_type = $4
+                or (item_id is not null and conflict_type in ('DataMismatch', 'RetryExhausted')
+                    and $4 in ('DataMismatch', 'RetryExhausted')))
            and (entity_type = $5 or conflict_type = 'AuthError') and not is_resolved
+         order by conflict_type = $4 desc
+         limit 1
            for update
         "#,
         org as _,
@@ -100,14 +151,17 @@ pub async fn open(db: &mut PgConnection, org: OrgId, new: &NewConflict) -> Resul
     )
     .fetch_optional(&mut *db)
     .await?;
-    let (id, was_told) = match standing {
+    let (id, conflict_type, was_told) = match standing {
         Some(standing) => {
-            update(db, org, standing.id, new).await?;
-            (standing.id, standing.strategy != Strategy::AutoRetry)
+            let (conflict_type, course) = standing.with(new);
+            update(db, org, standing.id, (conflict_type, course, &new.data)).await?;
+            let is_the_same = standing.conflict_type == conflict_type;
+            let was_told = standing.strategy != Strategy::AutoRetry && is_the_same;
+            (standing.id, conflict_type, was_told)
         }
         // Somebody else opened it meanwhile, and told of it.
         None => match insert(db, org, new).await? {
-            Some(id) => (id, false),
+            Some(id) => (id, new.conflict_type, false),
             None => return Ok(()),
         },
     };
@@ -116,7 +170,7 @@ pub async fn open(db: &mut PgConnection, org: OrgId, new: &NewConflict) -> Resul
     }
     let told = json!({
         "conflictId": id, "connectionId": new.connection, "syncId": new.sync, "itemId": new.item,
-        "entityType": new.entity, "conflictType": new.conflict_type, "reason": new.data["reason"],
+        "entityType": new.entity, "conflictType": conflict_type, "reason": new.data["reason"],
     });
     notification::tell(db, org, Event::ConflictOpened, &told).await
 }
@@ -125,19 +179,21 @@ async fn update(
     db: &mut PgConnection,
     org: OrgId,
     id: ConflictId,
-    new: &NewConflict,
+    (conflict_type, course, data): (ConflictType, Course, &Value),
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update sync_conflict
-            set data = $3, strategy = $4, retries = $5, next_retry_at = $6, updated_at = lockstep_now(),
-                version = version + (data <> $3 or strategy <> $4)::int
+            set data = $3, strategy = $4, retries = $5, next_retry_at = $6, conflict_type = $7,
+                updated_at = lockstep_now(),
+                version = version + (data <> $3 or strategy <> $4 or conflict_type <> $7)::int
           where org_id = $1 and id = $2",
         org as _,
         id as _,
-        new.data,
-        new.course.strategy as _,
-        new.course.retries,
-        new.course.next_retry_at,
+        data,
+        course.strategy as _,
+        course.retries,
+        course.next_retry_at,
+        conflict_type as _,
     )
     .execute(db)
     .await?;
@@ -296,4 +352,78 @@ async fn tell(
         activity::record(db, org, line).await?;
     }
     Ok(u64::try_from(closed.len()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn standing(conflict_type: ConflictType, data: Value) -> Standing {
+        Standing {
+            id: ConflictId::random(),
+            conflict_type,
+            strategy: Strategy::Manual,
+            retries: 3,
+            data,
+        }
+    }
+
+    fn seen(conflict_type: ConflictType, strategy: Strategy) -> NewConflict {
+        NewConflict {
+            sync: None,
+            connection: ConnectionId::random(),
+            item: Some(ItemId::random()),
+            entity: EntityType::Products,
+            conflict_type,
+            course: Course::of(strategy),
+            data: json!({ "fields": ["name"] }),
+        }
+    }
+
+    #[test]
+    fn a_mismatch_that_was_tried_often_enough_is_one_still() {
+        let exhausted = ConflictType::RetryExhausted;
+
+        assert_eq!(
+            exhausted.matter(&json!({ "fields": ["name"] })),
+            ConflictType::DataMismatch
+        );
+        assert_eq!(exhausted.matter(&json!({ "code": "unreachable" })), exhausted);
+        for other in ConflictType::ALL {
+            if other != exhausted {
+                assert_eq!(other.matter(&json!({ "fields": ["name"] })), other);
+            }
+        }
+    }
+
+    #[test]
+    fn a_mismatch_that_was_tried_often_enough_stays_that_when_it_is_seen_again() {
+        let standing = standing(ConflictType::RetryExhausted, json!({ "fields": ["name"] }));
+
+        let (conflict_type, course) = standing.with(&seen(ConflictType::DataMismatch, Strategy::Manual));
+
+        assert_eq!(
+            (conflict_type, course.retries),
+            (ConflictType::RetryExhausted, 3),
+            "R25"
+        );
+    }
+
+    #[test]
+    fn a_mismatch_that_is_tried_anew_is_not_exhausted_any_more() {
+        let standing = standing(ConflictType::RetryExhausted, json!({ "fields": ["name"] }));
+
+        let (conflict_type, course) = standing.with(&seen(ConflictType::DataMismatch, Strategy::AutoRetry));
+
+        assert_eq!((conflict_type, course.retries), (ConflictType::DataMismatch, 0));
+    }
+
+    #[test]
+    fn a_mismatch_takes_the_place_of_what_could_not_be_reached() {
+        let standing = standing(ConflictType::RetryExhausted, json!({ "code": "unreachable" }));
+
+        let (conflict_type, _) = standing.with(&seen(ConflictType::DataMismatch, Strategy::Manual));
+
+        assert_eq!(conflict_type, ConflictType::DataMismatch);
+    }
 }

@@ -1,5 +1,5 @@
 //! What the API and the workers both know: the words of the domain, the state machines, the rows and the queries that
-//! own them. Nothing here speaks HTTP, knows a remote system's wire format, or reads the wall clock by itself.
+//! own them. Nothing here speaks HTTP (but [`operations`], to the platform's own people), knows a remote system's wire format, or reads the wall clock by itself.
 
 pub mod activity;
 pub mod api_key;
@@ -21,8 +21,10 @@ pub mod entity;
 pub mod history;
 pub mod id;
 pub mod item;
+pub mod metric;
 pub mod network;
 pub mod notification;
+pub mod operations;
 pub mod organisation;
 pub mod preview;
 pub mod progress;

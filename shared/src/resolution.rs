@@ -89,7 +89,7 @@ pub struct Answered {
 /// Where what comes out is no valid record together, or what the person saw can't be read any more.
 pub fn answer(question: Question<'_>, action: Action, given: Option<Content>) -> Result<Answered, Invalid> {
     let given = given.map(|given| placed_alike(given, question.whole));
-    if question.conflict_type == ConflictType::DataMismatch {
+    if question.conflict_type.matter(question.seen) == ConflictType::DataMismatch {
         return settle_mismatch(question, action, given);
     }
     let whole = question.whole.clone();

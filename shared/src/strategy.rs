@@ -69,6 +69,16 @@ pub const fn choose(conflict_type: ConflictType, retries: i32, decider: Decider)
     }
 }
 
+/// Says what a mismatch counts as after so many retries within the sync, of as many as it allows, and how it is gone about
+/// (R21, R25). That it was tried often enough goes before what R21 says of retries; a person's own field is not tried at all.
+pub fn mismatch(retries: i32, max_retries: u8, decider: Decider) -> (ConflictType, Strategy) {
+    let conflict_type = match decider {
+        Decider::Rule if retries >= i32::from(max_retries) => ConflictType::RetryExhausted,
+        Decider::Rule | Decider::Person => ConflictType::DataMismatch,
+    };
+    (conflict_type, choose(conflict_type, retries, decider))
+}
+
 /// What a conflict is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
@@ -77,7 +87,7 @@ pub enum Subject {
     Connection,
 }
 
-/// Says what a person can do about a conflict. `code` is the remote's own, or ours where we refused.
+/// Says what a person can do about a conflict, by what it is about ([`ConflictType::matter`]). `code` is the remote's own, or ours where we refused.
 pub fn advice(
     conflict_type: ConflictType,
     strategy: Strategy,
@@ -157,6 +167,40 @@ mod tests {
                 Strategy::Manual,
                 "R21"
             );
+        }
+    }
+
+    #[test]
+    fn a_mismatch_that_was_tried_as_often_as_the_sync_allows_is_exhausted() {
+        let exhausted = (ConflictType::RetryExhausted, Strategy::Manual);
+        let retried = (ConflictType::DataMismatch, Strategy::AutoRetry);
+        let asked = (ConflictType::DataMismatch, Strategy::Manual);
+        for (max_retries, after) in [
+            (
+                1,
+                [retried, exhausted, exhausted, exhausted, exhausted, exhausted],
+            ),
+            (2, [retried, retried, exhausted, exhausted, exhausted, exhausted]),
+            (3, [retried, retried, retried, exhausted, exhausted, exhausted]),
+            // R21 asks a person after three, however many a sync allows.
+            (4, [retried, retried, retried, asked, exhausted, exhausted]),
+            (5, [retried, retried, retried, asked, asked, exhausted]),
+        ] {
+            for (retries, expected) in (0..).zip(after) {
+                assert_eq!(
+                    mismatch(retries, max_retries, Decider::Rule),
+                    expected,
+                    "R21, R25: {retries} of {max_retries}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_mismatch_in_a_persons_own_field_is_a_mismatch_at_once() {
+        for retries in 0..6 {
+            let expected = (ConflictType::DataMismatch, Strategy::Manual);
+            assert_eq!(mismatch(retries, 3, Decider::Person), expected, "R21");
         }
     }
 

@@ -41,13 +41,13 @@ async fn retried(lamp: &Dispute) -> Value {
     .await
 }
 
-/// R20, R21, R22, R23: a mismatch is looked at again after about 1, 2 and 4 s; then a person is asked, who is shown all
-/// that there is to know.
+/// R20, R21, R22, R23, R25: a mismatch is looked at again after about 1, 2 and 4 s; then it was tried often enough, and a
+/// person is asked, who is shown all that there is to know.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mismatch_is_tried_again_three_times_and_then_put_before_a_person() {
     let (lamp, conflict) = Dispute::open(Owner::Shared).await;
 
-    assert_eq!(conflict["type"], "DataMismatch", "R20");
+    assert_eq!(conflict["type"], "RetryExhausted", "R25");
     assert_eq!(
         (&conflict["strategy"], &conflict["retries"]),
         (&json!("Manual"), &json!(3)),

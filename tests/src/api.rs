@@ -54,6 +54,7 @@ impl Api {
         Config {
             database_url: stack.database.urls.api.clone().into(),
             bind: ([127, 0, 0, 1], 0).into(),
+            operations_bind: None,
             jwt: Self::jwt(),
             // A test asks more often in a second than anyone may in a minute.
             access: Access {
@@ -152,7 +153,7 @@ pub struct Client {
 }
 
 impl Client {
-    fn new(url: String) -> Self {
+    pub fn new(url: String) -> Self {
         // The workers' client gives the process what reqwest needs to be built, even where TLS is not used.
         http::Client::new(&http::Options::default()).expect("the options are right");
         let http = reqwest::Client::builder()

@@ -4,7 +4,7 @@
 //! it is settled in one SERIALIZABLE transaction that the token fences. Whatever dies in between leaves rows that tell
 //! the next owner what may have happened.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -41,7 +41,7 @@ use crate::news::News;
 use crate::point::{Place, Point};
 use crate::remote::{RemoteError, Remotes};
 use crate::slot::Slot;
-use crate::{check, control, outage, plan, pull, push, scan};
+use crate::{check, control, metric, outage, plan, pull, push, scan};
 
 /// Takeovers in a row after which a batch counts as poisonous: its items have outlived that many owners.
 const TAKEOVER_CAP: i32 = 3;
@@ -81,6 +81,8 @@ pub struct Hand<'a> {
     pub circuit: Option<Circuit>,
     pub lease: Arc<Lease>,
     pub gate: BatchGate,
+    /// What the transaction that settles it says became of its items; it counts once that is committed.
+    pub settled: Mutex<Counts>,
 }
 
 /// Why a batch was put down without being settled. Its lease runs out, and the next owner goes on from the rows.
@@ -151,6 +153,9 @@ pub async fn answer(fleet: &Fleet, org: OrgId, id: BatchId, slot: Slot) -> Resul
     reach(place, Point::ClaimInside);
     tx.commit().await?;
     reach(place, Point::ClaimAfter);
+    if batch.is_taken_over {
+        metric::taken_over();
+    }
 
     let lease = fleet.leases.hold(batch.batch_id, token, claimed_at);
     let caller = Caller {
@@ -186,8 +191,17 @@ pub async fn answer(fleet: &Fleet, org: OrgId, id: BatchId, slot: Slot) -> Resul
         circuit,
         lease: lease.clone(),
         gate,
+        settled: Mutex::default(),
     };
     let result = run(&hand, connector).instrument(span).await;
+    if result.is_ok()
+        && !hand.sync.dry_run
+        && let Some(connection) = &hand.connection
+    {
+        let settled = *hand.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        let (entity, direction) = (hand.batch.entity_type, hand.batch.direction.name());
+        metric::settled(connection.system, entity, direction, &settled);
+    }
     fleet.leases.release(&lease);
     result
 }
@@ -396,6 +410,7 @@ impl Hand<'_> {
         if !left {
             return Err(BatchError::Lost);
         }
+        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = *counts;
         self.record(tx, counts, end).await?;
         let run_at = now + Duration::from_millis(self.sync.batch_delay_ms.into());
         match end {

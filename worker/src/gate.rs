@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connector::{CallError, Gate, Hold};
 use crate::lease::Lease;
+use crate::metric;
 use crate::news::{Listening, News};
 use crate::slot::Slot;
 
@@ -28,6 +29,10 @@ const LONGEST_WAIT: Duration = Duration::from_mins(10);
 
 /// How often who waits looks whether it is still the owner, and may go on.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How often who has its token looks whether its organisation may have one more batch running: within the second for which a
+/// slot that was waited for is good.
+const ROOM_EVERY: Duration = Duration::from_millis(200);
 
 /// How tokens are asked for, and what came of it.
 #[derive(Debug)]
@@ -41,6 +46,8 @@ pub struct Meter {
     pub passed: AtomicU32,
     /// Whether the system was not well when a request was let through last.
     pub is_marked: AtomicBool,
+    /// Whether it waits, and does not count as running until it goes on.
+    is_parked: AtomicBool,
 }
 
 impl Meter {
@@ -52,6 +59,7 @@ impl Meter {
             slot,
             passed: AtomicU32::new(0),
             is_marked: AtomicBool::new(false),
+            is_parked: AtomicBool::new(false),
         }
     }
 
@@ -65,9 +73,13 @@ impl Meter {
     }
 
     async fn ask(&self, owner: &impl Owner, reserved: Option<DateTime<Utc>>) -> Result<Asked, sqlx::Error> {
+        let is_parked = self.is_parked.load(Ordering::Relaxed);
         let mut tx = db::begin(&self.pool, self.caller.org, Isolation::ReadCommitted).await?;
+        if is_parked {
+            batch::lock_claims(&mut tx, self.caller.org).await?;
+        }
         if let Some(hold) = owner.admit(&mut tx).await? {
-            return Ok(Err(hold));
+            return Ok(Asked::Held(hold));
         }
         if self.is_marked.load(Ordering::Relaxed) && self.passed.load(Ordering::Relaxed) > 0 {
             // Who asks for the next call has had an answer to the last.
@@ -80,8 +92,32 @@ impl Meter {
             .await?;
         }
         let take = bucket::take(&mut tx, self.caller, reserved, self.patience()).await?;
+        let goes_on = is_parked && matches!(take.verdict, Verdict::Go);
+        if goes_on && !owner.unpark(&mut tx).await? {
+            // Nothing of this stands, so that the token is there for others.
+            return Ok(Asked::NoRoom);
+        }
         tx.commit().await?;
-        Ok(Ok(take))
+        if goes_on {
+            self.is_parked.store(false, Ordering::Relaxed);
+        }
+        metric::asked_for_token(&take.verdict);
+        Ok(Asked::Taken(take))
+    }
+
+    /// Leaves the slot, and has whoever waits not count as running.
+    async fn park(&self, owner: &impl Owner) {
+        if !self.slot.leave() || self.is_parked.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let parked = async {
+            let mut tx = db::begin(&self.pool, self.caller.org, Isolation::ReadCommitted).await?;
+            owner.park(&mut tx).await?;
+            tx.commit().await
+        };
+        if let Err(error) = parked.await {
+            tracing::warn!(error = %Chain(&error), "a batch that waits counts as running, because the database did not hear");
+        }
     }
 
     /// Waits until a request may be sent.
@@ -91,7 +127,16 @@ impl Meter {
         loop {
             owner.look()?;
             let take = match self.ask(owner, reserved).await {
-                Ok(asked) => asked?,
+                Ok(Asked::Taken(take)) => take,
+                Ok(Asked::Held(hold)) => return Err(hold),
+                Ok(Asked::NoRoom) => {
+                    tokio::select! {
+                        () = tokio::time::sleep(ROOM_EVERY) => {}
+                        hold = owner.stopped() => return Err(hold),
+                        () = heard(&mut news) => {}
+                    }
+                    continue;
+                }
                 Err(error) => {
                     let connection = self.caller.connection;
                     tracing::warn!(error = %Chain(&error), connection.id = %connection, "the gate can't ask the database");
@@ -121,7 +166,7 @@ impl Meter {
             };
             let wait = take.until(at);
             if wait > self.patience {
-                self.slot.leave();
+                self.park(owner).await;
             }
             tokio::select! {
                 () = tokio::time::sleep(wait.min(LOOK_EVERY)) => {}
@@ -133,7 +178,13 @@ impl Meter {
     }
 }
 
-type Asked = Result<Take, Hold>;
+/// What came of asking for a token.
+enum Asked {
+    Taken(Take),
+    Held(Hold),
+    /// There is one, and its organisation has as many batches running as it may.
+    NoRoom,
+}
 
 /// Whose gate it is.
 trait Owner: Sync {
@@ -142,6 +193,12 @@ trait Owner: Sync {
 
     /// Makes sure that the work is still its own and may go on, and keeps it so. Returns why not.
     async fn admit(&self, tx: &mut OrgTx) -> Result<Option<Hold>, sqlx::Error>;
+
+    /// Notes that it waits off its slot and does nothing.
+    async fn park(&self, tx: &mut OrgTx) -> Result<(), sqlx::Error>;
+
+    /// Notes that it goes on; `false` where there is no room for that yet.
+    async fn unpark(&self, tx: &mut OrgTx) -> Result<bool, sqlx::Error>;
 
     /// Resolves when it must not wait any longer.
     async fn stopped(&self) -> Hold;
@@ -193,6 +250,16 @@ impl Owner for BatchGate {
             Held::DoorClosed => Some(Hold::DoorClosed),
             Held::Lost => Some(Hold::LeaseLost),
         })
+    }
+
+    async fn park(&self, tx: &mut OrgTx) -> Result<(), sqlx::Error> {
+        // Where it has another owner, the next question tells.
+        batch::park(tx, self.meter.caller.org, self.lease.batch, self.lease.token).await?;
+        Ok(())
+    }
+
+    async fn unpark(&self, tx: &mut OrgTx) -> Result<bool, sqlx::Error> {
+        batch::unpark(tx, self.meter.caller.org, self.lease.batch, self.lease.token).await
     }
 
     async fn stopped(&self) -> Hold {
@@ -251,6 +318,15 @@ impl Owner for CheckGate {
             Errand::Webhooks => webhook::keep(tx, org, connection, held).await?,
         };
         Ok((!is_kept).then_some(Hold::LeaseLost))
+    }
+
+    // Only batches are counted.
+    async fn park(&self, _: &mut OrgTx) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    async fn unpark(&self, _: &mut OrgTx) -> Result<bool, sqlx::Error> {
+        Ok(true)
     }
 
     async fn stopped(&self) -> Hold {

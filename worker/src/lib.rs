@@ -11,6 +11,7 @@ pub mod connector;
 mod control;
 mod gate;
 mod lease;
+pub mod metric;
 mod named;
 mod news;
 mod notify;

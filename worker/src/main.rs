@@ -1,15 +1,18 @@
 //! The worker process: configuration from the environment, and logs.
 
+use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use lockstep_shared::db;
+use lockstep_shared::operations::{self, Operations, Scope};
 use lockstep_shared::secret::SealingKey;
 use lockstep_shared::telemetry::{self, LogFormat};
 use lockstep_worker::config::Config;
 use lockstep_worker::connector::http;
-use lockstep_worker::process;
-use secrecy::SecretString;
+use lockstep_worker::{metric, process};
+use secrecy::{ExposeSecret, SecretString};
 
 /// Claims batches from the queue and brings WooCommerce and Odoo in step.
 #[derive(Parser)]
@@ -60,6 +63,10 @@ struct Options {
     /// Lets pictures be fetched from addresses of private networks: for a local run, never in production.
     #[arg(long, env = "LOCKSTEP_ALLOW_INSECURE_URLS", default_value_t = false, action = clap::ArgAction::Set)]
     allow_insecure_urls: bool,
+    /// Address and port of `/metrics`, `/livez` and `/readyz` for the platform's own people, on a network of theirs: nobody is
+    /// asked there who they are. Without it, there is no such listener.
+    #[arg(long, env = "LOCKSTEP_OPERATIONS_BIND", value_name = "ADDRESS")]
+    operations_bind: Option<SocketAddr>,
     /// What is logged, in the syntax of `RUST_LOG`.
     #[arg(long, env = "LOCKSTEP_LOG", default_value = "info")]
     log: String,
@@ -77,14 +84,46 @@ async fn main() -> ExitCode {
         LogFormat::Json
     };
     telemetry::init(&options.log, format);
-    let config = match configure(options) {
-        Ok(config) => config,
+    let bind = options.operations_bind;
+    let set_up = configure(options).and_then(|config| Ok((operations(bind, &config)?, config)));
+    let (operations, config) = match set_up {
+        Ok(set_up) => set_up,
         Err(message) => {
             eprintln!("error: {message}");
             return ExitCode::FAILURE;
         }
     };
-    process::run(config).await
+    let telling = operations.map(|(operations, listener)| {
+        tokio::spawn(operations::serve(operations, listener, std::future::pending()))
+    });
+    let code = process::run(config).await;
+    // To the very end: how a process drains can be watched.
+    if let Some(telling) = telling {
+        telling.abort();
+    }
+    code
+}
+
+/// Returns what the platform's own people are told, and where, if anywhere.
+fn operations(
+    bind: Option<SocketAddr>,
+    config: &Config,
+) -> Result<Option<(Operations, TcpListener)>, String> {
+    let Some(bind) = bind else { return Ok(None) };
+    let listener = TcpListener::bind(bind)
+        .map_err(|error| format!("`LOCKSTEP_OPERATIONS_BIND`: could not listen on `{bind}`: {error}"))?;
+    let pool = db::pool(
+        config.database_url.expose_secret(),
+        1,
+        "lockstep-worker-operations",
+    )
+    .map_err(|_| "`DATABASE_URL` is no address of a database".to_owned())?;
+    let operations = Operations {
+        pool,
+        registry: metric::registry(),
+        scope: Scope::Process,
+    };
+    Ok(Some((operations, listener)))
 }
 
 fn configure(options: Options) -> Result<Config, String> {

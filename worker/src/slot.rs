@@ -33,8 +33,8 @@ impl Slot {
         self.left.is_cancelled() || self.room.available_permits() > 0
     }
 
-    /// Leaves the slot to others, where there is room to park. It is never taken up again.
-    pub fn leave(&self) {
+    /// Leaves the slot to others, where there is room to park, and says whether it is left. It is never taken up again.
+    pub fn leave(&self) -> bool {
         let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
         if parked.is_none()
             && let Ok(permit) = self.room.clone().try_acquire_owned()
@@ -42,5 +42,6 @@ impl Slot {
             *parked = Some(permit);
             self.left.cancel();
         }
+        parked.is_some()
     }
 }

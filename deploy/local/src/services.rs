@@ -120,6 +120,7 @@ fn api_config(urls: &Urls, bind: SocketAddr, jwt: &Jwt, sealing_key: &SealingKey
         sealing_key: sealing_key.clone(),
         base_urls: BaseUrls::Any,
         public_url: None,
+        operations_bind: None,
         // Logging was set up by the run.
         log: String::new(),
         log_format: LogFormat::Text,

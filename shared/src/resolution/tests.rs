@@ -63,21 +63,31 @@ impl Case {
         })
     }
 
+    /// Answers it, whether it is tried again still or was tried often enough.
     fn answer(&self, action: Action, given: Option<Content>) -> Answered {
         let seen = self.seen();
-        self.answer_as(&seen, &seen, action, given)
+        let answered = self.answer_as(&seen, &seen, action, given.clone());
+        let exhausted = Question {
+            conflict_type: ConflictType::RetryExhausted,
+            ..self.question(&seen, &seen)
+        };
+        assert_eq!(answer(exhausted, action, given).unwrap(), answered, "R25");
+        answered
     }
 
     fn answer_as(&self, seen: &Value, latest: &Value, action: Action, given: Option<Content>) -> Answered {
-        let question = Question {
+        answer(self.question(seen, latest), action, given).unwrap()
+    }
+
+    fn question<'a>(&'a self, seen: &'a Value, latest: &'a Value) -> Question<'a> {
+        Question {
             conflict_type: ConflictType::DataMismatch,
             seen,
             latest,
             whole: &self.ours,
             base: Some(&self.base),
             state: State::Conflict,
-        };
-        answer(question, action, given).unwrap()
+        }
     }
 }
 

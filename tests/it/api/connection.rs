@@ -229,7 +229,7 @@ async fn settings_that_changed_since_are_not_overwritten_unseen() {
 
         let first = put(&changed).await;
         assert_eq!(first.status, 200, "{}", first.text);
-        put(&body).await.problem(412, "changed-since");
+        put(&body).await.problem(412, "precondition-failed");
         api.client.put(&path, &body).await.ok(200);
         put(&body).await.ok(200);
     }

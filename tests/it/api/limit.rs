@@ -34,7 +34,7 @@ async fn rates_are_taken_within_what_the_operator_allows() {
             .client
             .post("/api/v1/syncs", &sync)
             .await
-            .problem(422, "invalid");
+            .problem(400, "out-of-range");
         let message = format!("must be from 1 to {ceiling}");
         let named = |field: &str| json!({ "field": field, "message": message });
         assert_eq!(

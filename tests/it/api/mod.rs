@@ -18,6 +18,7 @@ mod page;
 mod process;
 mod progress;
 mod quota;
+mod range;
 mod record;
 mod refusal;
 mod repeat;

@@ -149,10 +149,7 @@ async fn a_wrong_schedule_is_refused_by_name_and_changes_nothing() {
             json!({ "systems": ["odoo"], "connectionIds": [stack.erp, stack.store] }),
             "connectionIds/1",
         ),
-        (
-            json!({ "syncConfig": { "maxRetries": 9 } }),
-            "syncConfig/maxRetries",
-        ),
+        (json!({ "syncConfig": { "speed": 9 } }), "syncConfig/speed"),
         (json!({ "speed": 1 }), "speed"),
     ] {
         let mut body = nightly("Another");

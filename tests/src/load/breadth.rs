@@ -79,7 +79,8 @@ async fn most_batches_at_once(stack: &Stack, syncs: usize) -> anyhow::Result<i64
     loop {
         let (now, over): (i64, i64) = sqlx::query_as(
             "select coalesce((select max(running) from (
-                        select count(*) running from sync_batch where status = 'running' group by org_id) o), 0),
+                        select count(*) running from sync_batch where status = 'running' and parked_token is distinct from token
+                         group by org_id) o), 0),
                     (select count(*) from sync_orchestration where completed_at is not null)",
         )
         .fetch_one(&stack.database.superuser)

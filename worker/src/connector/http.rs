@@ -11,6 +11,7 @@ use futures::StreamExt;
 use reqwest::{RequestBuilder, StatusCode, header};
 
 use super::{CallError, Reach};
+use crate::metric::{self, Outcome};
 pub use fetch::FetchError;
 
 /// Largest answer that is read, in bytes. 100 products of a real store were 194 kB (facts/systems.md A11).
@@ -163,6 +164,23 @@ impl Client {
     }
 
     async fn answer(
+        &self,
+        system: &'static str,
+        request: RequestBuilder,
+        timeout: Duration,
+    ) -> Result<Answer, CallError> {
+        let began = Instant::now();
+        let result = self.exchange(system, request, timeout).await;
+        let outcome = match &result {
+            Ok(answer) => Outcome::Status(answer.status.as_u16()),
+            Err(CallError::Throttled { status, .. }) => Outcome::Status(*status),
+            Err(_) => Outcome::NoAnswer,
+        };
+        metric::called(system, outcome, began.elapsed());
+        result
+    }
+
+    async fn exchange(
         &self,
         system: &'static str,
         request: RequestBuilder,

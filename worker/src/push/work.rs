@@ -620,14 +620,11 @@ impl Work {
     }
 
     /// Takes up that both sides changed what nobody owns: they are looked at again after a while, until that was done often
-    /// enough, or at all where a person decides (R21).
+    /// enough, or not at all where a person decides (R21, R25).
     pub fn dispute(&mut self, reason: String, data: Value, decider: Decider, max_retries: u8) {
-        let retries = self.item.retries;
-        let strategy = strategy::choose(ConflictType::DataMismatch, retries, decider);
-        if strategy == Strategy::AutoRetry && retries < i32::from(max_retries) {
-            self.fate = Fate::Disputed { reason, data };
-        } else {
-            self.conflict(ConflictType::DataMismatch, reason, data);
+        match strategy::mismatch(self.item.retries, max_retries, decider) {
+            (_, Strategy::AutoRetry) => self.fate = Fate::Disputed { reason, data },
+            (conflict_type, Strategy::Manual | Strategy::Skip) => self.conflict(conflict_type, reason, data),
         }
     }
 
