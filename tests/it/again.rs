@@ -40,8 +40,12 @@ impl Shop {
 
     /// Sells Ann a lamp, to where she lives.
     fn sell(&self) -> u64 {
+        self.sell_as("processing")
+    }
+
+    fn sell_as(&self, status: &str) -> u64 {
         self.stack.sandbox.store.insert_order(json!({
-            "status": "processing", "customer_id": self.ann, "billing": address("1 Main St"),
+            "status": status, "customer_id": self.ann, "billing": address("1 Main St"),
             "shipping": address("9 Dock Rd"), "payment_method": "stripe", "customer_note": "Ring twice",
             "line_items": [{"product_id": self.lamp, "quantity": 1}],
         }))
@@ -288,9 +292,7 @@ async fn an_order_that_people_point_elsewhere_is_put_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_that_goes_on_is_about_what_it_was_begun_for() {
     let mut shop = Shop::open().await;
-    let order = shop.sell();
-    let store = &shop.stack.sandbox.store;
-    store.update_order(order, json!({"status": "on-hold"}));
+    let order = shop.sell_as("on-hold");
     shop.work_patiently();
     shop.stack.in_step().await;
     let (store, erp) = (&shop.stack.sandbox.store, &shop.stack.sandbox.erp);

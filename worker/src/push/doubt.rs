@@ -147,7 +147,7 @@ impl Verdict {
             } => {
                 work.found(theirs.external_id, theirs.parts);
                 work.takes = taken;
-                work.arrived(carried, None, done);
+                work.arrived(&carried, None, done);
             }
             Self::ArrivedInPart { theirs, carried } => {
                 work.found(theirs.external_id, theirs.parts);

@@ -54,8 +54,8 @@ pub struct Work {
     pub takes: BTreeSet<String>,
     /// Where a thing that was begun goes on.
     resume: Option<Resume>,
-    /// Whether what is written goes on with what another owner began.
-    goes_on: bool,
+    /// Who began what is written.
+    begun: Begun,
     /// Whether the remote said before that its key is taken: it is adopted once, not in circles.
     pub was_taken: bool,
     /// Whether the steps that are written belong to a thing that is being made.
@@ -68,6 +68,13 @@ pub struct Work {
     pub need: Need,
     /// What it waits for was left out because that is out of use: it is wanted after all.
     pub wants: Option<RecordId>,
+}
+
+/// Who began what is written: this look at the remote, or a batch or owner before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begun {
+    Here,
+    Before,
 }
 
 /// Where a thing that was begun goes on.
@@ -241,7 +248,7 @@ impl Work {
             taken: None,
             takes: BTreeSet::new(),
             resume: None,
-            goes_on: false,
+            begun: Begun::Here,
             was_taken: false,
             making: Making::No,
             made: None,
@@ -315,18 +322,18 @@ impl Work {
             .clone()
             .and_then(|held| Content::parse(carried.entity(), held).ok());
         self.takes = taken(effect);
-        self.arrived(carried, held, Done::of(&effect.operation));
+        self.arrived(&carried, held, Done::of(&effect.operation));
     }
 
     /// Notes that a write arrived whole: what it carried, and what the remote made of it where that is told, is agreed
     /// on, whatever we hold by now. What it took over is the remote's change still: our record does not have it.
-    pub fn arrived(&mut self, carried: Content, held: Option<Content>, done: Done) {
-        let is_current = carried == self.ours;
+    pub fn arrived(&mut self, carried: &Content, held: Option<Content>, done: Done) {
+        let is_current = *carried == self.ours;
         let before = |side: fn(&Agreed) -> &Content| self.base.as_ref().map_or(&self.ours, side);
         let theirs = held.unwrap_or_else(|| carried.clone());
         let base = Agreed {
             theirs: shown::as_agreed(&theirs, before(|base| &base.theirs), &self.takes),
-            ours: shown::as_agreed(&carried, before(|base| &base.ours), &self.takes),
+            ours: shown::as_agreed(carried, before(|base| &base.ours), &self.takes),
         };
         self.fate = if is_current {
             Fate::Synced { base, done }
@@ -337,9 +344,9 @@ impl Work {
 
     /// Notes that its last write was carried out, and what the remote made of it where that is told.
     pub fn applied(&mut self, sent: Content, held: Option<Content>, done: Done) {
-        if self.goes_on {
+        if self.begun == Begun::Before {
             let held = held.or_else(|| self.expected.take());
-            return self.arrived(sent, held, done);
+            return self.arrived(&sent, held, done);
         }
         let theirs = held
             .or_else(|| self.expected.take())
@@ -456,9 +463,9 @@ impl Work {
     /// Returns the write that goes on with a thing of which a part was made already.
     pub fn continued(&mut self) -> Option<Write> {
         let Resume { step, carried } = self.resume.take().filter(|_| self.is_open())?;
-        self.goes_on = true;
+        self.begun = Begun::Before;
         let content = carried.unwrap_or_else(|| self.ours.clone());
-        let begun = self.begun(&content);
+        let begun = self.fields_begun(&content);
         let mut write = self.next_write(content, step);
         if let (Action::Update { changed, .. }, Some(begun)) = (&mut write.action, begun) {
             *changed = begun;
@@ -468,7 +475,7 @@ impl Work {
 
     /// Returns the fields that a change which was begun is about: those of ours that changed since both sides agreed.
     /// What was to be put back besides is seen by whoever looks next. `None` where that can't be told.
-    fn begun(&self, carried: &Content) -> Option<BTreeSet<String>> {
+    fn fields_begun(&self, carried: &Content) -> Option<BTreeSet<String>> {
         let base = self.base.as_ref().filter(|_| self.making == Making::No)?;
         let changed = fields_of(carried).differing(&fields_of(&base.ours));
         let changed = &changed - &self.takes;

@@ -172,7 +172,7 @@ impl<'a> Task<'a> {
 
     pub(super) fn partners(&self) -> Result<Result<Partners, Vec<Cells>>, Refusal> {
         let wish = Wish::new(self.order, &self.write.links, self.known.places)?;
-        let standing = self.row().map(|row| row.partners());
+        let standing = self.row().map(OrderRow::partners);
         let standing = standing.map_or_else(Standing::default, |partners| Standing {
             customer: Some(partners.customer),
             invoice: Some(partners.invoice).filter(|_| !self.changes("billing")),
