@@ -108,11 +108,28 @@ fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
 /// A body that the document calls an example, or an empty one.
 fn body(document: &Value, operation: &Value) -> Option<Value> {
     let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
-    if schema.is_null() {
-        return None;
-    }
+    (!schema.is_null()).then(|| example(document, schema))
+}
+
+/// Makes an example of a schema: its own, that of the first of several, or what its parts come to.
+fn example(document: &Value, schema: &Value) -> Value {
     let schema = resolved(document, schema);
-    Some(schema.get("example").cloned().unwrap_or_else(|| json!({})))
+    if let Some(own) = schema.get("example") {
+        return own.clone();
+    }
+    if let Some(first) = schema["oneOf"].get(0) {
+        return example(document, first);
+    }
+    let mut fields = serde_json::Map::new();
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        fields.extend(field.get("example").map(|own| (name.clone(), own.clone())));
+    }
+    for part in schema["allOf"].as_array().into_iter().flatten() {
+        if let Value::Object(more) = example(document, part) {
+            fields.extend(more);
+        }
+    }
+    Value::Object(fields)
 }
 
 /// R43: whatever operation a stranger calls with an organisation's identifiers, it is not there; lists are empty; no answer
