@@ -1,6 +1,6 @@
 //! The OpenAPI document: what the framework writes, made tidy for those who generate clients from it.
 
-use poem_openapi::{ExtraHeader, LicenseObject, OpenApiService, ServerObject, Tags};
+use poem_openapi::{ContactObject, ExtraHeader, LicenseObject, OpenApiService, ServerObject, Tags};
 use serde_json::{Map, Value};
 
 use crate::activities::Activities;
@@ -10,6 +10,7 @@ use crate::connections::Connections;
 use crate::control::Control;
 use crate::customers::Customers;
 use crate::events::Events;
+use crate::example;
 use crate::inventory::Inventory;
 use crate::notifications::Notifications;
 use crate::orders::Orders;
@@ -88,10 +89,12 @@ pub(crate) fn service() -> Service {
         Activities,
     );
     let license = LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0.html");
+    let contact = ContactObject::new().name("Lockstep").url("https://lockstep.dev");
     let request_id = ExtraHeader::new("X-Request-Id").description("Finds the request in the logs.");
     OpenApiService::new(operations, "Lockstep", env!("CARGO_PKG_VERSION"))
         .description(DESCRIPTION)
         .license(license)
+        .contact(contact)
         .server(ServerObject::new("/").description("The server that this document came from"))
         .extra_response_header::<Option<String>, _>(request_id)
         .extra_response_header::<Option<String>, _>(
@@ -108,6 +111,7 @@ pub(crate) fn text() -> String {
     let mut document = serde_json::from_str(&service().spec()).expect("the framework writes JSON");
     tidy(&mut document);
     tell_roles(&mut document);
+    example::complete(&mut document);
     let mut text = serde_json::to_string_pretty(&document).expect("a JSON value can be written");
     text.push('\n');
     text
@@ -138,13 +142,16 @@ fn tell_roles(document: &mut Value) {
     }
 }
 
-/// Mends three things, wherever they stand: references that are described become more than one schema, so that
-/// generators make a type of their own for each; limits of whole numbers are written as fractions; and sentences are cut
-/// where the lines of our source end.
+/// Mends what generators trip over, wherever it stands: references that are described become more than one schema, so that
+/// generators make a type of their own for each; what stands for a whole object that is left out is none of its own
+/// fields' defaults, and not every generator can write it; an event stream is no JSON array; limits of whole numbers are
+/// written as fractions; and sentences are cut where the lines of our source end.
 fn tidy(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             keep_the_reference_only(fields);
+            leave_defaults_to_the_fields(fields);
+            tell_a_stream(fields);
             for (name, field) in fields {
                 match (name.as_str(), &mut *field) {
                     ("minimum" | "maximum", Value::Number(limit)) => whole(limit),
@@ -171,6 +178,27 @@ fn keep_the_reference_only(fields: &mut Map<String, Value>) {
     if reference.get("$ref").is_some() && says_nothing_new {
         parts.truncate(1);
     }
+}
+
+/// A reference's own default is dropped: its type's fields have theirs.
+fn leave_defaults_to_the_fields(fields: &mut Map<String, Value>) {
+    if fields.contains_key("allOf") && fields.get("default").is_some_and(Value::is_object) {
+        fields.remove("default");
+    }
+}
+
+/// `array of SyncEvent` in the form of a stream becomes text, which is what clients can be given; what is in an event is
+/// noted beside it.
+fn tell_a_stream(fields: &mut Map<String, Value>) {
+    if fields.get("format").and_then(Value::as_str) != Some("event-stream") {
+        return;
+    }
+    let event = fields.remove("items");
+    fields.remove("format");
+    fields.insert("type".to_owned(), "string".into());
+    let words = "Server-sent events; the data of each is the JSON of an event.";
+    fields.insert("description".to_owned(), words.into());
+    fields.extend(event.map(|event| ("x-event".to_owned(), event)));
 }
 
 fn whole(limit: &mut serde_json::Number) {

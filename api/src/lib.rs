@@ -22,6 +22,7 @@ mod customers;
 mod deliveries;
 mod document;
 mod events;
+mod example;
 mod health;
 mod inventory;
 mod jwks;
