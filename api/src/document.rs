@@ -34,6 +34,9 @@ goes by the organisation: commands, requests that put records, and requests that
 callers. A quota that was not used for a minute may be used at once, and comes back evenly. Every answer tells what is left in \
 the headers `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers).";
 
+/// What a text holds that stands for an exact decimal.
+const DECIMAL: &str = r"^-?[0-9]+(\.[0-9]+)?$";
+
 #[derive(Tags)]
 pub(crate) enum Tag {
     /// The stores and ERPs of the organisation.
@@ -144,14 +147,16 @@ fn tell_roles(document: &mut Value) {
 
 /// Mends what generators trip over, wherever it stands: references that are described become more than one schema, so that
 /// generators make a type of their own for each; what stands for a whole object that is left out is none of its own
-/// fields' defaults, and not every generator can write it; an event stream is no JSON array; limits of whole numbers are
-/// written as fractions; and sentences are cut where the lines of our source end.
+/// fields' defaults, and not every generator can write it; an event stream is no JSON array; an exact decimal is a text, of
+/// which some would make a number; limits of whole numbers are written as fractions; and sentences are cut where the lines of
+/// our source end.
 fn tidy(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             keep_the_reference_only(fields);
             leave_defaults_to_the_fields(fields);
             tell_a_stream(fields);
+            tell_a_decimal(fields);
             for (name, field) in fields {
                 match (name.as_str(), &mut *field) {
                     ("minimum" | "maximum", Value::Number(limit)) => whole(limit),
@@ -199,6 +204,14 @@ fn tell_a_stream(fields: &mut Map<String, Value>) {
     let words = "Server-sent events; the data of each is the JSON of an event.";
     fields.insert("description".to_owned(), words.into());
     fields.extend(event.map(|event| ("x-event".to_owned(), event)));
+}
+
+/// A form of ours makes openapi-generator's Java write decimals as JSON numbers; a pattern says the same to all.
+fn tell_a_decimal(fields: &mut Map<String, Value>) {
+    if fields.get("format").and_then(Value::as_str) == Some("decimal") {
+        fields.remove("format");
+        fields.insert("pattern".to_owned(), DECIMAL.into());
+    }
 }
 
 fn whole(limit: &mut serde_json::Number) {

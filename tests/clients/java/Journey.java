@@ -1,3 +1,4 @@
+import com.fasterxml.jackson.databind.JsonNode;
 import dev.lockstep.ApiClient;
 import dev.lockstep.ApiException;
 import dev.lockstep.JSON;
@@ -12,7 +13,6 @@ import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.time.Duration;
 import java.time.Instant;
-import java.util.Base64;
 import java.util.EnumSet;
 import java.util.List;
 import java.util.Set;
@@ -49,10 +49,10 @@ public final class Journey {
 
     private void run() throws Exception {
         // Records.
-        UUID store = connections.listConnections().getItems().stream()
-                .filter(connection -> connection.getSystem() == SystemName.WOOCOMMERCE)
+        UUID erp = connections.listConnections().getItems().stream()
+                .filter(connection -> connection.getSystem() == SystemName.ODOO)
                 .findFirst().orElseThrow().getConnectionId();
-        connections.putConnectionOwnership(store, new Ownership().products(new FieldOwners().all(Owner.MANUAL)));
+        connections.putConnectionOwnership(erp, new Ownership().products(new FieldOwners().all(Owner.MANUAL)));
         check(put("Lamp").getContent().getName().equals("Lamp"), "a product is new");
         Customer ada = new Customer().name("Ada").email(sku + "@example.com");
         PutRecordCustomer customer = new PutRecordCustomer().recordId(UUID.randomUUID()).content(ada);
@@ -65,8 +65,9 @@ public final class Journey {
         UUID first = start(atOnce, EntityType.CUSTOMERS, EntityType.PRODUCTS);
         check(finish(first).getStatus() == SyncStatus.DONE, "it is done");
         String externalId = records.getProduct(recordId).getConnections().stream()
-                .filter(seen -> seen.getConnectionId().equals(store))
+                .filter(seen -> seen.getConnectionId().equals(erp))
                 .findFirst().orElseThrow().getExternalId();
+        check(externalId != null, "the product is in the ERP");
 
         // Paused, and resumed.
         UUID second = start(new SyncConfig().batchSize(1), EntityType.PRODUCTS);
@@ -76,11 +77,11 @@ public final class Journey {
         check(finish(second).getStatus() == SyncStatus.DONE, "it went on");
 
         // A conflict, seen and resolved.
-        inStore(externalId, "{\"name\": \"Lamp of the shop\"}");
+        renameInErp("Lamp of the office");
         put("Reading lamp");
         check(finish(start(atOnce, EntityType.PRODUCTS)).getStatus() == SyncStatus.PARTIAL, "it met a conflict");
         ConflictPage open = conflicts.listConflicts(
-                ConflictState.OPEN, null, null, null, store, null, null, null, null);
+                ConflictState.OPEN, null, null, null, erp, null, null, null, null);
         Conflict conflict = open.getItems().stream()
                 .filter(one -> recordId.equals(one.getRecordId()))
                 .findFirst().orElseThrow();
@@ -93,8 +94,7 @@ public final class Journey {
         Conflict resolved = until("the answer's end", () -> conflicts.getConflict(conflictId),
                 one -> one.getState() == ConflictState.RESOLVED);
         check(resolved.getClosedBy() == ClosedBy.ACCEPT, "it was closed by the answer");
-        until("the name in the store", () -> inStore(externalId, null),
-                product -> product.contains("\"Reading lamp\""));
+        until("the name in the ERP", this::inErp, found -> found.get("name").asText().equals("Reading lamp"));
 
         // Errors arrive typed.
         Problem unknown = refused(() -> syncs.getSync(UUID.randomUUID()));
@@ -130,20 +130,27 @@ public final class Journey {
         throw new AssertionError("it was not refused");
     }
 
-    /** Reads a product in the shop, or changes it first, as its people might. */
-    private static String inStore(String externalId, String change) throws Exception {
-        String url = System.getenv("STORE_URL") + "/wp-json/wc/v3/products/" + externalId;
-        String credentials = Base64.getEncoder().encodeToString("ck_sandbox:cs_sandbox".getBytes());
-        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(url))
-                .header("Authorization", "Basic " + credentials)
-                .header("Content-Type", "application/json");
-        if (change != null) {
-            request.PUT(HttpRequest.BodyPublishers.ofString(change));
-        }
+    /** Asks the ERP, as its own people might. */
+    private static JsonNode erpProducts(String method, String body) throws Exception {
+        String url = System.getenv("ERP_URL") + "/json/2/product.template/" + method;
+        HttpRequest request = HttpRequest.newBuilder(URI.create(url))
+                .header("Authorization", "bearer sandbox-api-key")
+                .header("Content-Type", "application/json")
+                .POST(HttpRequest.BodyPublishers.ofString(body))
+                .build();
         HttpResponse<String> answer =
-                HttpClient.newHttpClient().send(request.build(), HttpResponse.BodyHandlers.ofString());
-        check(answer.statusCode() == 200, "the store answers " + answer.statusCode());
-        return answer.body();
+                HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString());
+        check(answer.statusCode() == 200, "the ERP answers " + answer.statusCode());
+        return JSON.getDefault().getMapper().readTree(answer.body());
+    }
+
+    private JsonNode inErp() throws Exception {
+        String which = "{\"domain\": [[\"default_code\", \"=\", \"" + sku + "\"]], \"fields\": [\"name\"]}";
+        return erpProducts("search_read", which).get(0);
+    }
+
+    private void renameInErp(String name) throws Exception {
+        erpProducts("write", "{\"ids\": [" + inErp().get("id") + "], \"vals\": {\"name\": \"" + name + "\"}}");
     }
 
     private static <T> T until(String what, Callable<T> ask, Predicate<T> is) throws Exception {

@@ -1,6 +1,5 @@
 """The journey with the client of openapi-python-client."""
 
-import base64
 import json
 import os
 import time
@@ -59,16 +58,22 @@ def until(what, ask, is_so):
     return answer
 
 
-def in_store(external_id: str, change: dict | None = None) -> str:
-    """Reads the name of a product in the shop, or changes it first, as its people might."""
-    request = urllib.request.Request(f"{os.environ['STORE_URL']}/wp-json/wc/v3/products/{external_id}")
-    request.add_header("Authorization", "Basic " + base64.b64encode(b"ck_sandbox:cs_sandbox").decode())
-    if change:
-        request.method = "PUT"
-        request.add_header("Content-Type", "application/json")
-        request.data = json.dumps(change).encode()
+def erp_products(method: str, body: dict):
+    request = urllib.request.Request(f"{os.environ['ERP_URL']}/json/2/product.template/{method}")
+    request.add_header("Authorization", "bearer sandbox-api-key")
+    request.add_header("Content-Type", "application/json")
+    request.data = json.dumps(body).encode()
     with urllib.request.urlopen(request) as answer:
-        return json.load(answer)["name"]
+        return json.load(answer)
+
+
+def find_in_erp(sku: str) -> dict:
+    return erp_products("search_read", {"domain": [["default_code", "=", sku]], "fields": ["name"]})[0]
+
+
+def rename_in_erp(sku: str, name: str) -> None:
+    """Has the ERP call a product by another name, as its people might."""
+    erp_products("write", {"ids": [find_in_erp(sku)["id"]], "vals": {"name": name}})
 
 
 def get(sync_id: UUID):
@@ -96,9 +101,9 @@ def put(name: str):
 
 # Records.
 connections = taken(list_connections.sync(client=client)).items
-store = next(one for one in connections if one.system == SystemName.WOOCOMMERCE).connection_id
+erp = next(one for one in connections if one.system == SystemName.ODOO).connection_id
 manual = Ownership(products=FieldOwners(all_=Owner.MANUAL))
-taken(put_connection_ownership.sync(store, client=client, body=manual))
+taken(put_connection_ownership.sync(erp, client=client, body=manual))
 made = put("Lamp")
 assert made.status_code == 201 and taken(made.parsed).content.name == "Lamp"
 customer = PutRecordCustomer(record_id=uuid4(), content=Customer(name="Ada", email=f"{sku}@example.com"))
@@ -112,7 +117,7 @@ events = [SyncEvent.from_dict(json.loads(line[5:])) for line in lines if line.st
 assert events[-1].kind == SyncEventKind.END and events[-1].sync_id == first
 assert finish(first).status == SyncStatus.DONE
 record = taken(get_product.sync(record_id, client=client))
-external_id = next(seen.external_id for seen in record.connections if seen.connection_id == store)
+external_id = next(seen.external_id for seen in record.connections if seen.connection_id == erp)
 assert isinstance(external_id, str)
 
 # Paused, and resumed.
@@ -123,11 +128,11 @@ taken(resume_sync.sync(second, client=client))
 assert finish(second).status == SyncStatus.DONE
 
 # A conflict, seen and resolved.
-in_store(external_id, {"name": "Lamp of the shop"})
+rename_in_erp(sku, "Lamp of the office")
 taken(put("Reading lamp").parsed)
 third = finish(start(at_once, EntityType.PRODUCTS))
 assert third.status == SyncStatus.PARTIAL, third
-open_ones = taken(list_conflicts.sync(client=client, state=ConflictState.OPEN, connection_id=store)).items
+open_ones = taken(list_conflicts.sync(client=client, state=ConflictState.OPEN, connection_id=erp)).items
 conflict = next(one for one in open_ones if one.record_id == record_id)
 assert conflict.type_ == ConflictType.DATAMISMATCH and "name" in conflict.fields
 answer = ResolveConflictRequest(resolution=Resolution.ACCEPT, when=ResolveWhen.NOW)
@@ -139,7 +144,7 @@ resolved = until(
     lambda conflict: conflict.state == ConflictState.RESOLVED,
 )
 assert resolved.closed_by == "accept"
-until("the name in the store", lambda: in_store(external_id), lambda name: name == "Reading lamp")
+until("the name in the ERP", lambda: find_in_erp(sku), lambda found: found["name"] == "Reading lamp")
 
 # Errors arrive typed.
 unknown = get_sync.sync(uuid4(), client=client)

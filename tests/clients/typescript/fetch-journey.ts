@@ -13,7 +13,7 @@ import {
   SyncEventFromJSON,
   SyncsApi,
 } from "./fetch/index.js";
-import { assert, isOver, nameInStore, rename, token, until, url } from "./stage.js";
+import { assert, isOver, nameInErp, rename, token, until, url } from "./stage.js";
 
 const configuration = new Configuration({ basePath: url, accessToken: token });
 const connections = new ConnectionsApi(configuration);
@@ -38,9 +38,9 @@ const put = (name: string) => {
 };
 
 // Records.
-const store = (await connections.listConnections()).items.find(({ system }) => system === "woocommerce");
-assert(store, "there is a store");
-const { connectionId } = store;
+const erp = (await connections.listConnections()).items.find(({ system }) => system === "odoo");
+assert(erp, "there is an ERP");
+const { connectionId } = erp;
 await connections.putConnectionOwnership({ connectionId, ownership: { products: { all: "manual" } } });
 const made = await put("Lamp");
 assert(made.raw.status === 201 && (await made.value()).content.name === "Lamp", "a product is new");
@@ -56,7 +56,7 @@ assert(events.at(-1)?.kind === "end", "the stream tells of the end");
 assert((await finish(first)).status === "done", "it is done");
 const record = await records.getProduct({ recordId });
 const externalId = record.connections.find((seen) => seen.connectionId === connectionId)?.externalId;
-assert(externalId, "the product is in the store");
+assert(externalId, "the product is in the ERP");
 
 // Paused, and resumed.
 const second = await start({ entityTypes: ["products"], syncConfig: { batchSize: 1 } });
@@ -66,7 +66,7 @@ await syncs.resumeSync({ syncId: second });
 assert((await finish(second)).status === "done", "it went on");
 
 // A conflict, seen and resolved.
-await rename(externalId, "Lamp of the shop");
+await rename(sku, "Lamp of the office");
 await put("Reading lamp");
 const third = await finish(await start({ entityTypes: ["products"], syncConfig: { batchDelayMs: 0 } }));
 assert(third.status === "partial", `it met a conflict: ${third.status}`);
@@ -82,7 +82,7 @@ await conflicts.resolveConflict({
 const shown = () => conflicts.getConflict({ conflictId });
 const resolved = await until("the answer's end", shown, ({ state }) => state === "resolved");
 assert(resolved.closedBy === "accept", "it was closed by the answer");
-await until("the name in the store", () => nameInStore(externalId), (name) => name === "Reading lamp");
+await until("the name in the ERP", () => nameInErp(sku), (name) => name === "Reading lamp");
 
 // Errors arrive typed.
 const unknown = await refused(syncs.getSync({ syncId: randomUUID() }));

@@ -3,7 +3,7 @@
 import { randomUUID } from "node:crypto";
 import createClient from "openapi-fetch";
 import type { components, paths } from "./lockstep.js";
-import { assert, isOver, nameInStore, rename, token, until, url } from "./stage.js";
+import { assert, isOver, nameInErp, rename, token, until, url } from "./stage.js";
 
 type Schemas = components["schemas"];
 
@@ -47,9 +47,9 @@ const put = (name: string) =>
 
 // Records.
 const { items: connections } = taken(await client.GET("/api/v1/connections"));
-const store = connections.find(({ system }) => system === "woocommerce");
-assert(store, "there is a store");
-const connectionId = store.connectionId;
+const erp = connections.find(({ system }) => system === "odoo");
+assert(erp, "there is an ERP");
+const connectionId = erp.connectionId;
 taken(
   await client.PUT("/api/v1/connections/{connectionId}/ownership", {
     params: { path: { connectionId } },
@@ -73,7 +73,7 @@ const done = await finish(first);
 assert(done.status === "done", `it is done: ${JSON.stringify(done)}`);
 const record = taken(await client.GET("/api/v1/records/products/{recordId}", { params: { path: { recordId } } }));
 const externalId = record.connections.find((seen) => seen.connectionId === connectionId)?.externalId;
-assert(externalId, "the product is in the store");
+assert(externalId, "the product is in the ERP");
 
 // Paused, and resumed.
 const second = await start({ entityTypes: ["products"], syncConfig: { batchSize: 1 } });
@@ -84,7 +84,7 @@ taken(await client.POST("/api/v1/syncs/{syncId}/resume", path));
 assert((await finish(second)).status === "done", "it went on");
 
 // A conflict, seen and resolved.
-await rename(externalId, "Lamp of the shop");
+await rename(sku, "Lamp of the office");
 taken(await put("Reading lamp"));
 const third = await finish(await start({ entityTypes: ["products"], syncConfig: { batchDelayMs: 0 } }));
 assert(third.status === "partial", `it met a conflict: ${third.status}`);
@@ -102,7 +102,7 @@ taken(
 );
 const resolved = await until("the answer's end", shown, ({ state }) => state === "resolved");
 assert(resolved.closedBy === "accept", "it was closed by the answer");
-await until("the name in the store", () => nameInStore(externalId), (name) => name === "Reading lamp");
+await until("the name in the ERP", () => nameInErp(sku), (name) => name === "Reading lamp");
 
 // Errors arrive typed.
 const unknown = await client.GET("/api/v1/syncs/{syncId}", { params: { path: { syncId: randomUUID() } } });

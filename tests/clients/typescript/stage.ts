@@ -1,4 +1,4 @@
-// What both journeys need beside a client: where everything is, the store's own API, and patience.
+// What both journeys need beside a client: where everything is, the ERP's own API, and patience.
 
 const named = (name: string): string => {
   const value = process.env[name];
@@ -8,8 +8,7 @@ const named = (name: string): string => {
 
 export const url = named("LOCKSTEP_URL");
 export const token = named("LOCKSTEP_TOKEN");
-const store = named("STORE_URL");
-const credentials = Buffer.from("ck_sandbox:cs_sandbox").toString("base64");
+const erp = named("ERP_URL");
 
 export function assert(condition: unknown, what: string): asserts condition {
   if (!condition) throw new Error(`not so: ${what}`);
@@ -28,14 +27,22 @@ export async function until<T>(what: string, ask: () => Promise<T>, is: (answer:
 
 export const isOver = (status: string): boolean => ["done", "partial", "failed", "cancelled"].includes(status);
 
-async function product(id: string, init: RequestInit = {}): Promise<{ name: string }> {
-  const headers = { authorization: `Basic ${credentials}`, "content-type": "application/json" };
-  const answer = await fetch(`${store}/wp-json/wc/v3/products/${id}`, { ...init, headers });
-  assert(answer.ok, `the store answers ${answer.status}`);
-  return (await answer.json()) as { name: string };
+async function products(method: string, body: object): Promise<unknown> {
+  const headers = { authorization: "bearer sandbox-api-key", "content-type": "application/json" };
+  const request = { method: "POST", headers, body: JSON.stringify(body) };
+  const answer = await fetch(`${erp}/json/2/product.template/${method}`, request);
+  assert(answer.ok, `the ERP answers ${answer.status}`);
+  return answer.json();
 }
 
-/** Has the shop call a product by another name, as its people might. */
-export const rename = (id: string, name: string) => product(id, { method: "PUT", body: JSON.stringify({ name }) });
+async function find(sku: string): Promise<{ id: number; name: string } | undefined> {
+  const found = await products("search_read", { domain: [["default_code", "=", sku]], fields: ["name"] });
+  return (found as { id: number; name: string }[])[0];
+}
 
-export const nameInStore = async (id: string): Promise<string> => (await product(id)).name;
+export const nameInErp = async (sku: string): Promise<string | undefined> => (await find(sku))?.name;
+
+/** Has the ERP call a product by another name, as its people might. */
+export async function rename(sku: string, name: string): Promise<void> {
+  await products("write", { ids: [(await find(sku))?.id], vals: { name } });
+}
