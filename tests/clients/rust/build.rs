@@ -12,7 +12,9 @@ fn main() {
     let mut settings = progenitor::GenerationSettings::default();
     settings.with_interface(progenitor::InterfaceStyle::Builder);
     let mut generator = progenitor::Generator::new(&settings);
-    let tokens = generator.generate_tokens(&document).expect("a client can be generated");
+    let tokens = generator
+        .generate_tokens(&document)
+        .expect("a client can be generated");
     let file = syn::parse2(tokens).expect("the client is Rust");
     let output = PathBuf::from(env::var("OUT_DIR").expect("cargo names it")).join("lockstep.rs");
     fs::write(output, prettyplease::unparse(&file)).expect("the client can be written");

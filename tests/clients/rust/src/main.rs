@@ -4,17 +4,25 @@
 //! problem is read into its type here.
 
 mod lockstep {
-    #![allow(clippy::all, clippy::pedantic, dead_code, mismatched_lifetime_syntaxes, unused_imports)]
+    #![allow(
+        clippy::all,
+        clippy::pedantic,
+        dead_code,
+        mismatched_lifetime_syntaxes,
+        unused_imports
+    )]
     include!(concat!(env!("OUT_DIR"), "/lockstep.rs"));
 }
 
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use lockstep::types::{
-    ClosedBy, Conflict, ConflictState, ConflictType, Customer, EntityType, FieldOwners, Money, Owner, Ownership,
-    Problem, Product, PutOutcome, PutRecordCustomer, PutRecordsRequestCustomer, Resolution, ResolveConflictRequest,
-    ResolveWhen, StartSyncRequest, SyncConfig, SyncDetails, SyncEvent, SyncEventKind, SyncStatus, SystemName, Variant,
+    ClosedBy, Conflict, ConflictState, ConflictType, Customer, EntityType, FieldOwners, Money, Owner,
+    Ownership, Problem, Product, PutOutcome, PutRecordCustomer, PutRecordsRequestCustomer, Resolution,
+    ResolveConflictRequest, ResolveWhen, StartSyncRequest, SyncConfig, SyncDetails, SyncEvent, SyncEventKind,
+    SyncStatus, SystemName, Variant,
 };
 use lockstep::{ByteStream, Client, Error};
 use serde_json::{Value, json};
@@ -48,6 +56,11 @@ async fn until<T, F: Future<Output = T>>(what: &str, ask: impl Fn() -> F, is_so:
     }
 }
 
+fn number<T: TryFrom<NonZeroU64, Error: std::fmt::Debug>>(number: u64) -> T {
+    let number = NonZeroU64::new(number).expect("not 0");
+    number.try_into().expect("a number of a client's kind")
+}
+
 struct Journey {
     client: Client,
     http: reqwest::Client,
@@ -65,18 +78,32 @@ impl Journey {
             .try_into()
             .expect("a variant");
         let product = Product::builder().name(name).variants(vec![variant]);
-        let put = self.client.put_product().record_id(self.record).body(product).send().await;
+        let put = self
+            .client
+            .put_product()
+            .record_id(self.record)
+            .body(product)
+            .send()
+            .await;
         put.expect("it is put").into_inner().content.name
     }
 
     async fn start(&self, config: SyncConfig, types: Vec<EntityType>) -> Uuid {
-        let request = StartSyncRequest::builder().entity_types(types).sync_config(Some(config));
+        let request = StartSyncRequest::builder()
+            .entity_types(types)
+            .sync_config(Some(config));
         let started = self.client.start_sync().body(request).send().await;
         started.expect("it starts").into_inner().sync_id
     }
 
     async fn sync(&self, id: Uuid) -> SyncDetails {
-        self.client.get_sync().sync_id(id).send().await.expect("the sync").into_inner()
+        self.client
+            .get_sync()
+            .sync_id(id)
+            .send()
+            .await
+            .expect("the sync")
+            .into_inner()
     }
 
     async fn finish(&self, id: Uuid) -> SyncStatus {
@@ -94,7 +121,12 @@ impl Journey {
         let url = format!("{}/json/2/product.template/{method}", self.erp);
         let request = self.http.post(url).bearer_auth("sandbox-api-key").json(&body);
         let answer = request.send().await.expect("the ERP answers");
-        answer.error_for_status().expect("it lets us in").json().await.expect("JSON")
+        answer
+            .error_for_status()
+            .expect("it lets us in")
+            .json()
+            .await
+            .expect("JSON")
     }
 
     async fn in_erp(&self) -> Value {
@@ -104,7 +136,8 @@ impl Journey {
 
     async fn rename_in_erp(&self, name: &str) {
         let id = self.in_erp().await["id"].take();
-        self.erp_products("write", json!({ "ids": [id], "vals": { "name": name } })).await;
+        self.erp_products("write", json!({ "ids": [id], "vals": { "name": name } }))
+            .await;
     }
 }
 
@@ -114,7 +147,10 @@ async fn main() {
     let mut headers = reqwest::header::HeaderMap::new();
     let bearer = format!("Bearer {}", named("LOCKSTEP_TOKEN"));
     headers.insert("authorization", bearer.parse().expect("a token"));
-    let http = reqwest::Client::builder().default_headers(headers).build().expect("a client");
+    let http = reqwest::Client::builder()
+        .default_headers(headers)
+        .build()
+        .expect("a client");
     let client = Client::new_with_client(&named("LOCKSTEP_URL"), http);
     let journey = Journey {
         client: client.clone(),
@@ -125,12 +161,28 @@ async fn main() {
     };
 
     // Records.
-    let connections = client.list_connections().send().await.expect("the connections").into_inner().items;
-    let erp = connections.iter().find(|connection| connection.system == SystemName::Odoo);
+    let connections = client
+        .list_connections()
+        .send()
+        .await
+        .expect("the connections")
+        .into_inner()
+        .items;
+    let erp = connections
+        .iter()
+        .find(|connection| connection.system == SystemName::Odoo);
     let erp = erp.expect("there is an ERP").connection_id;
-    let manual: FieldOwners = FieldOwners::builder().all(Owner::Manual).try_into().expect("owners");
+    let manual: FieldOwners = FieldOwners::builder()
+        .all(Owner::Manual)
+        .try_into()
+        .expect("owners");
     let ownership = Ownership::builder().products(Some(manual));
-    let put = client.put_connection_ownership().connection_id(erp).body(ownership).send().await;
+    let put = client
+        .put_connection_ownership()
+        .connection_id(erp)
+        .body(ownership)
+        .send()
+        .await;
     put.expect("the ownership is put");
     assert_eq!(journey.put("Lamp").await, "Lamp");
     let customer: Customer = serde_json::from_value(json!({
@@ -143,31 +195,73 @@ async fn main() {
         .try_into()
         .expect("a record");
     let request = PutRecordsRequestCustomer::builder().records(vec![record]);
-    let customers = client.put_customers().body(request).send().await.expect("they are put");
+    let customers = client
+        .put_customers()
+        .body(request)
+        .send()
+        .await
+        .expect("they are put");
     assert_eq!(customers.results[0].outcome, PutOutcome::Created);
 
     // A sync, watched until it is done.
-    let at_once: SyncConfig = SyncConfig::builder().batch_delay_ms(Some(0)).try_into().expect("a configuration");
-    let first = journey.start(at_once.clone(), vec![EntityType::Customers, EntityType::Products]).await;
-    let events = client.watch_sync().sync_id(first).send().await.expect("the events").into_inner();
+    let at_once: SyncConfig = SyncConfig::builder()
+        .batch_delay_ms(Some(0))
+        .try_into()
+        .expect("a configuration");
+    let first = journey
+        .start(at_once.clone(), vec![EntityType::Customers, EntityType::Products])
+        .await;
+    let events = client
+        .watch_sync()
+        .sync_id(first)
+        .send()
+        .await
+        .expect("the events")
+        .into_inner();
     let events = String::from_utf8(read(events).await).expect("text");
-    let last = events.lines().filter_map(|line| line.strip_prefix("data:")).next_back();
+    let last = events
+        .lines()
+        .filter_map(|line| line.strip_prefix("data:"))
+        .next_back();
     let last: SyncEvent = serde_json::from_str(last.expect("there are events")).expect("an event");
     assert_eq!(last.kind, SyncEventKind::End);
     assert_eq!(journey.finish(first).await, SyncStatus::Done);
-    let record = client.get_product().record_id(journey.record).send().await.expect("the product");
+    let record = client
+        .get_product()
+        .record_id(journey.record)
+        .send()
+        .await
+        .expect("the product");
     let seen = record.connections.iter().find(|seen| seen.connection_id == erp);
-    assert!(seen.is_some_and(|seen| seen.external_id.is_some()), "it is in the ERP");
+    assert!(
+        seen.is_some_and(|seen| seen.external_id.is_some()),
+        "it is in the ERP"
+    );
 
     // Paused, and resumed.
     let slow: SyncConfig = SyncConfig::builder()
-        .batch_size(Some(std::num::NonZeroU64::MIN.try_into().expect("one")))
+        .batch_size(Some(number(1)))
         .try_into()
         .expect("a configuration");
     let second = journey.start(slow, vec![EntityType::Products]).await;
-    client.pause_sync().sync_id(second).send().await.expect("it is to pause");
-    until("the pause", || journey.sync(second), |sync| sync.status == SyncStatus::Paused).await;
-    client.resume_sync().sync_id(second).send().await.expect("it is to go on");
+    client
+        .pause_sync()
+        .sync_id(second)
+        .send()
+        .await
+        .expect("it is to pause");
+    until(
+        "the pause",
+        || journey.sync(second),
+        |sync| sync.status == SyncStatus::Paused,
+    )
+    .await;
+    client
+        .resume_sync()
+        .sync_id(second)
+        .send()
+        .await
+        .expect("it is to go on");
     assert_eq!(journey.finish(second).await, SyncStatus::Done);
 
     // A conflict, seen and resolved.
@@ -175,7 +269,12 @@ async fn main() {
     journey.put("Reading lamp").await;
     let third = journey.start(at_once, vec![EntityType::Products]).await;
     assert_eq!(journey.finish(third).await, SyncStatus::Partial);
-    let open = client.list_conflicts().state(ConflictState::Open).connection_id(erp).send().await;
+    let open = client
+        .list_conflicts()
+        .state(ConflictState::Open)
+        .connection_id(erp)
+        .send()
+        .await;
     let open = open.expect("the conflicts").into_inner().items;
     let conflict = open.into_iter().find(|one| one.record_id == Some(journey.record));
     let conflict = conflict.expect("there is a conflict");
@@ -191,24 +290,32 @@ async fn main() {
         .body(answer);
     answered.send().await.expect("it is answered");
     let shown = async || -> Conflict {
-        let shown = client.get_conflict().conflict_id(conflict.conflict_id).send().await;
+        let shown = client
+            .get_conflict()
+            .conflict_id(conflict.conflict_id)
+            .send()
+            .await;
         shown.expect("the conflict").into_inner()
     };
     let is_resolved = |conflict: &Conflict| conflict.state == ConflictState::Resolved;
     let resolved = until("the answer's end", &shown, is_resolved).await;
     assert_eq!(resolved.closed_by, Some(ClosedBy::Accept));
-    until("the name in the ERP", || journey.in_erp(), |found| found["name"] == "Reading lamp").await;
+    until(
+        "the name in the ERP",
+        || journey.in_erp(),
+        |found| found["name"] == "Reading lamp",
+    )
+    .await;
 
     // Errors arrive typed.
     let unknown = client.get_sync().sync_id(Uuid::new_v4()).send().await;
     let unknown = problem(unknown.expect_err("there is none")).await;
     assert!(unknown.status == 404 && unknown.type_.ends_with("/not-found"));
-    let nothing = json!({ "systems": [] });
-    assert!(serde_json::from_value::<StartSyncRequest>(nothing).is_ok(), "the client lets it pass");
-    let empty = StartSyncRequest::builder().systems(Some(Vec::new()));
-    let wrong = client.start_sync().body(empty).send().await;
+    let large = SyncConfig::builder().batch_size(Some(number(500)));
+    let large = StartSyncRequest::builder().sync_config(Some(large.try_into().expect("a configuration")));
+    let wrong = client.start_sync().body(large).send().await;
     let wrong = problem(wrong.expect_err("it is wrong")).await;
-    assert_eq!(wrong.errors[0].field, "systems");
+    assert_eq!(wrong.errors[0].field, "syncConfig/batchSize");
     let late = client.pause_sync().sync_id(first).send().await;
     let late = problem(late.expect_err("it is over")).await;
     assert_eq!(late.sync_status, Some(SyncStatus::Done));
