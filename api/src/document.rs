@@ -1,6 +1,6 @@
 //! The OpenAPI document: what the framework writes, made tidy for those who generate clients from it.
 
-use poem_openapi::{ExtraHeader, LicenseObject, OpenApiService, ServerObject, Tags};
+use poem_openapi::{ContactObject, ExtraHeader, LicenseObject, OpenApiService, ServerObject, Tags};
 use serde_json::{Map, Value, json};
 
 use crate::activities::Activities;
@@ -11,6 +11,7 @@ use crate::control::Control;
 use crate::credentials::ConnectionCredentials;
 use crate::customers::Customers;
 use crate::events::Events;
+use crate::example;
 use crate::history::Histories;
 use crate::inventory::Inventory;
 use crate::notifications::Notifications;
@@ -39,6 +40,9 @@ the headers `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-hea
 A `POST` with an `Idempotency-Key` is carried out once: sent again within a day, it gets the same answer, with the header \
 `Idempotency-Replayed`. A request that was refused leaves its key free. Every `GET` has an `ETag`; asked for with \
 `If-None-Match`, what has not changed is a 304 without a body. Answers are compressed (gzip) for who takes that.";
+
+/// What a text holds that stands for an exact decimal.
+const DECIMAL: &str = r"^-?[0-9]+(\.[0-9]+)?$";
 
 #[derive(Tags)]
 pub(crate) enum Tag {
@@ -101,10 +105,12 @@ pub(crate) fn service() -> Service {
         ConnectionCredentials,
     );
     let license = LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0.html");
+    let contact = ContactObject::new().name("Lockstep").url("https://lockstep.dev");
     let request_id = ExtraHeader::new("X-Request-Id").description("Finds the request in the logs.");
     OpenApiService::new(operations, "Lockstep", env!("CARGO_PKG_VERSION"))
         .description(DESCRIPTION)
         .license(license)
+        .contact(contact)
         .server(ServerObject::new("/").description("The server that this document came from"))
         .extra_response_header::<Option<String>, _>(request_id)
         .extra_response_header::<Option<String>, _>(
@@ -122,6 +128,7 @@ pub(crate) fn text() -> String {
     tidy(&mut document);
     tell_roles(&mut document);
     document_keys(&mut document);
+    example::complete(&mut document);
     let mut text = serde_json::to_string_pretty(&document).expect("a JSON value can be written");
     text.push('\n');
     text
@@ -152,13 +159,18 @@ fn tell_roles(document: &mut Value) {
     }
 }
 
-/// Mends three things, wherever they stand: references that are described become more than one schema, so that
-/// generators make a type of their own for each; limits of whole numbers are written as fractions; and sentences are cut
-/// where the lines of our source end.
+/// Mends what generators trip over, wherever it stands: references that are described become more than one schema, so that
+/// generators make a type of their own for each; what stands for a whole object that is left out is none of its own
+/// fields' defaults, and not every generator can write it; an event stream is no JSON array; an exact decimal is a text, of
+/// which some would make a number; limits of whole numbers are written as fractions; and sentences are cut where the lines of
+/// our source end.
 fn tidy(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             keep_the_reference_only(fields);
+            leave_defaults_to_the_fields(fields);
+            tell_a_stream(fields);
+            tell_a_decimal(fields);
             for (name, field) in fields {
                 match (name.as_str(), &mut *field) {
                     ("minimum" | "maximum", Value::Number(limit)) => whole(limit),
@@ -208,6 +220,35 @@ fn keep_the_reference_only(fields: &mut Map<String, Value>) {
     let says_nothing_new = other.iter().all(|(name, field)| beside.get(name) == Some(field));
     if reference.get("$ref").is_some() && says_nothing_new {
         parts.truncate(1);
+    }
+}
+
+/// A reference's own default is dropped: its type's fields have theirs.
+fn leave_defaults_to_the_fields(fields: &mut Map<String, Value>) {
+    if fields.contains_key("allOf") && fields.get("default").is_some_and(Value::is_object) {
+        fields.remove("default");
+    }
+}
+
+/// `array of SyncEvent` in the form of a stream becomes text, which is what clients can be given; what is in an event is
+/// noted beside it.
+fn tell_a_stream(fields: &mut Map<String, Value>) {
+    if fields.get("format").and_then(Value::as_str) != Some("event-stream") {
+        return;
+    }
+    let event = fields.remove("items");
+    fields.remove("format");
+    fields.insert("type".to_owned(), "string".into());
+    let words = "Server-sent events; the data of each is the JSON of an event.";
+    fields.insert("description".to_owned(), words.into());
+    fields.extend(event.map(|event| ("x-event".to_owned(), event)));
+}
+
+/// A form of ours makes openapi-generator's Java write decimals as JSON numbers; a pattern says the same to all.
+fn tell_a_decimal(fields: &mut Map<String, Value>) {
+    if fields.get("format").and_then(Value::as_str) == Some("decimal") {
+        fields.remove("format");
+        fields.insert("pattern".to_owned(), DECIMAL.into());
     }
 }
 

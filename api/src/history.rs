@@ -118,17 +118,13 @@ impl From<history::Event> for HistoryEvent {
 
 pub(crate) struct Histories;
 
-#[OpenApi(prefix_path = "/api/v1/records", tag = "Tag::Records")]
+#[OpenApi(prefix_path = "/api/v1/history", tag = "Tag::Records")]
 impl Histories {
     /// Get a record's history
     ///
     /// Returns how a record of any type stands with each connection, with a sentence that says why it is there or why not,
     /// and everything that is known to have happened to it, oldest first, a page at a time.
-    #[oai(
-        path = "/:recordId/history",
-        method = "get",
-        operation_id = "getRecordHistory"
-    )]
+    #[oai(path = "/:recordId", method = "get", operation_id = "getRecordHistory")]
     async fn get(
         &self,
         Authenticated(session): Authenticated,

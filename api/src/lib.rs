@@ -26,6 +26,7 @@ mod customers;
 mod deliveries;
 mod document;
 mod events;
+mod example;
 mod exchange;
 mod health;
 mod history;

@@ -109,7 +109,7 @@ async fn a_retry_carries_what_failed_and_nothing_else() {
 
 /// The whole history, a page of two events at a time.
 async fn history(client: &Client, record: &str) -> (Value, Vec<Value>) {
-    let path = format!("/api/v1/records/{record}/history?limit=2");
+    let path = format!("/api/v1/history/{record}?limit=2");
     let mut page = client.get(&path).await.ok(200);
     let standing = page["connections"].clone();
     let mut events = page["items"].as_array().unwrap().clone();
@@ -191,7 +191,7 @@ async fn the_history_of_a_record_says_why_it_is_not_there() {
     );
     let other = api.client_of(organisation(&stack, lockstep_shared::id::OrgId::random()).await);
     other
-        .get(&format!("/api/v1/records/{record}/history"))
+        .get(&format!("/api/v1/history/{record}"))
         .await
         .problem(404, "not-found");
     // The addresses of records are still those of records.
