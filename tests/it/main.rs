@@ -14,6 +14,7 @@ mod contract;
 mod control;
 mod converge;
 mod doubt;
+mod guard;
 mod isolation;
 mod limit;
 mod newest;

@@ -4,12 +4,14 @@
 
 mod access;
 mod audit;
+mod broken;
 mod check;
 mod conflict;
 mod control;
 mod credentials;
 mod issuer;
 mod key;
+mod leak;
 mod limit;
 mod notification;
 mod page;
