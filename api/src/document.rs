@@ -12,6 +12,7 @@ use crate::customers::Customers;
 use crate::events::Events;
 use crate::inventory::Inventory;
 use crate::notifications::Notifications;
+use crate::orchestrate::Orchestrate;
 use crate::orders::Orders;
 use crate::organisations::Organisations;
 use crate::payments::Payments;
@@ -56,7 +57,7 @@ type Operations = (
     Connections,
     (Customers, Products, Orders, Inventory, Payments),
     Syncs,
-    Control,
+    (Control, Orchestrate),
     Events,
     Previews,
     Notifications,
@@ -76,7 +77,7 @@ pub(crate) fn service() -> Service {
         Connections,
         (Customers, Products, Orders, Inventory, Payments),
         Syncs,
-        Control,
+        (Control, Orchestrate),
         Events,
         Previews,
         Notifications,

@@ -27,6 +27,7 @@ mod inventory;
 mod jwks;
 mod money;
 mod notifications;
+mod orchestrate;
 mod orders;
 mod organisations;
 mod ownership;

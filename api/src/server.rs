@@ -24,6 +24,7 @@ use crate::document;
 use crate::health;
 use crate::path::Paths;
 use crate::problem::{Refused, WrongField, of_framework};
+use crate::role;
 use crate::token::Checker;
 
 /// Connections to the database that one process holds at most.
@@ -184,7 +185,13 @@ async fn answer<E: Endpoint<Output = Response>>(
         let wrong = WrongField::new(name, "is not a parameter of this operation");
         return Refused::malformed(detail, vec![wrong]).into_response();
     }
-    let rule = asked.rule(request.method().as_str());
+    if let Some((name, wrong)) = asked.wrong_query_parameter(request.uri().query()) {
+        let detail = format!("the parameter `{name}` is wrong");
+        return Refused::malformed(detail, vec![WrongField::new(name, wrong)]).into_response();
+    }
+    let rule = asked
+        .rule(request.method().as_str())
+        .map(|rule| role::of_action(rule, request.uri().query()));
     let carry_out = async |request| match AssertUnwindSafe(endpoint.call(request)).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => of_framework(error, &asked),

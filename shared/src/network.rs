@@ -257,7 +257,11 @@ mod tests {
             let url: Url = text.parse().unwrap();
             assert_eq!(Destinations::Public.check(&url), Err(why), "R72: {text}");
         }
-        for text in ["https://shop.example.com", "https://1.1.1.1:8443/de", "https://local.example.com"] {
+        for text in [
+            "https://shop.example.com",
+            "https://1.1.1.1:8443/de",
+            "https://local.example.com",
+        ] {
             let url: Url = text.parse().unwrap();
             assert_eq!(Destinations::Public.check(&url), Ok(()), "{text}");
         }

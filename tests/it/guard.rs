@@ -27,10 +27,16 @@ fn seen(stack: &Stack) -> (usize, usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_leads_inside_is_not_called_and_needs_attention() {
     let mut stack = Stack::new().await;
+    stack.forget_partners();
     let api = Api::start(&stack);
-    let (store, erp) = (stack.sandbox.store.base_url(), stack.sandbox.erp.base_url());
+    let erp = stack.sandbox.erp.base_url();
     // One by its scheme, the other by its host.
-    move_to(&stack, stack.erp, &erp.replace("http://127.0.0.1", "https://localhost")).await;
+    move_to(
+        &stack,
+        stack.erp,
+        &erp.replace("http://127.0.0.1", "https://localhost"),
+    )
+    .await;
     let before = seen(&stack);
     let mut strict = stack.worker_config();
     strict.http.destinations = Destinations::Public;
@@ -41,7 +47,10 @@ async fn a_connection_that_leads_inside_is_not_called_and_needs_attention() {
     assert_eq!(finished.status(), Status::Failed, "R72");
     assert_eq!(seen(&stack), before, "R72: nothing was sent");
     for (id, why) in [
-        (stack.store, "WooCommerce can't be called: its address must begin with `https://`"),
+        (
+            stack.store,
+            "WooCommerce can't be called: its address must begin with `https://`",
+        ),
         (
             stack.erp,
             "Odoo can't be called: its address must not name this computer or a private network",
@@ -54,7 +63,10 @@ async fn a_connection_that_leads_inside_is_not_called_and_needs_attention() {
             (&json!("needs_attention"), &json!(why)),
             "R72"
         );
-        assert_eq!(shown["circuit"]["state"], "closed", "nobody knows how it is: {shown}");
+        assert_eq!(
+            shown["circuit"]["state"], "closed",
+            "nobody knows how it is: {shown}"
+        );
         let conflicts = format!("/api/v1/conflicts?connectionId={id}");
         let conflicts = api.client.get(&conflicts).await.ok(200);
         let reasons: Vec<&Value> = conflicts["items"]
@@ -71,14 +83,17 @@ async fn a_connection_that_leads_inside_is_not_called_and_needs_attention() {
     stack.work();
     for id in [stack.store, stack.erp] {
         let path = format!("/api/v1/connections/{id}");
-        api.client.post(&format!("{path}/check"), &json!({})).await.ok(202);
+        api.client
+            .post(&format!("{path}/check"), &json!({}))
+            .await
+            .ok(202);
         eventually("the connection to be well", || async {
             (api.client.get(&path).await.ok(200)["status"] == "active").then_some(())
         })
         .await;
     }
-    assert_ne!(seen(&stack), before, "{store}");
-    stack.in_step().await;
+    assert_ne!(seen(&stack), before);
+    assert_eq!(stack.sync().await.status(), Status::Done);
 }
 
 /// R72: a notification for an address that is not allowed is not sent, and is not tried again.

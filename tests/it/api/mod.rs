@@ -14,6 +14,7 @@ mod key;
 mod leak;
 mod limit;
 mod notification;
+mod orchestrate;
 mod page;
 mod process;
 mod progress;

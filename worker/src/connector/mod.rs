@@ -244,10 +244,7 @@ pub enum CallError {
     },
     /// The system's address is one that nothing may be sent to, and nothing was.
     #[error("{system} can't be called: its address {why}")]
-    Forbidden {
-        system: &'static str,
-        why: OffLimits,
-    },
+    Forbidden { system: &'static str, why: OffLimits },
     /// The call itself is wrong and will be again: a bug of ours, or a remote that is not what it says.
     #[error("{system} refuses the call: {detail}")]
     Refused { system: &'static str, detail: String },

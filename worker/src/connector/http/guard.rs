@@ -210,7 +210,9 @@ mod tests {
         let names = Scripted::new(&[&[[127, 0, 0, 1], [127, 0, 0, 2], [10, 0, 0, 1]]]);
         let client = client(names, &any());
 
-        let outcome = client.read("Odoo", client.get(inside.url("erp.example.com"))).await;
+        let outcome = client
+            .read("Odoo", client.get(inside.url("erp.example.com")))
+            .await;
 
         // Nobody listens at 127.0.0.2.
         assert!(
@@ -233,8 +235,18 @@ mod tests {
         let client = Client::new(&Options::default()).unwrap();
         let deadline = Instant::now() + PATIENCE;
 
-        for host in ["127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "[::ffff:127.0.0.1]", "localhost"] {
-            let url = format!("https://{host}:{}/", inside.port).parse::<url::Url>().unwrap();
+        for host in [
+            "127.0.0.1",
+            "127.1",
+            "2130706433",
+            "0x7f000001",
+            "0177.0.0.1",
+            "[::ffff:127.0.0.1]",
+            "localhost",
+        ] {
+            let url = format!("https://{host}:{}/", inside.port)
+                .parse::<url::Url>()
+                .unwrap();
             let read = client.read("Odoo", client.get(url.clone())).await;
             let written = client.write("Odoo", client.post(url), deadline).await;
             for outcome in [read, written] {
@@ -250,7 +262,9 @@ mod tests {
                 );
             }
         }
-        let plain = client.read("Odoo", client.get(inside.url("erp.example.com"))).await;
+        let plain = client
+            .read("Odoo", client.get(inside.url("erp.example.com")))
+            .await;
         assert!(
             matches!(
                 plain,
@@ -292,9 +306,16 @@ mod tests {
         assert_eq!(told, Err(FetchError::Refused(words.to_owned())), "R72");
         assert_eq!(fetched, Err(FetchError::Refused(words.to_owned())), "R72");
         let strict = Client::new(&Options::default()).unwrap();
-        for url in ["http://hooks.example.com", "https://a:b@hooks.example.com", "https://10.0.0.1"] {
+        for url in [
+            "http://hooks.example.com",
+            "https://a:b@hooks.example.com",
+            "https://10.0.0.1",
+        ] {
             let told = strict.tell(url, &[], "{}".to_owned(), PATIENCE).await;
-            assert!(matches!(told, Err(FetchError::Refused(_))), "R72: {url}: {told:?}");
+            assert!(
+                matches!(told, Err(FetchError::Refused(_))),
+                "R72: {url}: {told:?}"
+            );
         }
         assert_eq!(inside.visits(), 0, "R72");
     }
@@ -303,7 +324,13 @@ mod tests {
     #[tokio::test]
     async fn a_redirect_is_not_followed() {
         let target = Server::saying(HELLO).await;
-        for status in ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"] {
+        for status in [
+            "301 Moved",
+            "302 Found",
+            "303 See Other",
+            "307 Temporary",
+            "308 Permanent",
+        ] {
             let location = target.url("127.0.0.1");
             let says = format!(
                 "HTTP/1.1 {status}\r\nlocation: {location}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -332,7 +359,10 @@ mod tests {
         let outcome = client.read("Odoo", client.get(endless.url("127.0.0.1"))).await;
 
         let words = outcome.unwrap_err().to_string();
-        assert!(words.contains(&format!("larger than {BODY_LIMIT} bytes")), "R72: {words}");
+        assert!(
+            words.contains(&format!("larger than {BODY_LIMIT} bytes")),
+            "R72: {words}"
+        );
     }
 
     #[tokio::test]

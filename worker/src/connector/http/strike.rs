@@ -25,7 +25,11 @@ impl Secrets {
             [Some(secret), escaped]
         });
         let secrets = secrets.flatten();
-        Self(secrets.filter(|secret| secret.expose_secret().len() >= LENGTH_MIN).collect())
+        Self(
+            secrets
+                .filter(|secret| secret.expose_secret().len() >= LENGTH_MIN)
+                .collect(),
+        )
     }
 
     /// Strikes the secrets out of an answer. One that is not UTF-8 is no JSON, and nobody passes its words on.
