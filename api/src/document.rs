@@ -128,6 +128,10 @@ fn tell_roles(document: &mut Value) {
         let Some(rule) = operation["operationId"].as_str().and_then(role::rule) else {
             continue;
         };
+        if rule.operation == role::ORCHESTRATE {
+            // It says itself what its actions need.
+            continue;
+        }
         let needs = format!(
             "\n\nNeeds the role `{}`; taken from the quota of {}.",
             rule.least.name(),

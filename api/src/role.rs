@@ -143,7 +143,7 @@ pub(crate) fn rule(operation: &str) -> Option<&'static Rule> {
 }
 
 /// The operation that does what others do.
-const ORCHESTRATE: &str = "orchestrateSync";
+pub(crate) const ORCHESTRATE: &str = "orchestrateSync";
 
 /// Its actions, each with the operation that it stands for.
 const ACTIONS: [(&str, &str); 7] = [
@@ -196,6 +196,10 @@ pub fn table() -> String {
             rule.operation,
             rule.budget.name()
         );
+    }
+    text.push_str("\nEach action of `orchestrateSync` has the row of the operation that it stands for:\n\n");
+    for (action, operation) in ACTIONS {
+        let _ = writeln!(text, "- `{action}`: `{operation}`");
     }
     text
 }

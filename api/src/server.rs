@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use lockstep_shared::db;
+use percent_encoding::percent_decode_str;
 use poem::http::{HeaderMap, HeaderValue, header};
 use poem::listener::TcpAcceptor;
 use poem::web::{Data, Html};
@@ -172,6 +173,10 @@ async fn answer<E: Endpoint<Output = Response>>(
 ) -> Response {
     let path = request.uri().path().to_owned();
     let asked = paths.find(&path);
+    // The framework loses a parameter that is no text, and then its own way.
+    if percent_decode_str(&path).decode_utf8().is_err() {
+        return Refused::malformed("the address is not UTF-8", Vec::new()).into_response();
+    }
     let form = if path.ends_with(EVENTS) {
         "text/event-stream"
     } else {

@@ -187,7 +187,7 @@ async fn secrets_come_out_nowhere_even_if_a_system_says_them_again() {
     for (what, is_there) in [
         ("jobs", !rows["apalis.jobs"].is_empty()),
         ("conflicts", !rows["public.sync_conflict"].is_empty()),
-        ("effects", !rows["public.effect"].is_empty()),
+        ("effects", !rows["public.sync_idempotency_log"].is_empty()),
         (
             "the systems' words",
             rows.values().flatten().any(|row| row.contains("Refused [")),
