@@ -89,27 +89,21 @@ fn is_public(address: IpAddr) -> bool {
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    let is_special = matches!(
-        address.octets(),
-        // This network, private, loopback.
-        [0 | 10 | 127, ..]
-            // Behind a carrier's address translation; 100.100.100.200 tells a cloud's secrets.
-            | [100, 64..=127, ..]
-            // Link-local; 169.254.169.254 tells a cloud's secrets.
-            | [169, 254, ..]
-            | [172, 16..=31, ..]
-            // Protocol assignments, documentation, what leads into 6to4.
-            | [192, 0, 0 | 2, _]
-            | [192, 88, 99, _]
-            | [192, 168, ..]
-            // Measurements within a network, documentation.
-            | [198, 18 | 19, ..]
-            | [198, 51, 100, _]
-            | [203, 0, 113, _]
-            // Multicast, reserved, broadcast.
-            | [224..=255, ..]
-    );
-    !is_special
+    match address.octets() {
+        // This network, private, loopback; multicast, reserved, broadcast.
+        [0 | 10 | 127 | 224..=255, ..]
+        // Behind a carrier's address translation; 100.100.100.200 tells a cloud's secrets.
+        | [100, 64..=127, ..]
+        // Link-local; 169.254.169.254 tells a cloud's secrets.
+        | [169, 254, ..]
+        // Private.
+        | [172, 16..=31, ..] | [192, 168, ..]
+        // Protocol assignments, documentation, what leads into 6to4.
+        | [192, 0, 0 | 2, _] | [192, 88, 99, _]
+        // Measurements within a network, documentation.
+        | [198, 18 | 19, ..] | [198, 51, 100, _] | [203, 0, 113, _] => false,
+        _ => true,
+    }
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {

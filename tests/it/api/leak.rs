@@ -80,13 +80,13 @@ async fn secrets_come_out_nowhere_even_if_a_system_says_them_again() {
     let api = Api::start_reachable(&stack);
     let (shop, office) = (StoreOptions::default(), ErpOptions::default());
     let pair = format!("{}:{}", shop.consumer_key, shop.consumer_secret);
-    let words = format!(
-        "Refused {} with {}, that is Basic {}, and {}",
+    let shop_words = format!(
+        "Refused {} with {}, that is Basic {}",
         shop.consumer_key,
         shop.consumer_secret,
-        STANDARD.encode(&pair),
-        office.api_key
+        STANDARD.encode(&pair)
     );
+    let office_words = format!("Refused {}, that is Bearer {0}", office.api_key);
     let mut answers: Vec<Answer> = Vec::new();
     // Those who make them are told two secrets, once.
     let key = json!({ "name": "Import", "role": "viewer" });
@@ -110,12 +110,10 @@ async fn secrets_come_out_nowhere_even_if_a_system_says_them_again() {
     })
     .await;
     let strike = |code: u16, (store, erp): (&str, &str)| {
-        for (faults, part) in [
-            (stack.sandbox.store.faults(), store),
-            (stack.sandbox.erp.faults(), erp),
-        ] {
+        let (shop, office) = (stack.sandbox.store.faults(), stack.sandbox.erp.faults());
+        for (faults, part, words) in [(shop, store, &shop_words), (office, erp, &office_words)] {
             faults.clear();
-            faults.on_path(part, talkative(code, &words), None);
+            faults.on_path(part, talkative(code, words), None);
         }
     };
     // Everything that a sync asks for is refused; then only what it writes, as a whole and one by one.
