@@ -366,14 +366,16 @@ async fn a_body_that_does_not_arrive_is_cut_off() {
         let (mut reader, mut writer) = socket.into_split();
         let trickling = tokio::spawn(async move {
             let mut beat = tokio::time::interval(std::time::Duration::from_secs(1));
-            while trickles {
+            if !trickles {
+                // Kept open, and silent.
+                std::future::pending::<()>().await;
+            }
+            loop {
                 beat.tick().await;
                 if writer.write_all(b" ").await.is_err() {
                     return;
                 }
             }
-            // Kept open, and silent.
-            std::future::pending::<()>().await;
         });
         let mut answer = Vec::new();
         let mut chunk = [0; 4096];
@@ -520,7 +522,9 @@ fn broken(value: &Value, at: &[String], with: Option<&Value>) -> Value {
         return with.cloned().unwrap_or_default();
     };
     let mut value = value.clone();
-    let pointer: String = above.iter().map(|name| format!("/{name}")).collect();
+    let pointer = above
+        .iter()
+        .fold(String::new(), |pointer, name| format!("{pointer}/{name}"));
     match (value.pointer_mut(&pointer).unwrap(), with) {
         (Value::Array(items), Some(with)) => items[name.parse::<usize>().unwrap()] = with.clone(),
         (Value::Object(fields), Some(with)) => {

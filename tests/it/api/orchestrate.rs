@@ -45,8 +45,8 @@ async fn a_sync_is_started_watched_and_commanded_by_one_route() {
     assert_eq!(started["status"], "queued", "R40");
     let sync = started["syncId"].as_str().unwrap().to_owned();
     let status = format!("action=status&syncId={sync}");
-    let queued = ask(&api.client, &status, None).await.ok(200);
-    assert_eq!(queued["status"], "queued", "R40");
+    let waiting = ask(&api.client, &status, None).await.ok(200);
+    assert_eq!(waiting["status"], "queued", "R40");
 
     for action in ["pause", "resume", "pause"] {
         let query = format!("action={action}&syncId={sync}");

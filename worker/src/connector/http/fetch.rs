@@ -27,7 +27,7 @@ impl Client {
         let url = self.source(address)?;
         let too_large = || FetchError::Refused(format!("it has more than {limit} bytes"));
         let request = self.stranger.get(url).timeout(timeout);
-        let response = request.send().await.map_err(failed)?;
+        let response = request.send().await.map_err(|error| failed(&error))?;
         let status = response.status();
         if !status.is_success() {
             let message = format!("status {}", status.as_u16());
@@ -50,7 +50,7 @@ impl Client {
         let mut file = Vec::new();
         let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.next().await {
-            file.extend_from_slice(&chunk.map_err(failed)?);
+            file.extend_from_slice(&chunk.map_err(|error| failed(&error))?);
             if file.len() > limit {
                 return Err(too_large());
             }
@@ -74,7 +74,7 @@ impl Client {
         let request = headers
             .iter()
             .fold(request, |request, (name, value)| request.header(*name, value));
-        let response = request.send().await.map_err(failed)?;
+        let response = request.send().await.map_err(|error| failed(&error))?;
         Ok(response.status().as_u16())
     }
 
@@ -101,8 +101,8 @@ fn off_limits(why: OffLimits) -> FetchError {
     FetchError::Refused(format!("its address {why}"))
 }
 
-fn failed(error: reqwest::Error) -> FetchError {
-    guard::off_limits(&error).map_or_else(|| FetchError::Unavailable(words(&error)), off_limits)
+fn failed(error: &reqwest::Error) -> FetchError {
+    guard::off_limits(error).map_or_else(|| FetchError::Unavailable(words(error)), off_limits)
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ mod tests {
     use crate::connector::{CallError, Reach};
 
     /// Longest that a test waits for an answer.
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const PATIENCE: Duration = Duration::from_mins(1);
 
     /// A name server that answers each look-up with the next of its answers.
     struct Scripted(Mutex<Vec<Vec<IpAddr>>>);
