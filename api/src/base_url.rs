@@ -1,62 +1,32 @@
 //! Which addresses a connection may have (R72). This is the first of two looks: it refuses what an address says by
 //! itself. What a name resolves to, only who connects can tell, so the workers look again.
 
-use std::net::IpAddr;
-
-use lockstep_shared::network;
-use url::{Host, Url};
+use url::Url;
 
 use crate::config::BaseUrls;
 
 const LENGTH_LIMIT: usize = 2_000;
 
 /// Reads a base URL and returns its one form: without a slash at its end. The error follows the field's name.
-pub(crate) fn parse(text: &str, allowed: BaseUrls) -> Result<String, &'static str> {
+pub(crate) fn parse(text: &str, allowed: BaseUrls) -> Result<String, String> {
     let url = address(text, allowed)?;
     if url.query().is_some() || url.fragment().is_some() {
-        return Err("must hold no query and no fragment");
+        return Err("must hold no query and no fragment".to_owned());
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
 /// Reads an address that requests of ours may go to. The error follows the field's name.
-pub(crate) fn address(text: &str, allowed: BaseUrls) -> Result<Url, &'static str> {
+pub(crate) fn address(text: &str, allowed: BaseUrls) -> Result<Url, String> {
     if text.len() > LENGTH_LIMIT {
-        return Err("must have at most 2,000 characters");
+        return Err("must have at most 2,000 characters".to_owned());
     }
     let url: Url = text
         .trim()
         .parse()
         .map_err(|_| "must be a URL, such as `https://shop.example.com`")?;
-    match (url.scheme(), allowed) {
-        ("https", _) | ("http", BaseUrls::Any) => {}
-        _ => return Err("must begin with `https://`"),
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must hold no user name or password");
-    }
-    let Some(host) = url.host() else {
-        return Err("must name a host");
-    };
-    if allowed == BaseUrls::Public && is_private(&host) {
-        return Err("must not name this computer or a private network");
-    }
+    allowed.check(&url).map_err(|reason| reason.to_string())?;
     Ok(url)
-}
-
-fn is_private(host: &Host<&str>) -> bool {
-    match host {
-        Host::Domain(name) => {
-            let name = name.trim_end_matches('.');
-            // A name without a dot is looked up in the network's own domain.
-            !name.contains('.')
-                || [".localhost", ".local", ".internal"]
-                    .iter()
-                    .any(|end| name.ends_with(end))
-        }
-        Host::Ipv4(address) => network::is_private(IpAddr::V4(*address)),
-        Host::Ipv6(address) => network::is_private(IpAddr::V6(*address)),
-    }
 }
 
 #[cfg(test)]

@@ -390,7 +390,13 @@ pub(crate) fn wrong_fields(invalid: Invalid) -> Vec<WrongField> {
 }
 
 /// A part of a body that is documented as a `T`, but read later: one wrong record must not refuse those beside it.
-pub(crate) struct Unread<T>(pub(crate) Value, PhantomData<fn() -> T>);
+pub(crate) struct Unread<T>(pub(crate) Value, pub(crate) PhantomData<fn() -> T>);
+
+impl<T: Type> FromBody for Unread<T> {
+    fn from_body(json: Value) -> Result<Self, Vec<WrongField>> {
+        Ok(Self(json, PhantomData))
+    }
+}
 
 impl<'de, T> Deserialize<'de> for Unread<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -173,13 +173,7 @@ impl Default for Access {
 }
 
 /// Which addresses a connection may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BaseUrls {
-    /// `https`, and no address of a private network.
-    Public,
-    /// `http` too, and any address: for a local run.
-    Any,
-}
+pub use lockstep_shared::network::Destinations as BaseUrls;
 
 /// Everything that is wrong with the configuration, one sentence each, each naming its variable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

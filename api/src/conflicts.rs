@@ -41,6 +41,9 @@ use crate::syncs::{EntityType, not_started};
 /// Most conflicts that one request may answer.
 const BULK_LIMIT: i64 = 1_000;
 
+/// Most conflicts that are told with a sync.
+const OF_SYNC_LIMIT: i64 = 200;
+
 /// What statistics are about where the caller does not say.
 const USUAL_SPAN: Duration = Duration::days(30);
 const LONGEST_SPAN: Duration = Duration::days(366);
@@ -660,29 +663,9 @@ impl Conflicts {
         /// Before when; now where it is not given. At most 366 days after the beginning.
         Query(to): Query<Option<DateTime<Utc>>>,
     ) -> Result<Counted, Refused> {
-        let org = session.org();
         let mut tx = session.begin().await?;
-        let now = db::now(&mut tx)
-            .await
-            .map_err(failed("could not tell the time"))?;
-        let span = span(from, to, now).map_err(|wrong| {
-            Refused::malformed(format!("the parameter `{}` is wrong", wrong.field), vec![wrong])
-        })?;
-        let failed_count = || failed("could not count the conflicts");
-        let counts = view::counts(&mut tx, org, span).await.map_err(failed_count())?;
-        let hourly = Span {
-            from: span.from.max(span.to - HOURLY_SPAN),
-            ..span
-        };
-        let hours = view::trend(&mut tx, org, hourly, Step::Hour)
-            .await
-            .map_err(failed_count())?;
-        let days = view::trend(&mut tx, org, span, Step::Day)
-            .await
-            .map_err(failed_count())?;
-        Ok(Counted::Statistics(Json(ConflictStatistics::of(
-            span, &counts, hours, days,
-        ))))
+        let statistics = count(&mut tx, &session, from, to).await?;
+        Ok(Counted::Statistics(Json(statistics)))
     }
 
     /// Get a conflict
@@ -743,6 +726,75 @@ impl Conflicts {
         let response = resolve_many(&session, &request).await?;
         Ok(AllAnswered::Accepted(Json(response)))
     }
+}
+
+/// Counts the conflicts of a span.
+async fn count(
+    tx: &mut OrgTx,
+    session: &Session,
+    from: Option<DateTime<Utc>>,
+    to: Option<DateTime<Utc>>,
+) -> Result<ConflictStatistics, Refused> {
+    let org = session.org();
+    let now = db::now(tx).await.map_err(failed("could not tell the time"))?;
+    let span = span(from, to, now).map_err(|wrong| {
+        Refused::malformed(format!("the parameter `{}` is wrong", wrong.field), vec![wrong])
+    })?;
+    let failed_count = || failed("could not count the conflicts");
+    let counts = view::counts(tx, org, span).await.map_err(failed_count())?;
+    let hourly = Span {
+        from: span.from.max(span.to - HOURLY_SPAN),
+        ..span
+    };
+    let hours = view::trend(tx, org, hourly, Step::Hour)
+        .await
+        .map_err(failed_count())?;
+    let days = view::trend(tx, org, span, Step::Day)
+        .await
+        .map_err(failed_count())?;
+    Ok(ConflictStatistics::of(span, &counts, hours, days))
+}
+
+/// Returns the numbers of the organisation's conflicts, and the newest of those that a sync found, where one is named.
+pub(crate) async fn of_sync(
+    session: &Session,
+    sync: Option<SyncId>,
+) -> Result<(ConflictStatistics, Vec<Conflict>), Refused> {
+    let org = session.org();
+    let mut tx = session.begin().await?;
+    if let Some(id) = sync {
+        sync::find(&mut tx, org, id)
+            .await
+            .map_err(failed("could not read a sync"))?
+            .ok_or_else(|| Refused::not_found("there is no such sync"))?;
+    }
+    let statistics = count(&mut tx, session, None, None).await?;
+    let filter = Filter {
+        sync,
+        ..Filter::default()
+    };
+    let views = view::list(&mut tx, org, &filter, None, OF_SYNC_LIMIT)
+        .await
+        .map_err(failed("could not list the conflicts"))?;
+    Ok((statistics, views.into_iter().map(Conflict::from).collect()))
+}
+
+/// Answers a conflict, as [`resolve`] does; where a sync is named, the conflict must be one that it found.
+pub(crate) async fn resolve_of_sync(
+    session: &Session,
+    id: ConflictId,
+    sync: Option<SyncId>,
+    request: ResolveConflictRequest,
+) -> Result<Conflict, Refused> {
+    if let Some(sync) = sync {
+        let mut tx = session.begin().await?;
+        let conflict = find(&mut tx, session, id).await?;
+        if conflict.sync_id != Some(sync.0) {
+            return Err(no_conflict());
+        }
+        commit(tx).await?;
+    }
+    resolve(session, id, None, request).await
 }
 
 /// Returns the span that statistics are about.

@@ -240,8 +240,8 @@ impl CreateConnectionRequest {
             ));
         }
         let base_url = base_url::parse(&base_url, allowed);
-        if let Err(reason) = base_url {
-            wrong.push(WrongField::new("baseUrl", reason));
+        if let Err(reason) = &base_url {
+            wrong.push(WrongField::new("baseUrl", reason.as_str()));
         }
         let settings = settings.check("settings/");
         if let Err(errors) = &settings {

@@ -15,6 +15,7 @@ use crate::example;
 use crate::history::Histories;
 use crate::inventory::Inventory;
 use crate::notifications::Notifications;
+use crate::orchestrate::Orchestrate;
 use crate::orders::Orders;
 use crate::organisations::Organisations;
 use crate::payments::Payments;
@@ -67,7 +68,7 @@ type Operations = (
     Connections,
     (Customers, Products, Orders, Inventory, Payments),
     Syncs,
-    Control,
+    (Control, Orchestrate),
     Events,
     Previews,
     Notifications,
@@ -90,7 +91,7 @@ pub(crate) fn service() -> Service {
         Connections,
         (Customers, Products, Orders, Inventory, Payments),
         Syncs,
-        Control,
+        (Control, Orchestrate),
         Events,
         Previews,
         Notifications,
@@ -148,6 +149,10 @@ fn tell_roles(document: &mut Value) {
         let Some(rule) = operation["operationId"].as_str().and_then(role::rule) else {
             continue;
         };
+        if rule.operation == role::ORCHESTRATE {
+            // It says itself what its actions need.
+            continue;
+        }
         let needs = format!(
             "\n\nNeeds the role `{}`; taken from the quota of {}.",
             rule.least.name(),

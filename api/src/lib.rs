@@ -35,6 +35,7 @@ mod jwks;
 mod lines;
 mod money;
 mod notifications;
+mod orchestrate;
 mod orders;
 mod organisations;
 mod ownership;

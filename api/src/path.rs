@@ -134,6 +134,22 @@ impl Asked<'_> {
         self.template?.methods.get(method)?.rule
     }
 
+    /// Returns the first query parameter that is given twice, or holds what no row can, with what is wrong about it.
+    pub(crate) fn wrong_query_parameter(&self, query: Option<&str>) -> Option<(String, &'static str)> {
+        self.template?;
+        let mut seen = BTreeSet::new();
+        url::form_urlencoded::parse(query?.as_bytes()).find_map(|(name, value)| {
+            let wrong = if value.contains('\0') {
+                "must not contain the character U+0000"
+            } else if seen.insert(name.to_string()) {
+                return None;
+            } else {
+                "must not be given twice"
+            };
+            Some((name.into_owned(), wrong))
+        })
+    }
+
     /// Returns the first query parameter that the operation does not have.
     pub(crate) fn unknown_query_parameter(&self, method: &str, query: Option<&str>) -> Option<String> {
         let known = &self.template?.methods.get(method)?.query_parameters;
@@ -185,5 +201,16 @@ mod tests {
         assert_eq!(asked.unknown_query_parameter("GET", Some("limit=1")), None);
         let unknown = asked.unknown_query_parameter("GET", Some("limit=1&stauts=done"));
         assert_eq!(unknown.as_deref(), Some("stauts"));
+    }
+
+    #[test]
+    fn a_query_parameter_is_given_once_and_as_what_can_be_stored() {
+        let paths = paths();
+        let asked = paths.find("/syncs");
+        let wrong = |query| asked.wrong_query_parameter(Some(query)).map(|(name, _)| name);
+
+        assert_eq!(wrong("limit=1&status=a"), None);
+        assert_eq!(wrong("limit=1&%6cimit=2").as_deref(), Some("limit"), "R45");
+        assert_eq!(wrong("status=a%00b").as_deref(), Some("status"), "R45");
     }
 }

@@ -48,6 +48,8 @@ const fn records(operation: &'static str) -> Rule {
 /// Every operation of the document, in the order of its addresses.
 pub(crate) const RULES: &[Rule] = &[
     read("listActivities", Role::Operator),
+    // Of a request that names no action. One that does has its operation's rule.
+    command(ORCHESTRATE, Role::Viewer, "sync.orchestrated"),
     read("listApiKeys", Role::Admin),
     command("createApiKey", Role::Admin, "api_key.created"),
     read("getApiKey", Role::Admin),
@@ -154,6 +156,38 @@ pub(crate) fn rule(operation: &str) -> Option<&'static Rule> {
     RULES.iter().find(|rule| rule.operation == operation)
 }
 
+/// The operation that does what others do.
+pub(crate) const ORCHESTRATE: &str = "orchestrateSync";
+
+/// Its actions, each with the operation that it stands for.
+const ACTIONS: [(&str, &str); 7] = [
+    ("start", "startSync"),
+    ("status", "getSync"),
+    ("pause", "pauseSync"),
+    ("resume", "resumeSync"),
+    ("cancel", "cancelSync"),
+    ("conflicts", "listConflicts"),
+    ("resolve-conflict", "resolveConflict"),
+];
+
+/// Returns the rule that holds for an action of [`ORCHESTRATE`]: that of the operation that it stands for.
+pub(crate) fn of_named_action(action: &str) -> Option<&'static Rule> {
+    let (_, operation) = ACTIONS.iter().find(|(name, _)| *name == action)?;
+    rule(operation)
+}
+
+/// Returns the rule that holds for a request with this query: an operation's own, or its action's.
+pub(crate) fn of_action(rule: &'static Rule, query: Option<&str>) -> &'static Rule {
+    if rule.operation != ORCHESTRATE {
+        return rule;
+    }
+    // A parameter that is given twice is refused before.
+    let action = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+        .find(|(name, _)| name == "action")
+        .and_then(|(_, action)| of_named_action(&action));
+    action.unwrap_or(rule)
+}
+
 /// Returns `api/ROLES.md`: who may call what.
 pub fn table() -> String {
     use std::fmt::Write as _;
@@ -176,6 +210,10 @@ pub fn table() -> String {
             rule.operation,
             rule.budget.name()
         );
+    }
+    text.push_str("\nEach action of `orchestrateSync` has the row of the operation that it stands for:\n\n");
+    for (action, operation) in ACTIONS {
+        let _ = writeln!(text, "- `{action}`: `{operation}`");
     }
     text
 }
@@ -212,6 +250,29 @@ mod tests {
                 assert_eq!(method == "get", rule.action.is_none(), "R71: {rule:?}");
             }
         }
+    }
+
+    #[test]
+    fn an_action_has_the_rule_of_the_operation_that_it_stands_for() {
+        let orchestrate = rule(ORCHESTRATE).unwrap();
+        let operation = |query| of_action(orchestrate, query).operation;
+
+        for (action, stands_for) in ACTIONS {
+            let query = format!("syncId=7&action={action}");
+            assert_eq!(of_action(orchestrate, Some(&query)).operation, stands_for, "R42");
+        }
+        assert_eq!(operation(Some("%61ction=st%61rt")), "startSync", "R42");
+        for none in [
+            None,
+            Some(""),
+            Some("action=START"),
+            Some("action"),
+            Some("Action=start"),
+        ] {
+            assert_eq!(operation(none), ORCHESTRATE, "R42: {none:?}");
+        }
+        let other = rule("getSync").unwrap();
+        assert_eq!(of_action(other, Some("action=start")), other, "R42");
     }
 
     #[test]

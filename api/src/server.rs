@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use lockstep_shared::db;
+use percent_encoding::percent_decode_str;
 use poem::http::{HeaderMap, HeaderValue, Method, header};
 use poem::listener::TcpAcceptor;
 use poem::web::{Data, Html};
@@ -29,6 +30,7 @@ use crate::lines;
 use crate::metric;
 use crate::path::{Asked, Paths};
 use crate::problem::{self, Refused, WrongField, of_framework};
+use crate::role;
 use crate::token::Checker;
 
 /// Connections to the database that one process holds at most.
@@ -200,6 +202,10 @@ async fn answer<E: Endpoint<Output = Response>>(
 ) -> Response {
     let path = request.uri().path().to_owned();
     let asked = paths.find(&path);
+    // The framework loses a parameter that is no text, and then its own way.
+    if percent_decode_str(&path).decode_utf8().is_err() {
+        return Refused::malformed("the address is not UTF-8", Vec::new()).into_response();
+    }
     let form = if path.ends_with(EVENTS) {
         "text/event-stream"
     } else {
@@ -213,7 +219,13 @@ async fn answer<E: Endpoint<Output = Response>>(
         let wrong = WrongField::new(name, "is not a parameter of this operation");
         return Refused::malformed(detail, vec![wrong]).into_response();
     }
-    let rule = asked.rule(request.method().as_str());
+    if let Some((name, wrong)) = asked.wrong_query_parameter(request.uri().query()) {
+        let detail = format!("the parameter `{name}` is wrong");
+        return Refused::malformed(detail, vec![WrongField::new(name, wrong)]).into_response();
+    }
+    let rule = asked
+        .rule(request.method().as_str())
+        .map(|rule| role::of_action(rule, request.uri().query()));
     match rule {
         Some(rule) => {
             let carry_out = |request| carry_out(endpoint, request, &asked, context);

@@ -210,7 +210,7 @@ impl Example for StartSyncRequest {
 
 /// A request whose every field is right by itself. Whether its connections are there, the database says.
 #[derive(Debug)]
-struct Asked {
+pub(crate) struct Asked {
     systems: Option<BTreeSet<SystemName>>,
     entity_types: Vec<CanonicalEntityType>,
     connection_ids: Option<Vec<Uuid>>,
@@ -218,7 +218,7 @@ struct Asked {
 }
 
 impl StartSyncRequest {
-    fn check(self) -> Result<Asked, Vec<WrongField>> {
+    pub(crate) fn check(self) -> Result<Asked, Vec<WrongField>> {
         let mut wrong = Vec::new();
         let lengths = [
             ("systems", self.systems.as_ref().map(Vec::len)),
@@ -321,6 +321,15 @@ pub(crate) struct StartSyncResponse {
     status: SyncStatus,
 }
 
+impl StartSyncResponse {
+    pub(crate) fn queued(sync_id: SyncId) -> Self {
+        Self {
+            sync_id: sync_id.0,
+            status: SyncStatus::Queued,
+        }
+    }
+}
+
 /// What became of the items of a stage.
 #[derive(Clone, Debug, PartialEq, Eq, Object)]
 #[oai(rename_all = "camelCase")]
@@ -410,13 +419,13 @@ impl From<StageView> for SyncStage {
 #[oai(rename_all = "camelCase")]
 pub(crate) struct SyncPart {
     /// The kind of system.
-    system: SystemName,
+    pub(crate) system: SystemName,
     /// The type of the records.
-    entity_type: EntityType,
+    pub(crate) entity_type: EntityType,
     /// Items to push, as far as is known.
-    total: i64,
+    pub(crate) total: i64,
     /// Items that pushes are through with, however it ended.
-    settled: i64,
+    pub(crate) settled: i64,
     /// What became of them.
     counts: StageCounts,
 }
@@ -446,9 +455,9 @@ pub(crate) struct SyncProgress {
     percent: i32,
     /// Seconds that the rest will take, by the rates that were measured and what is due by now. Absent until they are
     /// known, and while the sync does not go on.
-    estimated_seconds_remaining: Option<i64>,
+    pub(crate) estimated_seconds_remaining: Option<i64>,
     /// The same by system and entity type.
-    parts: Vec<SyncPart>,
+    pub(crate) parts: Vec<SyncPart>,
     /// The stages in the order in which they run. Empty until a worker has begun.
     stages: Vec<SyncStage>,
 }
@@ -485,6 +494,11 @@ impl Look {
     pub(crate) fn progress(&self) -> SyncProgress {
         let progress = Progress::of(self.view.status, &self.stages, &self.due, self.now);
         SyncProgress::of(progress, self.stages.clone())
+    }
+
+    /// Counts the items that were left to a conflict.
+    pub(crate) fn conflicts(&self) -> i64 {
+        self.stages.iter().map(|stage| stage.counts.conflicts).sum()
     }
 }
 
@@ -630,10 +644,7 @@ pub(crate) enum Started {
 
 impl Started {
     pub(crate) fn queued(sync_id: SyncId) -> Self {
-        let accepted = StartSyncResponse {
-            sync_id: sync_id.0,
-            status: SyncStatus::Queued,
-        };
+        let accepted = StartSyncResponse::queued(sync_id);
         Self::Queued(Json(accepted), format!("/api/v1/syncs/{sync_id}"))
     }
 }
@@ -720,7 +731,7 @@ impl Syncs {
     }
 }
 
-async fn start(session: &Session, asked: Asked, trace: Option<String>) -> Result<SyncId, Refused> {
+pub(crate) async fn start(session: &Session, asked: Asked, trace: Option<String>) -> Result<SyncId, Refused> {
     let org = session.org();
     let mut tx = session.begin().await?;
     if asked.config.requests_per_minute.is_some() {

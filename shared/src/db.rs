@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, Postgres, Transaction};
 
 use crate::id::OrgId;
 
@@ -121,7 +121,9 @@ pub async fn migrate(owner_url: &str) -> Result<(), MigrateError> {
 
 /// Makes the cluster's roles, as its administrator, and sets the passwords they log in with. Safe to run again.
 pub async fn make_roles(admin_url: &str, passwords: &RolePasswords<'_>) -> Result<(), sqlx::Error> {
-    let mut admin = PgConnection::connect(admin_url).await?;
+    // The passwords stand in the statements, which are logged otherwise.
+    let options = admin_url.parse::<PgConnectOptions>()?.disable_statement_logging();
+    let mut admin = PgConnection::connect_with(&options).await?;
     sqlx::raw_sql(include_str!("../../migrations/roles.sql"))
         .execute(&mut admin)
         .await?;

@@ -164,7 +164,7 @@ async fn a_token_is_taken_of_every_bucket_or_of_none() {
 
 /// Sends requests to the store as a worker does, as often as the bucket lets it, until the time is over.
 async fn send(stack: &Stack, until: Instant) {
-    let client = http::Client::new(&http::Options::default()).unwrap();
+    let client = http::Client::new(&http::Options::local()).unwrap();
     let url: url::Url = stack.sandbox.store.base_url().parse().unwrap();
     let mut reserved = None;
     while Instant::now() < until {

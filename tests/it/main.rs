@@ -16,6 +16,7 @@ mod control;
 mod converge;
 mod doubt;
 mod exhausted;
+mod guard;
 mod isolation;
 mod limit;
 mod metric;

@@ -64,6 +64,7 @@ impl Setup {
         config.lease.progress_limit = Duration::from_millis(self.progress_limit);
         config.sweep_every = Duration::from_millis(self.sweep_every);
         config.drain = Duration::from_millis(self.drain);
+        config.http = lockstep_worker::connector::http::Options::local();
         config.http.timeout = Duration::from_millis(self.call);
         config.grace = self.grace.map(Duration::from_millis);
         config

@@ -256,8 +256,8 @@ impl Stack {
         let mut config = WorkerConfig::new(self.database.urls.worker.clone().into(), sealing_key());
         config.sweep_every = Duration::from_millis(300);
         config.lease.length = Duration::from_secs(3);
+        config.http = lockstep_worker::connector::http::Options::local();
         config.http.timeout = Duration::from_secs(3);
-        config.http.sources = lockstep_worker::connector::http::Sources::Any;
         config.lease.progress_limit = Duration::from_secs(10);
         config.grace = Some(Duration::from_millis(200));
         config

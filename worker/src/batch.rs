@@ -115,6 +115,8 @@ pub enum End {
     },
     /// The connection's credentials were refused: the stage fails, and a person has to look.
     Unauthorised { detail: String },
+    /// Nothing may be sent to the connection's address: the stage fails, and a person has to look.
+    Forbidden { detail: String },
 }
 
 /// Answers a batch's bell.
@@ -380,6 +382,7 @@ impl Hand<'_> {
                 exhausted(words)
             }
             CallError::Unauthorised { .. } => End::Unauthorised { detail: words },
+            CallError::Forbidden { .. } => End::Forbidden { detail: words },
         })
     }
 
@@ -403,7 +406,7 @@ impl Hand<'_> {
                 };
                 batch::leave(tx, self.org, key, counts, later).await?
             }
-            End::Done | End::StageOver { .. } | End::Unauthorised { .. } => {
+            End::Done | End::StageOver { .. } | End::Unauthorised { .. } | End::Forbidden { .. } => {
                 batch::leave(tx, self.org, key, counts, Leave::Done).await?
             }
         };
@@ -425,7 +428,13 @@ impl Hand<'_> {
             },
             End::StageOver { failure } => plan::end_stage(tx, self.org, &stage, failure.as_deref()).await?,
             End::Unauthorised { detail } => {
-                self.call_for_attention(tx, detail).await?;
+                let next = "correct the credentials of the connection, then check it";
+                self.call_for_attention(tx, detail, next).await?;
+                plan::end_stage(tx, self.org, &stage, Some(detail)).await?;
+            }
+            End::Forbidden { detail } => {
+                let next = "see to it that the connection's address is a public one, then check it";
+                self.call_for_attention(tx, detail, next).await?;
                 plan::end_stage(tx, self.org, &stage, Some(detail)).await?;
             }
         }
@@ -440,7 +449,9 @@ impl Hand<'_> {
             End::StageOver {
                 failure: Some(reason),
             } => (Outcome::Failed, Some(reason.clone())),
-            End::Unauthorised { detail } => (Outcome::Failed, Some(detail.clone())),
+            End::Unauthorised { detail } | End::Forbidden { detail } => {
+                (Outcome::Failed, Some(detail.clone()))
+            }
         };
         let line = Activity {
             sync: Some(self.batch.sync_id),
@@ -463,7 +474,7 @@ impl Hand<'_> {
         activity::record(tx, self.org, line).await
     }
 
-    async fn call_for_attention(&self, tx: &mut OrgTx, detail: &str) -> Result<(), sqlx::Error> {
+    async fn call_for_attention(&self, tx: &mut OrgTx, detail: &str, next: &str) -> Result<(), sqlx::Error> {
         let Some(connection) = &self.connection else {
             return Ok(());
         };
@@ -478,7 +489,7 @@ impl Hand<'_> {
             entity: self.batch.entity_type,
             conflict_type: ConflictType::AuthError,
             course: Course::of(strategy::choose(ConflictType::AuthError, 0, Decider::Rule)),
-            data: json!({ "reason": detail, "next": "correct the credentials of the connection, then check it" }),
+            data: json!({ "reason": detail, "next": next }),
         };
         conflict::open(tx, self.org, &conflict).await
     }

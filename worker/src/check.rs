@@ -114,7 +114,8 @@ fn after(looked: Result<Checked, CallError>, attempts: i32) -> Look {
             CallError::Throttled { .. }
             | CallError::Unwell { .. }
             | CallError::Refused { .. }
-            | CallError::Unauthorised { .. },
+            | CallError::Unauthorised { .. }
+            | CallError::Forbidden { .. },
         )) => Look::Over(over),
     }
 }
@@ -127,7 +128,7 @@ pub async fn tell(
     token: Token,
     error: Option<&CallError>,
 ) -> Result<Option<Circuit>, sqlx::Error> {
-    if let Some(CallError::Held(_)) = error {
+    if let Some(CallError::Held(_) | CallError::Forbidden { .. }) = error {
         circuit::give_up_probe(tx, org, id, token).await?;
         return Ok(None);
     }
@@ -208,7 +209,7 @@ async fn take_effect(
             connection::clear_attention(tx, org, id).await?;
             conflict::close_admitted(tx, org, id).await?;
         }
-        Err(error @ CallError::Unauthorised { .. }) => {
+        Err(error @ (CallError::Unauthorised { .. } | CallError::Forbidden { .. })) => {
             let refused = (id, connection.credentials_set_at);
             connection::need_attention(tx, org, refused, &error.to_string()).await?;
         }

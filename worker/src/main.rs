@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use clap::Parser;
 use lockstep_shared::db;
+use lockstep_shared::network::Destinations;
 use lockstep_shared::operations::{self, Operations, Scope};
 use lockstep_shared::secret::SealingKey;
 use lockstep_shared::telemetry::{self, LogFormat};
 use lockstep_worker::config::Config;
-use lockstep_worker::connector::http;
 use lockstep_worker::{metric, process};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -60,7 +60,8 @@ struct Options {
     /// Seconds one request to a remote system may take. Odoo retries conflicts by itself for up to 25 s.
     #[arg(long, env = "LOCKSTEP_CALL_SECS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..))]
     call_secs: u64,
-    /// Lets pictures be fetched from addresses of private networks: for a local run, never in production.
+    /// Lets connections, notifications and pictures be at addresses of private networks, and at such without TLS: for a local
+    /// run, never in production.
     #[arg(long, env = "LOCKSTEP_ALLOW_INSECURE_URLS", default_value_t = false, action = clap::ArgAction::Set)]
     allow_insecure_urls: bool,
     /// Address and port of `/metrics`, `/livez` and `/readyz` for the platform's own people, on a network of theirs: nobody is
@@ -141,7 +142,7 @@ fn configure(options: Options) -> Result<Config, String> {
     config.drain = Duration::from_secs(options.drain_secs);
     config.http.timeout = Duration::from_secs(options.call_secs);
     if options.allow_insecure_urls {
-        config.http.sources = http::Sources::Any;
+        (config.http.destinations, config.http.sources) = (Destinations::Any, Destinations::Any);
     }
     config.lease.progress_limit = config.http.timeout + Duration::from_secs(30);
     Ok(config)

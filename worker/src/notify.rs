@@ -91,15 +91,16 @@ async fn deliver(courier: &Courier, org: OrgId, key: (NotificationId, Token)) ->
 }
 
 async fn send(courier: &Courier, org: OrgId, id: NotificationId, letter: &Letter) -> Result<u16, FetchError> {
-    let refused = |error: &dyn std::fmt::Display| FetchError::Refused(error.to_string());
+    // Whoever runs us can put that right.
+    let unable = |error: &dyn std::fmt::Display| FetchError::Unavailable(error.to_string());
     let secret = courier
         .key
         .open(org, Owner::Endpoint(letter.endpoint_id), &letter.sealed)
-        .map_err(|error| refused(&error))?;
+        .map_err(|error| unable(&error))?;
     let body = notification::body(letter.event, letter.created_at, &letter.data);
     let sent_at = letter.now.timestamp();
     let signature = notification::signature(&secret, id, sent_at, &body)
-        .ok_or_else(|| refused(&"its secret can't be signed with"))?;
+        .ok_or_else(|| unable(&"its secret can't be signed with"))?;
     let headers = [
         ("webhook-id", id.to_string()),
         ("webhook-timestamp", sent_at.to_string()),
@@ -120,7 +121,15 @@ fn judge(answer: Result<u16, FetchError>, attempts_before: i32, jitter: f64) -> 
             };
         }
         Ok(status) => (Some(i32::from(status)), format!("it answered {status}")),
-        Err(FetchError::Refused(words) | FetchError::Unavailable(words)) => (None, words),
+        Err(FetchError::Refused(words)) => {
+            return Attempt {
+                status: Status::Failed,
+                response_status: None,
+                error: Some(words),
+                wait: Duration::ZERO,
+            };
+        }
+        Err(FetchError::Unavailable(words)) => (None, words),
     };
     let wait = notification::wait(attempts_before.unsigned_abs() + 1, jitter);
     Attempt {
@@ -151,6 +160,12 @@ mod tests {
         assert_eq!(
             (down.status, down.error.as_deref()),
             (Status::Failed, Some("no route"))
+        );
+        let inside = judge(Err(FetchError::Refused("inside".to_owned())), 0, 0.0);
+        assert_eq!(
+            (inside.status, inside.error.as_deref()),
+            (Status::Failed, Some("inside")),
+            "R72"
         );
     }
 }

@@ -34,7 +34,10 @@ pub fn mishap(error: &CallError) -> Option<Mishap> {
         CallError::Throttled { retry_after, .. } => Some(Mishap::Throttled {
             retry_after: *retry_after,
         }),
-        CallError::Held(_) | CallError::Unauthorised { .. } | CallError::Refused { .. } => None,
+        CallError::Held(_)
+        | CallError::Unauthorised { .. }
+        | CallError::Forbidden { .. }
+        | CallError::Refused { .. } => None,
     }
 }
 
@@ -129,7 +132,8 @@ pub async fn before(hand: &Hand<'_>, connector: &dyn Connector) -> Result<Option
             .after(&error, |words| End::StageOver { failure: Some(words) })
             .await
             .map(Some),
-        Err(error @ CallError::Held(_)) => {
+        // Nothing was asked.
+        Err(error @ (CallError::Held(_) | CallError::Forbidden { .. })) => {
             let mut tx = hand.begin(Isolation::ReadCommitted).await?;
             circuit::give_up_probe(&mut tx, org, connection, token).await?;
             tx.commit().await?;

@@ -221,7 +221,8 @@ fn after(looked: &Result<Looked, CallError>, attempts: i32, grace: Duration) -> 
             error @ (CallError::Throttled { .. }
             | CallError::Unwell { .. }
             | CallError::Refused { .. }
-            | CallError::Unauthorised { .. }),
+            | CallError::Unauthorised { .. }
+            | CallError::Forbidden { .. }),
         ) => Look::Failed(error.to_string()),
     }
 }

@@ -91,7 +91,7 @@ impl Real {
 
     /// Proves address and credentials, before anything is stored of them.
     pub(crate) async fn check(&self) -> Result<(), RemoteError> {
-        let client = http::Client::new(&http::Options::default()).map_err(RemoteError::Client)?;
+        let client = http::Client::new(&http::Options::local()).map_err(RemoteError::Client)?;
         let (url, settings) = (self.url.clone(), Settings::default());
         let connector: Box<dyn Connector> = match self.credentials.clone() {
             Credentials::Woocommerce {

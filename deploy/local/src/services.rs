@@ -62,7 +62,7 @@ impl Services {
         let mut worker = WorkerConfig::new(urls.worker.clone().into(), sealing_key);
         worker.grace = Some(GRACE);
         worker.sweep_every = SWEEP_EVERY;
-        worker.http.sources = lockstep_worker::connector::http::Sources::Any;
+        worker.http = lockstep_worker::connector::http::Options::local();
 
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{id, organisation, rows, start};
 
 /// A conflict about a product of the store that both sides call by other names; returns its address.
-async fn mismatch(stack: &Stack, sku: &str) -> String {
+pub(super) async fn mismatch(stack: &Stack, sku: &str) -> String {
     let record = stack.put(make::product(sku, 1000)).await;
     let item: ItemId =
         sqlx::query_scalar("select item_id from item where record_id = $1 and connection_id = $2")

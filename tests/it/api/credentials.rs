@@ -21,7 +21,7 @@ use super::{customer, erp, id, organisation, product, rows, start, store, watch}
 
 /// Keeps all that is logged on this thread, of every level, with every field.
 #[derive(Clone, Debug, Default)]
-struct Logbook(Arc<Mutex<String>>);
+pub(super) struct Logbook(Arc<Mutex<String>>);
 
 struct Line(String);
 
@@ -32,6 +32,11 @@ impl Visit for Line {
 }
 
 impl Logbook {
+    /// What was logged so far.
+    pub(super) fn text(&self) -> String {
+        self.0.lock().unwrap().clone()
+    }
+
     fn add(&self, level: &str, write: impl FnOnce(&mut Line)) {
         let mut line = Line(level.to_owned());
         write(&mut line);
@@ -138,7 +143,7 @@ async fn credentials_come_back_nowhere() {
     }
 
     let rows = rows(&stack.database).await;
-    let logged = logbook.0.lock().unwrap().clone();
+    let logged = logbook.text();
     assert!(
         rows["public.connection"].len() == 4 && !rows["apalis.jobs"].is_empty(),
         "the rows are there to be looked at"

@@ -4,6 +4,7 @@
 
 mod access;
 mod audit;
+mod broken;
 mod check;
 mod conflict;
 mod connection;
@@ -11,9 +12,11 @@ mod control;
 mod credentials;
 mod issuer;
 mod key;
+mod leak;
 mod limit;
 mod lines;
 mod notification;
+mod orchestrate;
 mod page;
 mod process;
 mod progress;

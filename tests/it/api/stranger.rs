@@ -13,7 +13,7 @@ use super::{customer, id, organisation, product, start, watch};
 
 /// What an organisation has, by the name that its identifier has in the document. An operation with an identifier of
 /// another name fails the test until what it names is here.
-async fn belongings(stack: &mut Stack, api: &Api) -> BTreeMap<&'static str, String> {
+pub(super) async fn belongings(stack: &mut Stack, api: &Api) -> BTreeMap<&'static str, String> {
     let record = id();
     api.client
         .put(&format!("/api/v1/records/products/{record}"), &product("SKU-1"))
@@ -98,7 +98,7 @@ async fn rows_of(database: &Database, org: OrgId) -> BTreeMap<String, Vec<String
 }
 
 /// Follows a reference of the document.
-fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
+pub(super) fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
     match schema["$ref"].as_str() {
         Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap(),
         None => schema,

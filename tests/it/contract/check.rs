@@ -48,7 +48,7 @@ async fn a_check_changes_nothing_and_takes_few_calls<S: Subject>() {
 /// R49: who may read and not write is told so, without a write that is refused.
 async fn who_may_only_read_is_told_so<S: Subject>() {
     let subject = S::start().await;
-    let reader = subject.connect(Caller::Reader, &Options::default());
+    let reader = subject.connect(Caller::Reader, &Options::local());
 
     let checked = check(reader.as_ref()).await;
 
@@ -159,7 +159,7 @@ async fn a_signature_that_a_clock_spoils_is_explained() {
 async fn a_key_that_may_only_read_has_words_of_its_own() {
     let subject = Shop::start().await;
     subject.store.add_key("ck_r", "cs_r", Permission::Read);
-    let reader = subject.connect(Caller::Reader, &Options::default());
+    let reader = subject.connect(Caller::Reader, &Options::local());
 
     let checked = check(reader.as_ref()).await;
 

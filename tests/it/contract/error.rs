@@ -78,7 +78,7 @@ async fn planned<S: Subject>(harness: &Harness<S>, entity: EntityType, count: us
 /// R34: wrong credentials stop the batch, whatever it was about to do.
 async fn wrong_credentials_are_unauthorised<S: Subject>(entity: EntityType) {
     let subject = S::start().await;
-    let stranger = subject.connect(Caller::Stranger, &Options::default());
+    let stranger = subject.connect(Caller::Stranger, &Options::local());
 
     let results = readings(stranger.as_ref(), entity).await;
     let written = write(stranger.as_ref(), entity, 1).await;
@@ -99,7 +99,7 @@ async fn wrong_credentials_are_unauthorised<S: Subject>(entity: EntityType) {
 /// R34: so do credentials that may only read.
 async fn a_reader_that_writes_is_unauthorised<S: Subject>(entity: EntityType) {
     let subject = S::start().await;
-    let reader = subject.connect(Caller::Reader, &Options::default());
+    let reader = subject.connect(Caller::Reader, &Options::local());
 
     let results = readings(reader.as_ref(), entity).await;
     let written = write(reader.as_ref(), entity, 1).await;
@@ -175,7 +175,7 @@ async fn a_breakdown_of_a_read_did_nothing<S: Subject>(entity: EntityType) {
             if is_warm {
                 readings(harness.connector.as_ref(), entity).await;
             }
-            let connector = harness.subject.connect(Caller::Known, &Options::default());
+            let connector = harness.subject.connect(Caller::Known, &Options::local());
             let connector = if is_warm { &harness.connector } else { &connector };
             harness.subject.faults().on_path("", fault.clone(), None);
 
@@ -203,7 +203,7 @@ async fn an_answer_that_takes_too_long_leaves_a_write_in_doubt_and_a_read_not<S:
         Caller::Known,
         &Options {
             timeout: Duration::from_millis(300),
-            ..Options::default()
+            ..Options::local()
         },
     );
     harness.subject.faults().set_latency(Duration::from_mins(1));
@@ -232,7 +232,7 @@ async fn an_answer_that_takes_too_long_leaves_a_write_in_doubt_and_a_read_not<S:
 async fn a_refused_connection_did_nothing<S: Subject>(entity: EntityType) {
     let harness = Harness::<S>::start().await;
     let request = planned(&harness, entity, 1).await;
-    let fresh = harness.subject.connect(Caller::Known, &Options::default());
+    let fresh = harness.subject.connect(Caller::Known, &Options::local());
     let Harness { subject, connector } = harness;
     drop(subject);
 
@@ -280,7 +280,7 @@ async fn no_credential_is_ever_shown<S: Subject>(entity: EntityType) {
     ];
     let mut errors = Vec::new();
     for caller in [Caller::Known, Caller::Stranger, Caller::Reader] {
-        let connector = harness.subject.connect(caller, &Options::default());
+        let connector = harness.subject.connect(caller, &Options::local());
         told.push(format!("{connector:#?}"));
         errors.extend(
             readings(connector.as_ref(), entity)

@@ -178,13 +178,13 @@ impl<S: Subject> Harness<S> {
     }
 
     pub fn of(subject: S) -> Self {
-        let connector = subject.connect(Caller::Known, &Options::default());
+        let connector = subject.connect(Caller::Known, &Options::local());
         Self { subject, connector }
     }
 
     /// Connects anew, as another worker would that knows nothing yet.
     pub fn reconnect(&mut self) {
-        self.connector = self.subject.connect(Caller::Known, &Options::default());
+        self.connector = self.subject.connect(Caller::Known, &Options::local());
     }
 
     pub fn arrivals(&self) -> usize {

@@ -125,7 +125,7 @@ async fn a_warehouse_and_a_bank_have_to_be_there<const MAJOR: u32>() {
             },
             ..Settings::default()
         };
-        let client = Client::new(&Options::default()).expect("the client can be built");
+        let client = Client::new(&Options::local()).expect("the client can be built");
         let base_url = office.erp.base_url().parse().expect("an address");
         Odoo::new(
             client,

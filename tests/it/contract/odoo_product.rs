@@ -4,9 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lockstep_sandbox::woocommerce::{Store, StoreOptions};
 use lockstep_shared::entity::Content;
+use lockstep_shared::network::Destinations;
 use lockstep_shared::system::EntityType;
 use lockstep_worker::connector::Write;
-use lockstep_worker::connector::http::{Options, Sources};
+use lockstep_worker::connector::http::Options;
 use serde_json::{Value, json};
 
 use super::content::{changed, plain, shirt};
@@ -76,11 +77,11 @@ async fn gallery() -> (Store, Vec<String>) {
     (store, addresses)
 }
 
-async fn start<const MAJOR: u32>(sources: Sources) -> Harness<Office<MAJOR>> {
+async fn start<const MAJOR: u32>(sources: Destinations) -> Harness<Office<MAJOR>> {
     let subject = Office::<MAJOR>::start().await;
     let options = Options {
         sources,
-        ..Options::default()
+        ..Options::local()
     };
     let connector = subject.connect(Caller::Known, &options);
     Harness { subject, connector }
@@ -102,7 +103,7 @@ fn pictured(content: &Content, addresses: &[&String]) -> Content {
 
 async fn the_main_picture_is_fetched_and_goes_along<const MAJOR: u32>() {
     let (_store, addresses) = gallery().await;
-    let harness = start::<MAJOR>(Sources::Any).await;
+    let harness = start::<MAJOR>(Destinations::Any).await;
     for content in [plain(PRODUCTS, 1), shirt(1, &[("Blue", "10"), ("Red", "12")])] {
         let first = harness
             .connector
@@ -131,7 +132,7 @@ async fn the_main_picture_is_fetched_and_goes_along<const MAJOR: u32>() {
 /// Those that can't be had are told one by one, with their products there and the others' pictures on them.
 async fn a_picture_that_can_t_be_had_keeps_nothing_else_back<const MAJOR: u32>() {
     let (store, addresses) = gallery().await;
-    let harness = start::<MAJOR>(Sources::Any).await;
+    let harness = start::<MAJOR>(Destinations::Any).await;
     let gone = format!("{}/wp-content/uploads/2026/11/gone.png", store.base_url());
     let nowhere = "http://nowhere.invalid/a.png".to_owned();
     // What answers, and is no picture.
@@ -185,7 +186,7 @@ async fn a_picture_that_can_t_be_had_keeps_nothing_else_back<const MAJOR: u32>()
 /// A record must not make a worker look into its own network.
 async fn a_picture_of_a_private_network_is_not_fetched<const MAJOR: u32>() {
     let (store, addresses) = gallery().await;
-    let harness = start::<MAJOR>(Sources::Public).await;
+    let harness = start::<MAJOR>(Destinations::Public).await;
     let write = create(&pictured(&plain(PRODUCTS, 1), &[&addresses[0]]));
     let before = store.faults().requests_seen();
 

@@ -204,7 +204,7 @@ const UNITS: [WeightUnit; 4] = [WeightUnit::Kg, WeightUnit::G, WeightUnit::Lbs, 
 
 /// Both connectors for each unit; none is ever asked to send anything.
 static CONNECTORS: LazyLock<Vec<[Box<dyn Connector>; 2]>> = LazyLock::new(|| {
-    let client = Client::new(&Options::default()).expect("the client can be built");
+    let client = Client::new(&Options::local()).expect("the client can be built");
     UNITS.into_iter().map(|unit| connectors(&client, unit)).collect()
 });
 

@@ -104,7 +104,7 @@ impl Sale {
         ];
         let known = StoreOptions::default();
         let connector = WooCommerce::new(
-            Client::new(&Options::default()).expect("the client can be built"),
+            Client::new(&Options::local()).expect("the client can be built"),
             subject.store.base_url().parse().expect("an address"),
             known.consumer_key.into(),
             known.consumer_secret.into(),

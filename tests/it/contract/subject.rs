@@ -88,7 +88,7 @@ impl Shop {
     pub fn connect_with(&self, settings: &Settings) -> Box<dyn Connector> {
         let known = StoreOptions::default();
         Box::new(WooCommerce::new(
-            client(&Options::default()),
+            client(&Options::local()),
             self.store.base_url().parse().expect("an address"),
             known.consumer_key.into(),
             known.consumer_secret.into(),

@@ -23,7 +23,7 @@ async fn over_https_the_store_is_spoken_to_with_its_keys() {
     let subject = Shop::with(options).await;
     let trusting = Options {
         extra_roots: subject.store.certificate_pem().into_iter().collect(),
-        ..Options::default()
+        ..Options::local()
     };
     let connector = subject.connect(Caller::Known, &trusting);
     let harness = Harness { subject, connector };

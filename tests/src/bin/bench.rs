@@ -452,7 +452,7 @@ impl Gate for Open {
 async fn bare_loop(products: usize) -> anyhow::Result<Duration> {
     let sandbox = Sandbox::start().await?;
     fill(&sandbox, products);
-    let client = http::Client::new(&http::Options::default())?;
+    let client = http::Client::new(&http::Options::local())?;
     let (store, erp) = (StoreOptions::default(), ErpOptions::default());
     let settings = Settings::default();
     let store = WooCommerce::new(

@@ -2,17 +2,24 @@
 //! credentials out of them.
 
 mod fetch;
+mod guard;
+mod strike;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
+use lockstep_shared::network::{Destinations, OffLimits};
+use reqwest::dns::Resolve;
 use reqwest::{RequestBuilder, StatusCode, header};
+use secrecy::SecretString;
 
 use super::{CallError, Reach};
 use crate::metric::{self, Outcome};
 pub use fetch::FetchError;
+use guard::{Guard, SystemNames};
+use strike::Secrets;
 
 /// Largest answer that is read, in bytes. 100 products of a real store were 194 kB (facts/systems.md A11).
 const BODY_LIMIT: usize = 32 * 1024 * 1024;
@@ -29,17 +36,21 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// PEM certificates trusted beside the platform's own.
     pub extra_roots: Vec<String>,
-    /// Where files that records name may be fetched from.
-    pub sources: Sources,
+    /// Where connections and notifications may lead.
+    pub destinations: Destinations,
+    /// Where files that records name may be fetched from: a record can name any address, whoever wrote it.
+    pub sources: Destinations,
 }
 
-/// Which addresses files may be fetched from: a record can name any, whoever wrote it (R72).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sources {
-    #[default]
-    Public,
-    /// Also those of this computer and of private networks: for a local run, never in production.
-    Any,
+impl Options {
+    /// Returns options that lead anywhere: for a local run, never in production.
+    pub fn local() -> Self {
+        Self {
+            destinations: Destinations::Any,
+            sources: Destinations::Any,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Options {
@@ -48,7 +59,8 @@ impl Default for Options {
             timeout: Duration::from_mins(1),
             connect_timeout: Duration::from_secs(10),
             extra_roots: Vec::new(),
-            sources: Sources::Public,
+            destinations: Destinations::Public,
+            sources: Destinations::Public,
         }
     }
 }
@@ -59,8 +71,10 @@ pub struct Client {
     inner: reqwest::Client,
     /// Reaches the addresses that records name, and carries nobody's credentials.
     stranger: reqwest::Client,
-    sources: Sources,
+    destinations: Destinations,
+    sources: Destinations,
     timeout: Duration,
+    secrets: Secrets,
 }
 
 /// An answer, read whole.
@@ -78,9 +92,27 @@ pub struct ClientError(#[source] reqwest::Error);
 impl Client {
     /// Builds the client. Redirects are not followed: they would carry credentials to another host.
     pub fn new(options: &Options) -> Result<Self, ClientError> {
+        let guard = |destinations| -> Option<Arc<dyn Resolve>> {
+            match destinations {
+                Destinations::Public => Some(Arc::new(Guard {
+                    names: Arc::new(SystemNames),
+                    allows: |address| Destinations::Public.allows(address),
+                })),
+                Destinations::Any => None,
+            }
+        };
+        Self::guarded(options, guard(options.destinations), guard(options.sources))
+    }
+
+    /// Builds the client with what looks names up: those of connections and notifications, and those of files.
+    fn guarded(
+        options: &Options,
+        destinations: Option<Arc<dyn Resolve>>,
+        sources: Option<Arc<dyn Resolve>>,
+    ) -> Result<Self, ClientError> {
         // A second call finds the provider in place, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = || {
+        let build = |guard: Option<Arc<dyn Resolve>>| {
             let mut builder = reqwest::Client::builder()
                 .timeout(options.timeout)
                 .connect_timeout(options.connect_timeout)
@@ -90,19 +122,30 @@ impl Client {
                 let root = reqwest::Certificate::from_pem(pem.as_bytes()).map_err(ClientError)?;
                 builder = builder.tls_certs_merge([root]);
             }
-            Ok(builder)
-        };
-        let stranger = match options.sources {
-            // A proxy would look the names up by itself.
-            Sources::Public => builder()?.no_proxy().dns_resolver(Arc::new(fetch::PublicNames)),
-            Sources::Any => builder()?,
+            if let Some(guard) = guard {
+                // A proxy would look the names up by itself.
+                builder = builder.no_proxy().dns_resolver(guard);
+            }
+            builder.build().map_err(ClientError)
         };
         Ok(Self {
-            inner: builder()?.build().map_err(ClientError)?,
-            stranger: stranger.build().map_err(ClientError)?,
+            inner: build(destinations)?,
+            stranger: build(sources)?,
+            destinations: options.destinations,
             sources: options.sources,
             timeout: options.timeout,
+            secrets: Secrets::default(),
         })
+    }
+
+    /// Returns a client that strikes these secrets out of every answer before anyone reads it: a remote may say them again in
+    /// its errors, which are logged, stored and shown.
+    #[must_use]
+    pub fn striking(self, secrets: impl IntoIterator<Item = SecretString>) -> Self {
+        Self {
+            secrets: Secrets::new(secrets),
+            ..self
+        }
     }
 
     /// Returns the longest time one request may take.
@@ -186,7 +229,11 @@ impl Client {
         request: RequestBuilder,
         timeout: Duration,
     ) -> Result<Answer, CallError> {
+        let forbidden = |why: OffLimits| CallError::Forbidden { system, why };
         let failed = |error: reqwest::Error| {
+            if let Some(why) = guard::off_limits(&error) {
+                return forbidden(why);
+            }
             // Only a connection that never came to be proves that nothing was sent.
             let reach = if error.is_connect() || error.is_builder() {
                 Reach::NoEffect
@@ -199,19 +246,28 @@ impl Client {
                 reach,
             }
         };
-        let response = request.timeout(timeout).send().await.map_err(failed)?;
+        let too_large = || CallError::Unwell {
+            system,
+            detail: format!("its answer is larger than {BODY_LIMIT} bytes"),
+            reach: Reach::InDoubt,
+        };
+        let (client, request) = request.timeout(timeout).build_split();
+        let request = request.map_err(failed)?;
+        self.destinations.check(request.url()).map_err(forbidden)?;
+        let response = client.execute(request).await.map_err(failed)?;
         let (status, headers) = (response.status(), response.headers().clone());
+        if response
+            .content_length()
+            .is_some_and(|length| length > BODY_LIMIT as u64)
+        {
+            return Err(too_large());
+        }
         let mut body = Vec::new();
         let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.next().await {
             body.extend_from_slice(&chunk.map_err(failed)?);
             if body.len() > BODY_LIMIT {
-                let detail = format!("its answer is larger than {BODY_LIMIT} bytes");
-                return Err(CallError::Unwell {
-                    system,
-                    detail,
-                    reach: Reach::InDoubt,
-                });
+                return Err(too_large());
             }
         }
         if matches!(
@@ -228,7 +284,7 @@ impl Client {
         Ok(Answer {
             status,
             headers,
-            body,
+            body: self.secrets.strike(body),
         })
     }
 }

@@ -23,6 +23,7 @@ use chrono::{DateTime, Utc};
 pub use lockstep_shared::check::Checked;
 use lockstep_shared::entity::{Content, Invalid, PartKey, Reference};
 use lockstep_shared::id::{ItemId, RecordId};
+use lockstep_shared::network::OffLimits;
 use lockstep_shared::system::{EntityType, System};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -243,6 +244,9 @@ pub enum CallError {
         detail: String,
         reach: Reach,
     },
+    /// The system's address is one that nothing may be sent to, and nothing was.
+    #[error("{system} can't be called: its address {why}")]
+    Forbidden { system: &'static str, why: OffLimits },
     /// The call itself is wrong and will be again: a bug of ours, or a remote that is not what it says.
     #[error("{system} refuses the call: {detail}")]
     Refused { system: &'static str, detail: String },

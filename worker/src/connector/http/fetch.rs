@@ -1,16 +1,14 @@
 //! Fetching files from addresses that records name, and telling addresses that people gave: whoever writes one must not
-//! make us look into our own network (R72). What a name resolves to is looked at as the connection is made, so that it can't be another address then.
+//! make us look into our own network (R72).
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::StreamExt;
-use lockstep_shared::network;
+use lockstep_shared::network::OffLimits;
 use reqwest::StatusCode;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use url::{Host, Url};
+use url::Url;
 
-use super::{Client, Sources, words};
+use super::{Client, guard, words};
 
 /// Why a file was not fetched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,10 +25,9 @@ impl Client {
     /// Fetches a file of at most `limit` bytes, by one request without credentials. Redirects are not followed.
     pub async fn fetch(&self, address: &str, limit: usize, timeout: Duration) -> Result<Vec<u8>, FetchError> {
         let url = self.source(address)?;
-        let unavailable = |error: reqwest::Error| FetchError::Unavailable(words(&error));
         let too_large = || FetchError::Refused(format!("it has more than {limit} bytes"));
         let request = self.stranger.get(url).timeout(timeout);
-        let response = request.send().await.map_err(unavailable)?;
+        let response = request.send().await.map_err(|error| failed(&error))?;
         let status = response.status();
         if !status.is_success() {
             let message = format!("status {}", status.as_u16());
@@ -53,7 +50,7 @@ impl Client {
         let mut file = Vec::new();
         let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.next().await {
-            file.extend_from_slice(&chunk.map_err(unavailable)?);
+            file.extend_from_slice(&chunk.map_err(|error| failed(&error))?);
             if file.len() > limit {
                 return Err(too_large());
             }
@@ -70,65 +67,52 @@ impl Client {
         body: String,
         timeout: Duration,
     ) -> Result<u16, FetchError> {
-        let url = self.source(address)?;
-        let request = self.stranger.post(url).timeout(timeout);
+        let url = read(address)?;
+        self.destinations.check(&url).map_err(off_limits)?;
+        let request = self.inner.post(url).timeout(timeout);
         let request = request.header("content-type", "application/json").body(body);
         let request = headers
             .iter()
             .fold(request, |request, (name, value)| request.header(*name, value));
-        let response = request.send().await;
-        let response = response.map_err(|error| FetchError::Unavailable(words(&error)))?;
+        let response = request.send().await.map_err(|error| failed(&error))?;
         Ok(response.status().as_u16())
     }
 
-    /// Reads an address, and refuses what it says by itself; names are looked at by [`PublicNames`].
+    /// Reads the address of a file. Those of pictures often begin with `http`; they are no secret.
     fn source(&self, address: &str) -> Result<Url, FetchError> {
-        let refused = |message: &str| FetchError::Refused(message.to_owned());
-        let url: Url = address.parse().map_err(|_| refused("it is no address"))?;
+        let url = read(address)?;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(refused("its address begins with neither `https` nor `http`"));
+            let message = "its address begins with neither `https` nor `http`";
+            return Err(FetchError::Refused(message.to_owned()));
         }
-        let ip = match url.host() {
-            Some(Host::Ipv4(ip)) => Some(ip.into()),
-            Some(Host::Ipv6(ip)) => Some(ip.into()),
-            Some(Host::Domain(_)) | None => None,
-        };
-        if self.sources == Sources::Public && ip.is_some_and(network::is_private) {
-            return Err(refused(PRIVATE));
-        }
+        self.sources.check_host(&url).map_err(off_limits)?;
         Ok(url)
     }
 }
 
-const PRIVATE: &str = "its address is of a private network";
+fn read(address: &str) -> Result<Url, FetchError> {
+    let message = "it is no address";
+    address
+        .parse()
+        .map_err(|_| FetchError::Refused(message.to_owned()))
+}
 
-/// Resolves names to public addresses alone.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PublicNames;
+fn off_limits(why: OffLimits) -> FetchError {
+    FetchError::Refused(format!("its address {why}"))
+}
 
-impl Resolve for PublicNames {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            // The port is put in its place by who connects.
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let public: Vec<SocketAddr> = found
-                .filter(|address| !network::is_private(address.ip()))
-                .collect();
-            if public.is_empty() {
-                return Err(PRIVATE.into());
-            }
-            let addresses: Addrs = Box::new(public.into_iter());
-            Ok(addresses)
-        })
-    }
+fn failed(error: &reqwest::Error) -> FetchError {
+    guard::off_limits(error).map_or_else(|| FetchError::Unavailable(words(error)), off_limits)
 }
 
 #[cfg(test)]
 mod tests {
+    use lockstep_shared::network::Destinations;
+
     use super::super::Options;
     use super::*;
 
-    async fn fetched(address: &str, sources: Sources) -> Result<Vec<u8>, FetchError> {
+    async fn fetched(address: &str, sources: Destinations) -> Result<Vec<u8>, FetchError> {
         let options = Options {
             sources,
             ..Options::default()
@@ -156,14 +140,16 @@ mod tests {
     async fn what_leads_into_our_own_network_is_not_fetched() {
         let port = server("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
 
-        let by_number = fetched(&format!("http://127.0.0.1:{port}/a.png"), Sources::Public).await;
-        let by_name = fetched(&format!("http://localhost:{port}/a.png"), Sources::Public).await;
-        let allowed = fetched(&format!("http://localhost:{port}/a.png"), Sources::Any).await;
+        let by_number = fetched(&format!("http://127.0.0.1:{port}/a.png"), Destinations::Public).await;
+        let by_name = fetched(&format!("http://localhost:{port}/a.png"), Destinations::Public).await;
+        let allowed = fetched(&format!("http://localhost:{port}/a.png"), Destinations::Any).await;
 
-        assert_eq!(by_number, Err(FetchError::Refused(PRIVATE.to_owned())));
-        assert!(by_name.is_err(), "{by_name:?}");
+        for refused in [by_number, by_name] {
+            let words = "its address must not name this computer or a private network";
+            assert_eq!(refused, Err(FetchError::Refused(words.to_owned())), "R72");
+        }
         assert_eq!(allowed.as_deref(), Ok(&b"hi"[..]));
-        assert!(fetched("file:///etc/passwd", Sources::Any).await.is_err());
+        assert!(fetched("file:///etc/passwd", Destinations::Any).await.is_err());
     }
 
     #[tokio::test]
@@ -174,15 +160,15 @@ mod tests {
         let down = server("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n").await;
         let at = |port: u16| format!("http://127.0.0.1:{port}/a.png");
 
-        let large = fetched(&at(told), Sources::Any).await;
+        let large = fetched(&at(told), Destinations::Any).await;
 
         assert_eq!(
             large,
             Err(FetchError::Refused("it has more than 100 bytes".to_owned()))
         );
-        let moved = fetched(&at(moved), Sources::Any).await;
+        let moved = fetched(&at(moved), Destinations::Any).await;
         assert_eq!(moved, Err(FetchError::Refused("status 302".to_owned())));
-        let down = fetched(&at(down), Sources::Any).await;
+        let down = fetched(&at(down), Destinations::Any).await;
         assert_eq!(down, Err(FetchError::Unavailable("status 503".to_owned())));
     }
 }

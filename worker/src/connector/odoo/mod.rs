@@ -116,6 +116,7 @@ impl Odoo {
         api_key: SecretString,
         settings: &Settings,
     ) -> Self {
+        let http = http.striking([api_key.clone()]);
         let login = Login {
             database,
             user: login,

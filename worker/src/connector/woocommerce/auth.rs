@@ -36,6 +36,20 @@ pub(super) struct Stamp {
 }
 
 impl Keys {
+    /// Returns what of them goes along with a call.
+    pub(super) fn secrets(&self) -> [SecretString; 3] {
+        let (key, secret) = (
+            self.consumer_key.expose_secret(),
+            self.consumer_secret.expose_secret(),
+        );
+        let basic = STANDARD.encode(format!("{key}:{secret}"));
+        [
+            self.consumer_key.clone(),
+            self.consumer_secret.clone(),
+            basic.into(),
+        ]
+    }
+
     /// Returns the parameters with the signature's own. Lists have to be comma lists: `include[]` is refused with 401
     /// (facts/mapping-woocommerce.md §8). A JSON body is not signed.
     pub(super) fn signed(&self, method: &str, endpoint: &Url, mut params: Params, stamp: Stamp) -> Params {

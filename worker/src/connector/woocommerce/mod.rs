@@ -89,13 +89,14 @@ impl WooCommerce {
         // Both fail for addresses that can't have any, which is what is wanted.
         let _ = base_url.set_username("");
         let _ = base_url.set_password(None);
+        let keys = Keys {
+            consumer_key,
+            consumer_secret,
+        };
         Self {
-            http,
+            http: http.striking(keys.secrets()),
             base_url,
-            keys: Keys {
-                consumer_key,
-                consumer_secret,
-            },
+            keys,
             settings: settings.clone(),
             grace: GRACE,
         }
