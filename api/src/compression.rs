@@ -1,9 +1,12 @@
-//! Smaller answers: gzip for who takes it, where it is worth it. Not for streams of events, which it would hold back, and
+//! Smaller answers: Brotli or gzip for who takes it, where it is worth it. Not for streams of events, which it would hold back, and
 //! what is sent to us comes as it is.
 
 use poem::http::{HeaderMap, HeaderValue, header};
-use poem::web::{Compress, CompressionAlgo};
+use poem::web::{Compress, CompressionAlgo, CompressionLevel};
 use poem::{IntoResponse, Response};
+
+/// Most of what can be won for little of the processor's time.
+const LEVEL: CompressionLevel = CompressionLevel::Precise(4);
 
 /// Fewest bytes that are worth it.
 const WORTH_BYTES: usize = 1_024;
@@ -18,9 +21,9 @@ pub(crate) async fn answer(asked: &HeaderMap, mut response: Response) -> Respons
     response
         .headers_mut()
         .append(header::VARY, HeaderValue::from_static("accept-encoding"));
-    if !takes_gzip(asked) {
+    let Some(coding) = coding(asked) else {
         return response;
-    }
+    };
     let Ok(body) = response.take_body().into_bytes().await else {
         return response;
     };
@@ -28,13 +31,15 @@ pub(crate) async fn answer(asked: &HeaderMap, mut response: Response) -> Respons
     response.set_body(body);
     if is_worth_it {
         response.headers_mut().remove(header::CONTENT_LENGTH);
-        return Compress::new(response, CompressionAlgo::GZIP).into_response();
+        return Compress::new(response, coding)
+            .with_quality(LEVEL)
+            .into_response();
     }
     response
 }
 
-/// Says whether the caller takes gzip, by RFC 9110, section 12.5.3.
-fn takes_gzip(headers: &HeaderMap) -> bool {
+/// Returns the coding that is smallest of those that the caller takes, by RFC 9110, section 12.5.3.
+fn coding(headers: &HeaderMap) -> Option<CompressionAlgo> {
     let asked = headers.get_all(header::ACCEPT_ENCODING).iter();
     let mut codings = asked
         .filter_map(|value| value.to_str().ok())
@@ -48,10 +53,15 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
         .collect::<Vec<_>>();
     // What is named counts before `*`.
     codings.sort_by_key(|(name, _)| name == "*");
-    codings
-        .into_iter()
-        .find(|(name, _)| name == "gzip" || name == "*")
-        .is_some_and(|(_, is_taken)| is_taken)
+    let is_taken = |coding: &str| {
+        let asked = codings.iter().find(|(name, _)| name == coding || name == "*");
+        asked.is_some_and(|(_, is_taken)| *is_taken)
+    };
+    if is_taken("br") {
+        Some(CompressionAlgo::BR)
+    } else {
+        is_taken("gzip").then_some(CompressionAlgo::GZIP)
+    }
 }
 
 #[cfg(test)]
@@ -59,15 +69,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gzip_is_for_who_asks_for_it() {
+    fn an_answer_is_coded_as_its_caller_takes_it() {
         let asked = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT_ENCODING, value.parse().unwrap());
-            takes_gzip(&headers)
+            coding(&headers).map(|coding| coding.to_string())
         };
 
-        assert!(asked("gzip") && asked("br, GZIP;q=0.5") && asked("*"));
-        assert!(!asked("br") && !asked("gzip;q=0") && !asked("*, gzip;q=0") && !asked("identity"));
-        assert!(!takes_gzip(&HeaderMap::new()));
+        for value in ["gzip", "br;q=0, GZIP;q=0.5", "*, br;q=0"] {
+            assert_eq!(asked(value).as_deref(), Some("gzip"), "{value}");
+        }
+        for value in ["br", "gzip, deflate, br", "*"] {
+            assert_eq!(asked(value).as_deref(), Some("br"), "{value}");
+        }
+        for value in ["gzip;q=0", "*;q=0", "identity"] {
+            assert_eq!(asked(value), None, "{value}");
+        }
+        assert!(coding(&HeaderMap::new()).is_none());
     }
 }

@@ -40,7 +40,7 @@ the headers `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-hea
 
 A `POST` with an `Idempotency-Key` is carried out once: sent again within a day, it gets the same answer, with the header \
 `Idempotency-Replayed`. A request that was refused leaves its key free. Every `GET` has an `ETag`; asked for with \
-`If-None-Match`, what has not changed is a 304 without a body. Answers are compressed (gzip) for who takes that.";
+`If-None-Match`, what has not changed is a 304 without a body. Answers are compressed (Brotli, gzip) for who takes that.";
 
 /// What a text holds that stands for an exact decimal.
 const DECIMAL: &str = r"^-?[0-9]+(\.[0-9]+)?$";
