@@ -225,7 +225,7 @@ async fn a_wrong_action_is_refused_by_what_is_wrong_with_it() {
         (
             "action=start".to_owned(),
             Some(json!({ "syncConfig": { "batchSize": 201 } })),
-            422,
+            400,
             "syncConfig/batchSize",
         ),
         (
