@@ -200,7 +200,7 @@ pub async fn claim(db: &mut PgConnection, org: OrgId, claimant: Claimant<'_>) ->
                (b.status = 'queued' and b.run_at > lockstep_now()) as "is_early!",
                ((b.status = 'queued' and b.run_at <= lockstep_now())
                 or (b.status = 'running' and b.lease_until <= lockstep_now())) as "is_claimable!",
-               (b.status = 'running') as "is_takeover!",
+               (b.status = 'running') as "is_takeover!", b.takeovers > 0 as "was_taken_over!",
                (s.status = 'processing') as "is_processing!"
           from sync_batch b
           join sync_orchestration s on s.org_id = b.org_id and s.sync_id = b.sync_id
@@ -224,6 +224,8 @@ pub async fn claim(db: &mut PgConnection, org: OrgId, claimant: Claimant<'_>) ->
     let others = sqlx::query!(
         r#"
         select count(*) filter (where parked_token is distinct from token) as "running!",
+               coalesce(bool_or(takeovers > 0 and owner = $5 and lease_until > lockstep_now()
+                                and parked_token is distinct from token), false) as "has_suspect!",
                coalesce(bool_or(direction = 'pull' and connection_id = $3 and entity_type = $4), false) as "has_page!"
           from sync_batch
          where org_id = $1 and status = 'running' and batch_id <> $2
@@ -232,9 +234,14 @@ pub async fn claim(db: &mut PgConnection, org: OrgId, claimant: Claimant<'_>) ->
         claimant.batch as _,
         found.connection_id,
         found.entity_type,
+        claimant.owner,
     )
     .fetch_one(&mut *db)
     .await?;
+    // What outlived its owner goes alone among its like: an item that kills whoever touches it takes no other along again.
+    if (found.is_takeover || found.was_taken_over) && others.has_suspect {
+        return Ok(Claim::NotBefore(found.now + chrono::Duration::seconds(1)));
+    }
     if others.running >= i64::from(limit) || (found.direction == "pull" && others.has_page) {
         return Ok(Claim::NotBefore(found.now + chrono::Duration::seconds(1)));
     }

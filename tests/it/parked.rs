@@ -37,10 +37,14 @@ async fn cap(stack: &Stack, running_batches: i32) {
 }
 
 async fn claim(stack: &Stack, batch: BatchId, token: Token) -> Claim {
+    claim_as(stack, "test", batch, token).await
+}
+
+async fn claim_as(stack: &Stack, owner: &str, batch: BatchId, token: Token) -> Claim {
     let claimant = Claimant {
         batch,
         token,
-        owner: "test",
+        owner,
         lease: Duration::from_mins(1),
     };
     let mut tx = stack.begin_as_worker().await;
@@ -174,4 +178,58 @@ async fn a_batch_that_is_taken_over_does_not_wait_any_more() {
     ));
     let refused = claim(&stack, second, Token::random()).await;
     assert!(matches!(refused, Claim::NotBefore(_)), "R35: {refused:?}");
+}
+
+/// R14: what outlived its owner is run one at a time by a process, so that an item that kills its owners takes no innocent
+/// one along until that counts as poisonous, too. Another process takes the next, and none goes along once it got on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_has_one_batch_at_a_time_that_outlived_its_owner() {
+    let (stack, [first, second]) = two_batches().await;
+    for batch in [first, second] {
+        assert!(matches!(
+            claim_as(&stack, "dead", batch, Token::random()).await,
+            Claim::Claimed(_)
+        ));
+    }
+    stack.shift_clock("2 minutes").await;
+
+    let taken = claim_as(&stack, "one", first, Token::random()).await;
+    let waiting = claim_as(&stack, "one", second, Token::random()).await;
+    let elsewhere = claim_as(&stack, "two", second, Token::random()).await;
+
+    assert!(
+        matches!(taken, Claim::Claimed(batch) if batch.takeovers == 1),
+        "R14"
+    );
+    assert!(matches!(waiting, Claim::NotBefore(_)), "R14");
+    assert!(
+        matches!(elsewhere, Claim::Claimed(batch) if batch.takeovers == 1),
+        "R14: waiting is no takeover"
+    );
+}
+
+/// R14: once the first has got on, it is no suspect any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_got_on_keeps_no_other_waiting() {
+    let (stack, [first, second]) = two_batches().await;
+    for batch in [first, second] {
+        assert!(matches!(
+            claim_as(&stack, "dead", batch, Token::random()).await,
+            Claim::Claimed(_)
+        ));
+    }
+    stack.shift_clock("2 minutes").await;
+    claim_as(&stack, "one", first, Token::random()).await;
+
+    let mut tx = stack.begin_as_worker().await;
+    batch::got_on(&mut tx, stack.org, first).await.unwrap();
+    tx.commit().await.unwrap();
+
+    assert!(
+        matches!(
+            claim_as(&stack, "one", second, Token::random()).await,
+            Claim::Claimed(_)
+        ),
+        "R14"
+    );
 }
