@@ -6,6 +6,7 @@ use std::sync::Arc;
 use lockstep_shared::activity::{self, Activity, Outcome};
 use lockstep_shared::db::{self, Isolation, OrgTx};
 use lockstep_shared::id::{OrgId, SyncId};
+use lockstep_shared::network::Destinations;
 use lockstep_shared::organisation;
 use lockstep_shared::secret::SealingKey;
 use poem::Request;
@@ -15,7 +16,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 use tokio::sync::watch;
 
-use crate::config::{Access, BaseUrls};
+use crate::config::Access;
 use crate::exchange::Exchange;
 use crate::problem::{Refused, failed};
 use crate::token::{Caller, Checker};
@@ -26,7 +27,7 @@ pub(crate) struct Context {
     pub(crate) tokens: Checker,
     pub(crate) access: Access,
     pub(crate) sealing_key: SealingKey,
-    pub(crate) base_urls: BaseUrls,
+    pub(crate) base_urls: Destinations,
     /// True once the process is to end: what would go on by itself ends then.
     pub(crate) closing: watch::Receiver<bool>,
     /// Where others reach this installation, without a slash at its end; none: they can't.

@@ -1,14 +1,13 @@
 //! Which addresses a connection may have (R72). This is the first of two looks: it refuses what an address says by
 //! itself. What a name resolves to, only who connects can tell, so the workers look again.
 
+use lockstep_shared::network::Destinations;
 use url::Url;
-
-use crate::config::BaseUrls;
 
 const LENGTH_LIMIT: usize = 2_000;
 
 /// Reads a base URL and returns its one form: without a slash at its end. The error follows the field's name.
-pub(crate) fn parse(text: &str, allowed: BaseUrls) -> Result<String, String> {
+pub(crate) fn parse(text: &str, allowed: Destinations) -> Result<String, String> {
     let url = address(text, allowed)?;
     if url.query().is_some() || url.fragment().is_some() {
         return Err("must hold no query and no fragment".to_owned());
@@ -17,7 +16,7 @@ pub(crate) fn parse(text: &str, allowed: BaseUrls) -> Result<String, String> {
 }
 
 /// Reads an address that requests of ours may go to. The error follows the field's name.
-pub(crate) fn address(text: &str, allowed: BaseUrls) -> Result<Url, String> {
+pub(crate) fn address(text: &str, allowed: Destinations) -> Result<Url, String> {
     if text.len() > LENGTH_LIMIT {
         return Err("must have at most 2,000 characters".to_owned());
     }
@@ -45,7 +44,7 @@ mod tests {
             ("https://93.184.216.34", "https://93.184.216.34"),
             ("https://[2606:2800:220:1::1]", "https://[2606:2800:220:1::1]"),
         ] {
-            assert_eq!(parse(given, BaseUrls::Public).as_deref(), Ok(form));
+            assert_eq!(parse(given, Destinations::Public).as_deref(), Ok(form));
         }
     }
 
@@ -85,16 +84,16 @@ mod tests {
             "https://[64:ff9b::a00:1]",
             "https://[2002:7f00:1::]",
         ] {
-            assert!(parse(text, BaseUrls::Public).is_err(), "R72: {text}");
+            assert!(parse(text, Destinations::Public).is_err(), "R72: {text}");
         }
     }
 
     #[test]
     fn a_local_run_may_use_any_address() {
         assert_eq!(
-            parse("http://127.0.0.1:4010/shop/", BaseUrls::Any).as_deref(),
+            parse("http://127.0.0.1:4010/shop/", Destinations::Any).as_deref(),
             Ok("http://127.0.0.1:4010/shop")
         );
-        assert!(parse("file:///etc/passwd", BaseUrls::Any).is_err());
+        assert!(parse("file:///etc/passwd", Destinations::Any).is_err());
     }
 }

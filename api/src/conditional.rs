@@ -20,12 +20,17 @@ pub(crate) fn require<T: ToJSON>(if_match: Option<&str>, now: &T) -> Result<(), 
     let Some(asked) = if_match else {
         return Ok(());
     };
-    if asked.trim() == "*" || tags(asked).any(|tag| tag == etag(now.to_json_string().as_bytes())) {
+    if is_met(asked, &etag(now.to_json_string().as_bytes())) {
         return Ok(());
     }
     Err(Refused::precondition_failed(
         "`If-Match` must be the `ETag` of what is there now: get it, look at it, and change that",
     ))
+}
+
+/// Says whether a condition of `If-Match` holds, by RFC 9110, section 13.1.1: weak tags never match.
+pub(crate) fn is_met(if_match: &str, tag: &str) -> bool {
+    if_match.trim() == "*" || tags(if_match).any(|asked| asked == tag)
 }
 
 /// Gives an answer its `ETag`, where the operation did not, or a 304 in its place.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use lockstep_shared::network::Destinations;
 use lockstep_shared::quota::{self, Quotas};
 use lockstep_shared::secret::SealingKey;
 use lockstep_shared::telemetry::LogFormat;
@@ -129,7 +130,7 @@ pub struct Config {
     pub jwt: Jwt,
     pub access: Access,
     pub sealing_key: SealingKey,
-    pub base_urls: BaseUrls,
+    pub base_urls: Destinations,
     /// Without a slash at its end.
     pub public_url: Option<String>,
     pub log: String,
@@ -171,9 +172,6 @@ impl Default for Access {
         }
     }
 }
-
-/// Which addresses a connection may have.
-pub use lockstep_shared::network::Destinations as BaseUrls;
 
 /// Everything that is wrong with the configuration, one sentence each, each naming its variable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -217,8 +215,8 @@ impl Config {
             options.allow_insecure_urls,
             Some("false"),
             |text| match &*text {
-                "false" => Ok(BaseUrls::Public),
-                "true" => Ok(BaseUrls::Any),
+                "false" => Ok(Destinations::Public),
+                "true" => Ok(Destinations::Any),
                 _ => Err("must be `true` or `false`"),
             },
         );
@@ -533,7 +531,7 @@ mod tests {
         let config = Config::new(good()).unwrap();
 
         assert_eq!(config.bind, "127.0.0.1:8080".parse().unwrap());
-        assert_eq!(config.base_urls, BaseUrls::Public, "R72");
+        assert_eq!(config.base_urls, Destinations::Public, "R72");
         assert_eq!((config.jwt.issuer, config.log), (None, "info".to_owned()));
         assert_eq!(config.public_url, None);
         assert_eq!(config.access, Access::default(), "R44");

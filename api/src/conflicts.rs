@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use crate::auth::{Authenticated, Session, commit};
 use crate::body::{self, Body, FromBody, present, wrong_fields};
+use crate::conditional;
 use crate::connections::SystemName;
 use crate::customers::Customer;
 use crate::document::Tag;
@@ -584,10 +585,8 @@ fn etag(version: i64) -> String {
     format!("\"{version}\"")
 }
 
-/// Says whether a condition of `If-Match` holds, by RFC 9110, section 13.1.1: weak tags never match.
 fn matches(condition: &str, version: i64) -> bool {
-    let tag = etag(version);
-    condition.trim() == "*" || condition.split(',').any(|one| one.trim() == tag)
+    conditional::is_met(condition, &etag(version))
 }
 
 pub(crate) struct Conflicts;

@@ -11,6 +11,7 @@ use lockstep_shared::connection::{self, CreateError, Credentials, NewConnection,
 use lockstep_shared::db::{self, OrgTx};
 use lockstep_shared::entity::clean_line;
 use lockstep_shared::id::ConnectionId;
+use lockstep_shared::network::Destinations;
 use lockstep_shared::system::System;
 use poem_openapi::param::{Header, Path};
 use poem_openapi::payload::Json;
@@ -18,6 +19,7 @@ use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi, Union};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -27,7 +29,6 @@ use crate::body::{self, Body, FromBody, present};
 use crate::checks::ConnectionCheck;
 use crate::circuits::ConnectionCircuit;
 use crate::conditional;
-use crate::config::BaseUrls;
 use crate::credentials::{self, Deleted, seal};
 use crate::document::Tag;
 use crate::ownership::Ownership;
@@ -195,14 +196,23 @@ pub(crate) enum CreateConnectionRequest {
 }
 
 impl FromBody for CreateConnectionRequest {
-    fn from_body(mut json: Value) -> Result<Self, Vec<WrongField>> {
-        // By hand, because serde forgets the paths of fields behind a tag.
-        let system = json.as_object_mut().and_then(|fields| fields.remove("system"));
-        match system.as_ref().and_then(Value::as_str) {
-            Some("woocommerce") => body::read(json).map(Self::Woocommerce),
-            Some("odoo") => body::read(json).map(Self::Odoo),
-            _ => Err(vec![WrongField::new("system", "must be `woocommerce` or `odoo`")]),
-        }
+    fn from_body(json: Value) -> Result<Self, Vec<WrongField>> {
+        read_by_system(json, Self::Woocommerce, Self::Odoo)
+    }
+}
+
+/// Reads a body whose `system` says what the other fields are. By hand, because serde forgets the paths of fields behind a
+/// tag.
+pub(crate) fn read_by_system<W: DeserializeOwned, O: DeserializeOwned, T>(
+    mut json: Value,
+    woocommerce: impl FnOnce(W) -> T,
+    odoo: impl FnOnce(O) -> T,
+) -> Result<T, Vec<WrongField>> {
+    let system = json.as_object_mut().and_then(|fields| fields.remove("system"));
+    match system.as_ref().and_then(Value::as_str) {
+        Some("woocommerce") => body::read(json).map(woocommerce),
+        Some("odoo") => body::read(json).map(odoo),
+        _ => Err(vec![WrongField::new("system", "must be `woocommerce` or `odoo`")]),
     }
 }
 
@@ -215,7 +225,7 @@ struct Asked {
 }
 
 impl CreateConnectionRequest {
-    fn check(self, allowed: BaseUrls) -> Result<Asked, Vec<WrongField>> {
+    fn check(self, allowed: Destinations) -> Result<Asked, Vec<WrongField>> {
         let (name, base_url, credentials, settings) = match self {
             Self::Woocommerce(store) => (
                 store.name,
@@ -762,7 +772,7 @@ mod tests {
 
     fn wrong(json: Value) -> Vec<String> {
         let checked = CreateConnectionRequest::from_body(json)
-            .and_then(|request| request.check(BaseUrls::Public).map(|_| ()));
+            .and_then(|request| request.check(Destinations::Public).map(|_| ()));
         let wrong = checked.unwrap_err();
         wrong.into_iter().map(|wrong| wrong.field).collect()
     }

@@ -14,8 +14,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::auth::{Authenticated, Context, Session, commit};
-use crate::body::{self, Body, FromBody};
-use crate::connections::{Accepted, OdooCredentials, WoocommerceCredentials, find, show, wrong_credentials};
+use crate::body::{Body, FromBody};
+use crate::connections::{
+    Accepted, OdooCredentials, WoocommerceCredentials, find, read_by_system, show, wrong_credentials,
+};
 use crate::document::Tag;
 use crate::problem::{Kind, Refused, WrongField, failed};
 use crate::random;
@@ -31,13 +33,8 @@ pub(crate) enum PutCredentialsRequest {
 }
 
 impl FromBody for PutCredentialsRequest {
-    fn from_body(mut json: Value) -> Result<Self, Vec<WrongField>> {
-        let system = json.as_object_mut().and_then(|fields| fields.remove("system"));
-        match system.as_ref().and_then(Value::as_str) {
-            Some("woocommerce") => body::read(json).map(Self::Woocommerce),
-            Some("odoo") => body::read(json).map(Self::Odoo),
-            _ => Err(vec![WrongField::new("system", "must be `woocommerce` or `odoo`")]),
-        }
+    fn from_body(json: Value) -> Result<Self, Vec<WrongField>> {
+        read_by_system(json, Self::Woocommerce, Self::Odoo)
     }
 }
 

@@ -328,8 +328,9 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::config::{Access, BaseUrls, Jwt};
+    use crate::config::{Access, Jwt};
     use crate::token::{self, Caller};
+    use lockstep_shared::network::Destinations;
 
     fn jwt() -> Jwt {
         Jwt::of_secret("an-hs256-secret-of-at-least-32-bytes".to_owned().into())
@@ -356,7 +357,7 @@ mod tests {
                 ..Access::default()
             },
             sealing_key: SealingKey::parse(&key.into()).unwrap(),
-            base_urls: BaseUrls::Public,
+            base_urls: Destinations::Public,
             public_url: None,
         }))
     }

@@ -87,7 +87,8 @@ pub async fn pick_due(
     if stage.scope == Scope::Listed {
         return pick_listed(db, org, stage, (batch, position), limit).await;
     }
-    let row = sqlx::query!(
+    sqlx::query_as!(
+        Picked,
         r#"
         with due as (
             select item_id
@@ -105,7 +106,7 @@ pub async fn pick_due(
              where i.org_id = $1 and i.item_id = due.item_id
             returning i.due_sequence
         )
-        select count(*) as "count!", coalesce(max(due_sequence), $4) as "position!" from picked
+        select count(*)::integer as "count!", coalesce(max(due_sequence), $4) as "position!" from picked
         "#,
         org as _,
         stage.connection_id as _,
@@ -117,11 +118,7 @@ pub async fn pick_due(
         stage.scope.name(),
     )
     .fetch_one(db)
-    .await?;
-    Ok(Picked {
-        count: i32::try_from(row.count).unwrap_or(i32::MAX),
-        position: row.position,
-    })
+    .await
 }
 
 /// Does so for a stage of listed records: a query of its own, which begins with the list, however much else is due.
@@ -132,7 +129,8 @@ async fn pick_listed(
     (batch, position): (BatchId, i64),
     limit: i64,
 ) -> Result<Picked, sqlx::Error> {
-    let row = sqlx::query!(
+    sqlx::query_as!(
+        Picked,
         r#"
         with due as (
             select i.item_id
@@ -151,7 +149,7 @@ async fn pick_listed(
              where i.org_id = $1 and i.item_id = due.item_id
             returning i.due_sequence
         )
-        select count(*) as "count!", coalesce(max(due_sequence), $4) as "position!" from picked
+        select count(*)::integer as "count!", coalesce(max(due_sequence), $4) as "position!" from picked
         "#,
         org as _,
         stage.connection_id as _,
@@ -163,11 +161,7 @@ async fn pick_listed(
         stage.sync_id as _,
     )
     .fetch_one(db)
-    .await?;
-    Ok(Picked {
-        count: i32::try_from(row.count).unwrap_or(i32::MAX),
-        position: row.position,
-    })
+    .await
 }
 
 /// Returns when the stage's earliest retry is due.

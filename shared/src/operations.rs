@@ -65,18 +65,22 @@ pub async fn serve(
 
 /// Says that the process lives. It asks nothing of the database: a restart of this process would not mend that one.
 #[handler]
-fn live() -> &'static str {
+pub fn live() -> &'static str {
     "live\n"
 }
 
 /// Says whether there is anything that can be done: whether the database answers within a second.
-#[handler]
-async fn ready(Data(operations): Data<&Arc<Operations>>) -> (StatusCode, &'static str) {
-    let ping = async { operations.pool.acquire().await?.ping().await };
+pub async fn readiness(pool: &PgPool) -> (StatusCode, &'static str) {
+    let ping = async { pool.acquire().await?.ping().await };
     match tokio::time::timeout(HEALTH_PATIENCE, ping).await {
         Ok(Ok(())) => (StatusCode::OK, "ready\n"),
         Ok(Err(_)) | Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n"),
     }
+}
+
+#[handler]
+async fn ready(Data(operations): Data<&Arc<Operations>>) -> (StatusCode, &'static str) {
+    readiness(&operations.pool).await
 }
 
 #[handler]

@@ -153,59 +153,43 @@ async fn replace(
     old: &Sealed,
     new: &Sealed,
 ) -> Result<bool, sqlx::Error> {
-    let replaced = match owner {
-        Owner::Connection(connection) => {
-            sqlx::query!(
-                "update connection set sealed_credentials = $3, key_id = $4
+    let replace = match owner {
+        Owner::Connection(connection) => sqlx::query!(
+            "update connection set sealed_credentials = $3, key_id = $4
               where org_id = $1 and connection_id = $2 and sealed_credentials = $5 and deleted_at is null",
-                org as _,
-                connection as _,
-                new.bytes,
-                new.key_id,
-                old.bytes,
-            )
-            .execute(db)
-            .await?
-        }
-        Owner::Request(id) => {
-            sqlx::query!(
-                "update idempotent_request set sealed_body = $3, key_id = $4
+            org as _,
+            connection as _,
+            new.bytes,
+            new.key_id,
+            old.bytes,
+        ),
+        Owner::Request(id) => sqlx::query!(
+            "update idempotent_request set sealed_body = $3, key_id = $4
               where org_id = $1 and request_id = $2 and sealed_body = $5",
-                org as _,
-                id,
-                new.bytes,
-                new.key_id,
-                old.bytes,
-            )
-            .execute(db)
-            .await?
-        }
-        Owner::Webhook(connection) => {
-            sqlx::query!(
-                "update connection_webhook set sealed_secret = $3, key_id = $4
+            org as _,
+            id,
+            new.bytes,
+            new.key_id,
+            old.bytes,
+        ),
+        Owner::Webhook(connection) => sqlx::query!(
+            "update connection_webhook set sealed_secret = $3, key_id = $4
               where org_id = $1 and connection_id = $2 and sealed_secret = $5",
-                org as _,
-                connection as _,
-                new.bytes,
-                new.key_id,
-                old.bytes,
-            )
-            .execute(db)
-            .await?
-        }
-        Owner::Endpoint(endpoint) => {
-            sqlx::query!(
-                "update notification_endpoint set sealed_secret = $3, key_id = $4
+            org as _,
+            connection as _,
+            new.bytes,
+            new.key_id,
+            old.bytes,
+        ),
+        Owner::Endpoint(endpoint) => sqlx::query!(
+            "update notification_endpoint set sealed_secret = $3, key_id = $4
               where org_id = $1 and endpoint_id = $2 and sealed_secret = $5",
-                org as _,
-                endpoint as _,
-                new.bytes,
-                new.key_id,
-                old.bytes,
-            )
-            .execute(db)
-            .await?
-        }
+            org as _,
+            endpoint as _,
+            new.bytes,
+            new.key_id,
+            old.bytes,
+        ),
     };
-    Ok(replaced.rows_affected() == 1)
+    Ok(replace.execute(db).await?.rows_affected() == 1)
 }

@@ -112,6 +112,16 @@ impl Metrics {
     }
 
     /// The value of a series, or 0 where it is not there yet.
+    fn assert_grew<const N: usize>(&self, before: &Self, series: [&str; N]) {
+        for series in series {
+            assert!(
+                self.of(series) > before.of(series),
+                "R82: {series}: {}",
+                self.text
+            );
+        }
+    }
+
     fn of(&self, series: &str) -> f64 {
         self.samples.get(series).copied().unwrap_or_default()
     }
@@ -236,13 +246,7 @@ async fn a_worker_counts_what_it_does() {
     stack.sync().await;
 
     let after = told.scrape().await;
-    for series in [asked, made, tokens] {
-        assert!(
-            after.of(series) > before.of(series),
-            "R82: {series}: {}",
-            after.text
-        );
-    }
+    after.assert_grew(&before, [asked, made, tokens]);
     after.assert_keeps_secrets(&stack);
 }
 
@@ -269,13 +273,7 @@ async fn the_api_counts_what_it_answers() {
     assert_eq!(api.client.get("/metrics").await.status, 404, "R82");
 
     let after = told.scrape().await;
-    for series in &series {
-        assert!(
-            after.of(series) > before.of(series),
-            "R82: {series}: {}",
-            after.text
-        );
-    }
+    after.assert_grew(&before, series.each_ref().map(String::as_str));
     after.assert_keeps_secrets(&stack);
 }
 

@@ -4,10 +4,11 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use chrono::Utc;
-use lockstep_api::config::{Access, BaseUrls, Config, Jwt};
+use lockstep_api::config::{Access, Config, Jwt};
 use lockstep_api::server;
 use lockstep_api::token::{self, Caller};
 use lockstep_shared::id::OrgId;
+use lockstep_shared::network::Destinations;
 use lockstep_shared::role::Role;
 use lockstep_shared::telemetry::LogFormat;
 use lockstep_worker::connector::http;
@@ -62,7 +63,7 @@ impl Api {
                 ..Access::default()
             },
             sealing_key: sealing_key(),
-            base_urls: BaseUrls::Any,
+            base_urls: Destinations::Any,
             public_url: None,
             log: "info".to_owned(),
             log_format: LogFormat::Text,

@@ -3,8 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
-use lockstep_api::config::{Access, BaseUrls, Config as ApiConfig, Jwt};
+use lockstep_api::config::{Access, Config as ApiConfig, Jwt};
 use lockstep_api::server::{self, ServeError};
+use lockstep_shared::network::Destinations;
 use lockstep_shared::secret::{SealingKey, SecretError};
 use lockstep_shared::telemetry::LogFormat;
 use lockstep_worker::RunError;
@@ -118,7 +119,7 @@ fn api_config(urls: &Urls, bind: SocketAddr, jwt: &Jwt, sealing_key: &SealingKey
             ..Access::default()
         },
         sealing_key: sealing_key.clone(),
-        base_urls: BaseUrls::Any,
+        base_urls: Destinations::Any,
         public_url: None,
         operations_bind: None,
         // Logging was set up by the run.

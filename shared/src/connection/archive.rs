@@ -108,30 +108,12 @@ pub async fn archive(
     .execute(&mut *db)
     .await?
     .rows_affected();
-    sqlx::query!(
-        "delete from pull_cursor where org_id = $1 and connection_id = $2",
-        org as _,
-        id as _
-    )
-    .execute(&mut *db)
-    .await?;
     // What a store goes on delivering is not for anyone here any more, and it gives up after a few refusals.
     sqlx::query!(
-        "delete from connection_webhook where org_id = $1 and connection_id = $2",
-        org as _,
-        id as _
-    )
-    .execute(&mut *db)
-    .await?;
-    sqlx::query!(
-        "delete from sync_trigger where org_id = $1 and connection_id = $2",
-        org as _,
-        id as _
-    )
-    .execute(&mut *db)
-    .await?;
-    sqlx::query!(
-        "delete from connection_check where org_id = $1 and connection_id = $2",
+        "with cursors as (delete from pull_cursor where org_id = $1 and connection_id = $2),
+              webhooks as (delete from connection_webhook where org_id = $1 and connection_id = $2),
+              triggers as (delete from sync_trigger where org_id = $1 and connection_id = $2)
+         delete from connection_check where org_id = $1 and connection_id = $2",
         org as _,
         id as _
     )

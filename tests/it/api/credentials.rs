@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use lockstep_api::config::BaseUrls;
 use lockstep_sandbox::odoo::ErpOptions;
 use lockstep_sandbox::woocommerce::StoreOptions;
 use lockstep_shared::id::OrgId;
+use lockstep_shared::network::Destinations;
 use lockstep_tests::api::{Api, JWT_SECRET};
 use lockstep_tests::stack::Stack;
 use reqwest::Method;
@@ -269,7 +269,7 @@ async fn a_refusal_does_not_say_credentials_again() {
 async fn an_address_that_is_not_public_is_refused_unless_the_operator_allows_it() {
     let stack = Stack::new().await;
     let mut config = Api::config(&stack);
-    config.base_urls = BaseUrls::Public;
+    config.base_urls = Destinations::Public;
     let strict = Api::start_as(stack.org, config);
     let request = |url: &str| {
         let mut request = store(&stack);

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use lockstep_api::config::BaseUrls;
 use lockstep_sandbox::fault::Fault;
 use lockstep_shared::id::{NotificationId, OrgId};
+use lockstep_shared::network::Destinations;
 use lockstep_shared::notification;
 use lockstep_tests::api::{Api, Client};
 use lockstep_tests::stack::{Stack, eventually};
@@ -258,7 +258,7 @@ async fn wrong_endpoints_are_refused() {
     let stack = Stack::new().await;
     let api = Api::start(&stack);
     let mut config = Api::config(&stack);
-    config.base_urls = BaseUrls::Public;
+    config.base_urls = Destinations::Public;
     let strict = Api::start_as(stack.org, config);
     let before = rows(&stack.database).await;
     for (body, field) in [
