@@ -10,6 +10,7 @@ mod conflict;
 mod control;
 mod database;
 mod drain;
+mod errand;
 mod owner;
 mod poison;
 mod suite;

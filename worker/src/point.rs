@@ -131,6 +131,44 @@ impl Place {
     pub const fn reach(self, _point: Point) {}
 }
 
+/// A moment of what workers do beside batches: by itself, or for a connection as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Aside {
+    /// A schedule that is due has started its sync; nothing is committed.
+    ScheduleInside,
+    /// That is committed.
+    ScheduleAfter,
+    /// Before a request that changes a store's webhooks.
+    WebhookBefore,
+    /// Its reply is here, and nobody knows of it yet.
+    WebhookAfter,
+}
+
+impl Aside {
+    pub const SCHEDULE: [Self; 2] = [Self::ScheduleInside, Self::ScheduleAfter];
+    pub const WEBHOOK: [Self; 2] = [Self::WebhookBefore, Self::WebhookAfter];
+
+    /// Returns the name under which it is set.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ScheduleInside => "schedule.inside",
+            Self::ScheduleAfter => "schedule.after",
+            Self::WebhookBefore => "webhook.before",
+            Self::WebhookAfter => "webhook.after",
+        }
+    }
+
+    /// Does what a test has set for it, as [`Place::reach`].
+    #[cfg(feature = "failpoints")]
+    pub fn reach(self) {
+        strike(self.name());
+    }
+
+    /// Does nothing: nobody can set a point in this build.
+    #[cfg(not(feature = "failpoints"))]
+    pub const fn reach(self) {}
+}
+
 /// Does what a test has set for whoever takes an item in hand, under a name such as `item.` and the item's id.
 #[cfg(feature = "failpoints")]
 pub fn touch(item: ItemId) {

@@ -14,6 +14,8 @@ use lockstep_shared::telemetry::Chain;
 use serde_json::json;
 use sqlx::PgPool;
 
+use crate::point::Aside;
+
 /// Most schedules that one sweep fires.
 const SCHEDULES: i32 = 100;
 
@@ -67,7 +69,9 @@ async fn fire(pool: &PgPool, org: OrgId, id: ScheduleId) -> Result<(), sqlx::Err
     if !(was_put_off && fired.outcome == Outcome::PutOff) {
         record(&mut tx, org, &schedule, &fired, missed).await?;
     }
+    Aside::ScheduleInside.reach();
     tx.commit().await?;
+    Aside::ScheduleAfter.reach();
     tracing::info!(org.id = %org, schedule.id = %id, outcome = fired.outcome.name(), "a schedule was due");
     Ok(())
 }

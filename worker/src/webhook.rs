@@ -27,6 +27,7 @@ use crate::check::tell;
 use crate::connector::webhook::{Change, Receiver, Seen, Webhooks, changes, ours};
 use crate::connector::{CallError, Gate, Hold, Reach};
 use crate::gate::{self, CheckGate, Meter, held_for};
+use crate::point::Aside;
 use crate::slot::Slot;
 
 /// Looks in a row that came to nothing, after which the store counts as out of reach until the next regular one.
@@ -174,7 +175,10 @@ impl Errand<'_> {
         if !self.keep().await.map_err(|_| CallError::Held(Hold::Database))? {
             return Err(CallError::Held(Hold::LeaseLost));
         }
-        hooks.send(change, &self.receiver, deadline).await
+        Aside::WebhookBefore.reach();
+        let sent = hooks.send(change, &self.receiver, deadline).await;
+        Aside::WebhookAfter.reach();
+        sent
     }
 
     async fn keep(&self) -> Result<bool, sqlx::Error> {

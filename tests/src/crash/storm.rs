@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lockstep_local::postgres::StopMode;
 use lockstep_sandbox::fault::Fault;
+use lockstep_shared::command::Kind;
 use lockstep_shared::id::SyncId;
 use lockstep_worker::config::Config;
 use rand::rngs::StdRng;
@@ -51,12 +52,14 @@ enum Event {
     Cut,
     Stall(Duration),
     Refuse(Duration),
+    /// Somebody pauses the sync, and has it go on after a while, whether it stands still by then or not.
+    Pause(Duration),
 }
 
 impl Event {
     fn draw(random: &mut StdRng) -> Self {
         let worker = random.random_range(0..WORKERS);
-        match random.random_range(0..20) {
+        match random.random_range(0..22) {
             0..=11 => Self::Kill(worker),
             // Longer than a lease, shorter than the deadline and the grace of a request: the bound that the promise has
             // for remotes without a unique key.
@@ -69,7 +72,8 @@ impl Event {
             }),
             17 => Self::Cut,
             18 => Self::Stall(Duration::from_millis(random.random_range(200..2000))),
-            _ => Self::Refuse(Duration::from_millis(random.random_range(200..2000))),
+            19 => Self::Refuse(Duration::from_millis(random.random_range(200..2000))),
+            _ => Self::Pause(Duration::from_millis(random.random_range(0..1500))),
         }
     }
 }
@@ -254,6 +258,12 @@ async fn blow(
             Event::Cut => proxy.cut(),
             Event::Stall(length) => proxy.stall(length).await,
             Event::Refuse(length) => proxy.refuse(length).await,
+            Event::Pause(length) => {
+                // Where it has ended meanwhile, whoever applies these refuses them.
+                stack.ask(id, Kind::Pause).await;
+                tokio::time::sleep(length).await;
+                stack.ask(id, Kind::Resume).await;
+            }
         }
     }
     fleet.look_after();
