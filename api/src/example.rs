@@ -136,7 +136,7 @@ fn of_field(of: &str, field: &str, schema: &Value) -> Option<Value> {
 fn number(field: &str) -> Value {
     json!(match field {
         "status" => 404,
-        "limit" => 50,
+        "limit" | "requestsPerMinuteLimit" => 50,
         "position" => 0,
         "batchSize" => 50,
         "batchDelayMs" => 2_000,

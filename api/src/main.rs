@@ -41,6 +41,9 @@ enum Command {
     CreateOrganisation(CreateOrganisation),
     /// Set how often an organisation may ask the API, as the database's owner.
     SetQuotas(SetQuotas),
+    /// Set how many requests a minute an organisation may ask for to be sent to its systems, as the database's owner. Its
+    /// administrators choose within that; what is more is lowered to it.
+    SetRequestLimit(SetRequestLimit),
     /// Sign a bearer token and print it.
     IssueToken(IssueToken),
     /// Seal anew what another key sealed than the first one of `INTEGRATION_ENCRYPTION_KEY`, beside running processes.
@@ -74,6 +77,24 @@ struct CreateOrganisation {
     /// Requests that may be sent to its systems each minute, over all of them and the whole fleet.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(i32).range(1..=10_000_000))]
     requests_per_minute: i32,
+}
+
+#[derive(Args)]
+struct SetRequestLimit {
+    /// Database to work in, as the role `lockstep_owner`.
+    #[arg(
+        long,
+        env = "LOCKSTEP_OWNER_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    owner_database_url: String,
+    /// Organisation that is meant.
+    #[arg(long, value_name = "ID")]
+    organisation: OrgId,
+    /// Requests a minute, over all of its systems and the whole fleet.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=10_000_000))]
+    requests_per_minute_limit: i32,
 }
 
 #[derive(Args)]
@@ -147,6 +168,14 @@ async fn main() -> anyhow::Result<()> {
             Ok(())
         }
         Command::SetQuotas(arguments) => set_quotas(arguments).await,
+        Command::SetRequestLimit(arguments) => {
+            let SetRequestLimit {
+                owner_database_url,
+                organisation,
+                requests_per_minute_limit,
+            } = arguments;
+            operator::set_request_limit(&owner_database_url, organisation, requests_per_minute_limit).await
+        }
         Command::Migrate(arguments) => db::migrate(&arguments.owner_database_url)
             .await
             .context("could not migrate the database"),

@@ -87,6 +87,22 @@ pub async fn set_quotas(owner_database_url: &str, org: OrgId, quotas: OwnQuotas)
     tx.commit().await.context("could not set the quotas")
 }
 
+/// Sets how many requests a minute an organisation may ask for to be sent to its systems. As `lockstep_owner`.
+pub async fn set_request_limit(
+    owner_database_url: &str,
+    org: OrgId,
+    requests_per_minute_limit: i32,
+) -> anyhow::Result<()> {
+    let mut tx = begin(owner_database_url, org).await?;
+    let is_known = organisation::set_rate_limit(&mut tx, org, requests_per_minute_limit)
+        .await
+        .context("could not set the limit")?;
+    anyhow::ensure!(is_known, "there is no organisation `{org}`");
+    let details = json!({ "requestsPerMinuteLimit": requests_per_minute_limit });
+    record(&mut tx, org, "organisation.request_limit_changed", details).await?;
+    tx.commit().await.context("could not set the limit")
+}
+
 async fn begin(url: &str, org: OrgId) -> anyhow::Result<OrgTx> {
     let pool = db::pool(url, 1, "lockstep-api").context("the address of the database can't be used")?;
     db::begin(&pool, org, Isolation::ReadCommitted)

@@ -13,7 +13,7 @@ use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::api_keys;
@@ -28,14 +28,24 @@ const REQUESTS_PER_MINUTE: i32 = 10;
 /// Most of them that may be asked for here; more is for the database's administrator.
 const REQUESTS_LIMIT: i32 = 100_000;
 
-/// What to change of the organisation.
+/// What to change of the organisation; what is left out stays.
 #[derive(Clone, Debug, Object, Deserialize)]
-#[oai(rename_all = "camelCase", deny_unknown_fields, example)]
+#[oai(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    skip_serializing_if_is_none,
+    example
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ChangeOrganisationRequest {
     /// Its new name.
     #[oai(validator(min_length = 1, max_length = 200))]
-    name: String,
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
+    /// Requests a minute that may be sent to its systems, over all of them: from 1 to its `requestsPerMinuteLimit`.
+    #[oai(validator(minimum(value = "1"), maximum(value = "10000000")))]
+    #[serde(default, deserialize_with = "present")]
+    requests_per_minute: Option<i32>,
 }
 
 impl FromBody for ChangeOrganisationRequest {
@@ -44,10 +54,40 @@ impl FromBody for ChangeOrganisationRequest {
     }
 }
 
+/// A change whose every field is right.
+struct Change {
+    name: Option<String>,
+    requests_per_minute: Option<i32>,
+}
+
+impl ChangeOrganisationRequest {
+    fn check(self, requests_per_minute_limit: i32) -> Result<Change, Vec<WrongField>> {
+        let mut wrong = Vec::new();
+        if self.name.is_none() && self.requests_per_minute.is_none() {
+            wrong.push(WrongField::new("name", "must be given where nothing else is"));
+        }
+        let name = self.name.map(|name| checked_name("name", &name, &mut wrong));
+        let rate = self.requests_per_minute;
+        if rate.is_some_and(|rate| !(1..=requests_per_minute_limit).contains(&rate)) {
+            let message = format!("must be from 1 to {requests_per_minute_limit}");
+            wrong.push(WrongField::new("requestsPerMinute", message));
+        }
+        if wrong.is_empty() {
+            Ok(Change {
+                name,
+                requests_per_minute: rate,
+            })
+        } else {
+            Err(wrong)
+        }
+    }
+}
+
 impl Example for ChangeOrganisationRequest {
     fn example() -> Self {
         Self {
-            name: "Acme".to_owned(),
+            name: Some("Acme".to_owned()),
+            requests_per_minute: Some(40),
         }
     }
 }
@@ -142,6 +182,8 @@ pub(crate) struct Organisation {
     name: String,
     /// Requests a minute that may be sent to its systems, over all of them.
     requests_per_minute: i32,
+    /// The most of them that it may ask for, here, for a connection or for a sync.
+    requests_per_minute_limit: i32,
     /// Batches that workers carry out at once for it.
     running_batch_limit: i32,
     /// Commands a minute that it may send; left out where nothing is counted.
@@ -161,6 +203,7 @@ impl Organisation {
         Self {
             organisation_id: view.org_id.0,
             requests_per_minute: view.requests_per_minute,
+            requests_per_minute_limit: view.requests_per_minute_limit,
             running_batch_limit: view.running_batch_limit,
             commands_per_minute: quota(view.commands_per_minute, |usual| usual.commands),
             records_per_minute: quota(view.records_per_minute, |usual| usual.records),
@@ -218,7 +261,8 @@ impl Organisations {
 
     /// Change the organisation
     ///
-    /// Gives the caller's organisation another name. What it may use is set by those who run the platform.
+    /// Gives the caller's organisation another name, or another rate of requests to its systems within its
+    /// `requestsPerMinuteLimit`. What else it may use, that limit too, is set by those who run the platform.
     #[oai(path = "/organisation", method = "patch", operation_id = "changeOrganisation")]
     async fn change(
         &self,
@@ -226,18 +270,34 @@ impl Organisations {
         /// What to change.
         Body(request): Body<ChangeOrganisationRequest>,
     ) -> Result<Found, Refused> {
-        let mut wrong = Vec::new();
-        let name = checked_name("name", &request.name, &mut wrong);
-        if !wrong.is_empty() {
-            return Err(Refused::invalid(wrong));
-        }
         let mut tx = session.begin().await?;
         let before = read(&mut tx, &session).await?;
-        organisation::rename(&mut tx, session.org(), &name)
-            .await
-            .map_err(failed("could not rename an organisation"))?;
-        let details = json!({ "from": before.name, "to": name });
-        session.record(&mut tx, "organisation.changed", details).await?;
+        let asked = request
+            .check(before.requests_per_minute_limit)
+            .map_err(Refused::invalid)?;
+        let mut changes = Map::new();
+        if let Some(name) = asked.name {
+            organisation::rename(&mut tx, session.org(), &name)
+                .await
+                .map_err(failed("could not rename an organisation"))?;
+            changes.insert("name".to_owned(), json!({ "from": before.name, "to": name }));
+        }
+        if let Some(rate) = asked.requests_per_minute {
+            let is_allowed = organisation::set_rate(&mut tx, session.org(), rate)
+                .await
+                .map_err(failed("could not change an organisation's rate"))?;
+            if !is_allowed {
+                return Err(Refused::invalid(vec![WrongField::new(
+                    "requestsPerMinute",
+                    "is more than the organisation may ask for by now",
+                )]));
+            }
+            let change = json!({ "from": before.requests_per_minute, "to": rate });
+            changes.insert("requestsPerMinute".to_owned(), change);
+        }
+        session
+            .record(&mut tx, "organisation.changed", Value::Object(changes))
+            .await?;
         let after = read(&mut tx, &session).await?;
         commit(tx).await?;
         Ok(Found::One(Json(after)))
@@ -314,6 +374,29 @@ async fn create(session: &Session, asked: Asked) -> Result<CreatedOrganisation, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_wrong_field_of_a_change_is_named() {
+        for (request, named) in [
+            (json!({}), vec!["name"]),
+            (
+                json!({"name": " ", "requestsPerMinute": 51}),
+                vec!["name", "requestsPerMinute"],
+            ),
+            (json!({"requestsPerMinute": 0}), vec!["requestsPerMinute"]),
+            (
+                json!({"requestsPerMinuteLimit": 51}),
+                vec!["requestsPerMinuteLimit"],
+            ),
+        ] {
+            let wrong = ChangeOrganisationRequest::from_body(request)
+                .and_then(|request| request.check(50).map(|_| ()))
+                .unwrap_err();
+
+            let fields: Vec<String> = wrong.into_iter().map(|wrong| wrong.field).collect();
+            assert_eq!(fields, named, "R45");
+        }
+    }
 
     #[test]
     fn every_wrong_field_of_an_organisation_is_named() {

@@ -13,9 +13,6 @@ use uuid::Uuid;
 
 use crate::id::{ConnectionId, OrgId, SyncId, Token};
 
-/// Requests per minute that can be asked for where the operator has not given the organisation more (R30).
-pub const USUAL_CEILING: u32 = 50;
-
 /// Most requests per minute that any bucket lets through.
 pub const LIMIT: u32 = 10_000_000;
 
@@ -97,15 +94,15 @@ pub async fn take(
     })
 }
 
-/// Returns the highest rate that may be asked for: what the operator gave the organisation, but at least the usual one.
+/// Returns the highest rate that an organisation may ask for, itself or for a connection or a sync (R30).
 pub async fn ceiling(db: &mut PgConnection, org: OrgId) -> Result<u32, sqlx::Error> {
     let given = sqlx::query_scalar!(
-        "select requests_per_minute from organisation where org_id = $1",
+        "select requests_per_minute_limit from organisation where org_id = $1",
         org as _
     )
     .fetch_one(db)
     .await?;
-    Ok(u32::try_from(given).unwrap_or_default().max(USUAL_CEILING))
+    Ok(u32::try_from(given).unwrap_or_default())
 }
 
 /// Gives a connection a bucket of its own, changes its rate, or takes it away.

@@ -71,6 +71,8 @@ pub struct View {
     pub org_id: OrgId,
     pub name: String,
     pub requests_per_minute: i32,
+    /// The most of them that may be asked for.
+    pub requests_per_minute_limit: i32,
     pub running_batch_limit: i32,
     /// None: as many as the configuration of the API says.
     pub commands_per_minute: Option<i32>,
@@ -84,8 +86,8 @@ pub async fn find(db: &mut PgConnection, org: OrgId) -> Result<Option<View>, sql
     sqlx::query_as!(
         View,
         r#"
-        select org_id as "org_id: OrgId", name, requests_per_minute, running_batch_limit, commands_per_minute,
-               records_per_minute, reads_per_minute, created_at
+        select org_id as "org_id: OrgId", name, requests_per_minute, requests_per_minute_limit, running_batch_limit,
+               commands_per_minute, records_per_minute, reads_per_minute, created_at
           from organisation
          where org_id = $1
         "#,
@@ -105,6 +107,57 @@ pub async fn rename(db: &mut PgConnection, org: OrgId, name: &str) -> Result<(),
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Changes how many requests a minute are sent to an organisation's systems. `false`, and nothing is changed, where that is
+/// more than it may ask for.
+pub async fn set_rate(
+    db: &mut PgConnection,
+    org: OrgId,
+    requests_per_minute: i32,
+) -> Result<bool, sqlx::Error> {
+    let set = sqlx::query!(
+        "with changed as (
+             update organisation set requests_per_minute = $2
+              where org_id = $1 and $2 between 1 and requests_per_minute_limit
+             returning org_id
+         )
+         update request_bucket b set requests_per_minute = $2
+           from changed o
+          where b.org_id = o.org_id and b.scope = o.org_id",
+        org as _,
+        requests_per_minute,
+    )
+    .execute(db)
+    .await?
+    .rows_affected();
+    Ok(set == 1)
+}
+
+/// Sets how many requests a minute an organisation may ask for, as `lockstep_owner`; one that asked for more gets that many.
+/// `false` where the organisation is not known.
+pub async fn set_rate_limit(
+    db: &mut PgConnection,
+    org: OrgId,
+    requests_per_minute_limit: i32,
+) -> Result<bool, sqlx::Error> {
+    let set = sqlx::query!(
+        "with changed as (
+             update organisation
+                set requests_per_minute_limit = $2, requests_per_minute = least(requests_per_minute, $2)
+              where org_id = $1
+             returning org_id, requests_per_minute
+         )
+         update request_bucket b set requests_per_minute = o.requests_per_minute
+           from changed o
+          where b.org_id = o.org_id and b.scope = o.org_id",
+        org as _,
+        requests_per_minute_limit,
+    )
+    .execute(db)
+    .await?
+    .rows_affected();
+    Ok(set == 1)
 }
 
 /// Sets the quotas of an organisation's own, as `lockstep_owner`; none: what the API is configured with. `false` where the

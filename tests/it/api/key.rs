@@ -282,7 +282,7 @@ async fn an_organisation_is_made_with_its_first_administrator() {
         .problem(401, "unauthenticated");
 }
 
-/// An organisation's name is its administrators' to change; its limits are not.
+/// An organisation's name is its administrators' to change; its limit is not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_organisation_is_renamed_by_its_administrators() {
     let stack = Stack::new().await;
@@ -307,7 +307,7 @@ async fn an_organisation_is_renamed_by_its_administrators() {
     );
     for body in [
         json!({ "name": " " }),
-        json!({ "name": "x", "requestsPerMinute": 1_000 }),
+        json!({ "name": "x", "requestsPerMinuteLimit": 1_000 }),
         json!({}),
     ] {
         change(body).await.problem(422, "invalid");

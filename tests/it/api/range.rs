@@ -1,9 +1,9 @@
 //! Numbers of `syncConfig` at both ends of their ranges, and beyond.
 
 use lockstep_tests::api::{Answer, Api};
-use lockstep_tests::stack::Stack;
 use serde_json::{Value, json};
 
+use super::limit::usual;
 use super::rows;
 
 /// Each number of `syncConfig`, and its range.
@@ -15,16 +15,6 @@ const RANGES: [(&str, i64, i64); 4] = [
     ("requestsPerMinute", 1, 50),
 ];
 
-/// An organisation that its operator has not raised above the usual.
-async fn stack() -> Stack {
-    let stack = Stack::new().await;
-    sqlx::query("update organisation set requests_per_minute = 10")
-        .execute(&stack.database.superuser)
-        .await
-        .unwrap();
-    stack
-}
-
 async fn start(api: &Api, config: &Value) -> Answer {
     api.client
         .post("/api/v1/syncs", &json!({ "syncConfig": config }))
@@ -34,7 +24,7 @@ async fn start(api: &Api, config: &Value) -> Answer {
 /// R2, R4, R25, R30, R45: a number out of its range is a 400 that names the field and its range.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_number_out_of_its_range_is_a_400_that_names_the_range() {
-    let stack = stack().await;
+    let stack = usual().await;
     let api = Api::start(&stack);
     let before = rows(&stack.database).await;
 
@@ -64,7 +54,7 @@ async fn a_number_out_of_its_range_is_a_400_that_names_the_range() {
 /// R2, R4, R25, R30: both ends of a range are within it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_ends_of_a_range_are_taken() {
-    let stack = stack().await;
+    let stack = usual().await;
     let api = Api::start(&stack);
 
     for (name, from, to) in RANGES {
@@ -84,7 +74,7 @@ async fn both_ends_of_a_range_are_taken() {
 /// R45: it is a 400 whatever else is wrong, of which all is named; and for a schedule as for a sync.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_that_is_wrong_is_named_beside_a_number_out_of_its_range() {
-    let stack = stack().await;
+    let stack = usual().await;
     let api = Api::start(&stack);
     let config = json!({ "batchSize": 0, "batchDelayMs": -1, "maxRetries": 6 });
     let fields = |problem: &Value| -> Vec<String> {
