@@ -382,8 +382,9 @@ pub async fn ends(db: &mut PgConnection, org: OrgId, sync: SyncId) -> Result<End
         select (select count(*) from sync_stage where org_id = $1 and sync_id = $2 and status = 'finished') as "finished!",
                (select count(*) from sync_stage where org_id = $1 and sync_id = $2 and status = 'failed') as "failed!",
                coalesce(sum(failed_count + conflict_count), 0) as "unsettled_items!",
-               coalesce(sum(created_count + updated_count + unchanged_count + seen_count - failed_count - conflict_count), 0)
-                   as "settled_items!"
+               coalesce(sum(created_count + updated_count + unchanged_count), 0)
+                   -- What was seen and did not get through is no success; what failed need not have been seen in this sync.
+                   + greatest(coalesce(sum(seen_count - failed_count - conflict_count), 0), 0) as "settled_items!"
           from sync_batch
          where org_id = $1 and sync_id = $2
         "#,

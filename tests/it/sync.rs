@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use lockstep_sandbox::fault::Fault;
 use lockstep_sandbox::recorded;
 use lockstep_sandbox::seed::{SeedPlan, seed};
-use lockstep_shared::sync::Status;
+use lockstep_shared::entity::{Content, Money};
+use lockstep_shared::sync::{Config, Status};
 use lockstep_shared::system::{Direction, EntityType};
 use lockstep_tests::stack::{Finished, Stack};
 use serde_json::json;
@@ -203,19 +204,49 @@ async fn changes_go_from_a_fields_owner_to_the_other_system_and_drift_is_put_bac
     );
 }
 
-/// R8: one record that a system can't take leaves the others alone, and says why.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_records_failure_fails_neither_its_batch_nor_the_sync() {
-    use lockstep_shared::entity::{Content, Money};
-
-    let mut stack = Stack::new().await;
-    stack.work();
-    stack.put(product("SKU-1", 1000)).await;
-    let mut foreign = product("SKU-2", 1000);
+/// A product with a price in a currency that neither system has.
+fn foreign_product(sku: &str) -> Content {
+    let mut foreign = product(sku, 1000);
     if let Content::Product(product) = &mut foreign {
         product.variants[0].price = Some(Money::new(10.into(), "EUR".parse().unwrap()));
     }
-    stack.put(foreign).await;
+    foreign
+}
+
+/// R1, R8: a sync of which anything got through is partial, however much failed beside it; one of which nothing did has failed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sync_is_partial_where_something_got_through_and_failed_where_nothing_did() {
+    for (good, foreign, expected) in [
+        (1, 1, Status::Partial),
+        (1, 3, Status::Partial),
+        (0, 1, Status::Failed),
+        (0, 3, Status::Failed),
+        (2, 0, Status::Done),
+    ] {
+        let mut stack = Stack::new().await;
+        stack.work();
+        for number in 0..good {
+            stack.put(product(&format!("SKU-{number}"), 1000)).await;
+        }
+        for number in 0..foreign {
+            stack.put(foreign_product(&format!("EUR-{number}"))).await;
+        }
+
+        let config = Config::new(None, Some(0), None).unwrap();
+        let sync = stack.start_types(vec![EntityType::Products], config).await;
+        let sync = stack.finish(sync).await;
+
+        assert_eq!(sync.status(), expected, "R8: {good} good and {foreign} not");
+    }
+}
+
+/// R8: one record that a system can't take leaves the others alone, and says why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_records_failure_fails_neither_its_batch_nor_the_sync() {
+    let mut stack = Stack::new().await;
+    stack.work();
+    stack.put(product("SKU-1", 1000)).await;
+    stack.put(foreign_product("SKU-2")).await;
     stack.put(product("SKU-3", 1000)).await;
 
     let sync = stack.sync().await;
