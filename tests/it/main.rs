@@ -17,6 +17,7 @@ mod converge;
 mod doubt;
 mod exhausted;
 mod guard;
+mod guide;
 mod isolation;
 mod limit;
 mod metric;
