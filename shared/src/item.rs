@@ -424,8 +424,9 @@ pub struct Met {
     pub is_in_hand: bool,
     /// Whether its thing counts as deleted.
     pub is_gone: bool,
-    /// Whether a request that carries it had no answer: only a push resolves that, so it is not in step until then.
-    pub is_in_doubt: bool,
+    /// Whether a write that carries it is not through, because a request had no answer or further steps are to follow: only a
+    /// push ends that, and it is not in step until then.
+    pub is_under_way: bool,
     pub state: State,
 }
 
@@ -446,9 +447,13 @@ pub async fn meet(
                 r.content,
                 coalesce(r.changed_at, r.updated_at) as "changed_at!", (i.batch_id is not null) as "is_in_hand!",
                 (i.gone_at is not null) as "is_gone!", i.state as "state: State",
-                exists (select from sync_idempotency_log e
-                         where e.org_id = i.org_id and e.item_id = i.item_id and e.state in ('intended', 'in_doubt'))
-                    as "is_in_doubt!"
+                coalesce((select e.state in ('intended', 'in_doubt') or e.next_step is not null
+                            from sync_idempotency_log e
+                           where e.org_id = i.org_id and e.item_id = i.item_id
+                             and (e.state in ('intended', 'in_doubt') or (e.state = 'applied' and e.generation = i.generation))
+                           order by e.resolved_at desc nulls first
+                           limit 1), false)
+                    as "is_under_way!"
           from (
               select item_id from item
                where org_id = $1 and connection_id = $2 and entity_type = $3 and external_id = any($4)

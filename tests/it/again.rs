@@ -355,3 +355,66 @@ async fn a_change_that_a_write_without_an_answer_took_over_is_taken_by_the_next(
     assert!(shop.order()["note"].to_string().contains("Ring once"));
     assert_eq!(erp.records(LINE)[0]["name"], "Lamp, blue");
 }
+
+/// A wallet in two colours, the blue one dearer.
+fn wallet(stack: &Stack) -> u64 {
+    let variation = |color: &str, sku: &str, price: &str| {
+        json!({
+            "sku": sku, "regular_price": price,
+            "attributes": [{"name": "Colour", "option": color}],
+        })
+    };
+    stack.sandbox.store.insert_product(json!({
+        "name": "Wallet", "type": "variable", "status": "publish",
+        "attributes": [{"name": "Colour", "options": ["Red", "Blue"], "variation": true, "visible": true}],
+        "variations_full": [variation("Red", "W-RED", "20.00"), variation("Blue", "W-BLUE", "25.00")],
+    }))
+}
+
+/// R13: a product that is only half made when its sync gives up is finished by the next one. What it looks like meanwhile is
+/// nobody's wish: it changes no record, and is no conflict.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_product_that_is_half_made_says_nothing_and_is_finished() {
+    for step in ["/product.product/load", "/product.template.attribute.value/load"] {
+        let mut stack = Stack::new().await;
+        stack.forget_partners();
+        let id = wallet(&stack);
+        let before = stack.sandbox.store.product(id).unwrap();
+        // The ERP's worker is killed each time, and nobody can tell what it did.
+        let dies = Fault::PartialBatch(1);
+        stack.sandbox.erp.faults().on_path(step, dies, None);
+        stack.work();
+        let first = stack.sync().await;
+        assert_ne!(first.status(), lockstep_shared::sync::Status::Done, "{step}");
+        assert_eq!(stack.sandbox.erp.ledger().created("product"), 1, "{step}");
+
+        stack.sandbox.erp.faults().clear();
+        stack.sync().await;
+        stack.sync().await;
+
+        assert_eq!(stack.troubles().await, Vec::<String>::new(), "R13: {step}");
+        let variants = stack.sandbox.erp.records("product.product");
+        let mut skus: Vec<_> = variants
+            .iter()
+            .map(|row| (row["default_code"].clone(), row["lst_price"].clone()))
+            .collect();
+        skus.sort_by_key(|(sku, _)| sku.to_string());
+        assert_eq!(
+            skus,
+            [(json!("W-BLUE"), json!(25.0)), (json!("W-RED"), json!(20.0))],
+            "R13: {step}"
+        );
+        let prices = |product: &Value| -> Vec<Value> {
+            let variations = product["variations_full"].as_array().unwrap().iter();
+            variations
+                .map(|variation| variation["regular_price"].clone())
+                .collect()
+        };
+        assert_eq!(
+            prices(&stack.sandbox.store.product(id).unwrap()),
+            prices(&before),
+            "R13: {step}"
+        );
+        assert_eq!(stack.sandbox.erp.ledger().duplicates().len(), 0, "R13: {step}");
+    }
+}

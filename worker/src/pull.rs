@@ -367,6 +367,11 @@ fn judge_one(
     outcome: &mut Outcome,
 ) {
     let met = known.by_external_id.get(&theirs.external_id).cloned();
+    if let Some(met) = met.as_ref().or_else(|| being_made(known, theirs))
+        && is_for_push(met)
+    {
+        return leave_to_push(met, theirs, outcome);
+    }
     let content = match &theirs.content {
         Ok(content) => content,
         Err(invalid) => {
@@ -415,7 +420,7 @@ fn judge_one(
                         changed_at,
                         is_in_hand: false,
                         is_gone: false,
-                        is_in_doubt: false,
+                        is_under_way: false,
                         state: State::Pending,
                     }
                 });
@@ -535,6 +540,29 @@ fn free_hits(known: &Known, key: &NaturalKey, is_free: &impl Fn(&RecordId) -> bo
     hits.into_iter().flatten().copied().filter(is_free).collect()
 }
 
+/// Finds whose making a thing may come from, before we know its id: by our marker on it.
+fn being_made<'a>(known: &'a Known, theirs: &Theirs) -> Option<&'a Met> {
+    let met = known.by_record.get(&theirs.marker?)?;
+    met.external_id.is_none().then_some(met)
+}
+
+/// Says whether what is seen of a thing is a stage of our own write of it, and not what anybody wants. What a person has been
+/// asked about is judged as ever.
+fn is_for_push(met: &Met) -> bool {
+    let is_due = matches!(met.state, State::Pending | State::Failed | State::InDoubt);
+    met.is_under_way && is_due && !met.is_gone
+}
+
+/// Takes nothing of a thing that a write of ours is not through with: the push that ends the write looks at it anew.
+fn leave_to_push(met: &Met, theirs: &Theirs, outcome: &mut Outcome) {
+    outcome.counts.unchanged += 1;
+    // Due as it is, unless a batch has looked at it already: then that has to look once more.
+    if met.is_in_hand {
+        let marked = sighted(met, theirs, State::Pending, None, None);
+        outcome.sighted.push(marked);
+    }
+}
+
 fn judge_known(
     hand: &Hand<'_>,
     connector: &dyn Connector,
@@ -543,6 +571,9 @@ fn judge_known(
     content: &Content,
     outcome: &mut Outcome,
 ) {
+    if is_for_push(met) {
+        return leave_to_push(met, theirs, outcome);
+    }
     let entity = outcome.entity;
     let (Ok(mut ours), Ok(base)) = (
         stored(entity, met.content.clone()),
@@ -576,8 +607,8 @@ fn judge_known(
         Some(base) => shown::as_agreed(content, &base.theirs, &steady),
         None => content.clone(),
     };
-    // What a request in doubt may have left there is looked up by the push that resolves it.
-    let in_step = if met.is_in_doubt {
+    // What a write that is not through may have left there is looked up by the push that ends it.
+    let in_step = if met.is_under_way {
         State::Pending
     } else {
         State::Synced
