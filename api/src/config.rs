@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use lockstep_shared::environment::{self, CommonOptions, ConfigError, Wrong, said};
 use lockstep_shared::network::Destinations;
 use lockstep_shared::quota::{self, Quotas};
 use lockstep_shared::secret::SealingKey;
@@ -173,102 +174,44 @@ impl Default for Access {
     }
 }
 
-/// Everything that is wrong with the configuration, one sentence each, each naming its variable.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the configuration is wrong: {}", .0.join("; "))]
-pub struct ConfigError(pub Vec<String>);
-
 impl Config {
     /// Checks the variables.
     pub fn new(options: Options) -> Result<Self, ConfigError> {
         let mut wrong = Wrong::default();
-        let database_url = wrong.check("DATABASE_URL", options.database_url, None, database_url);
+        let common = CommonOptions {
+            database_url: options.database_url,
+            encryption_key: options.encryption_key,
+            allow_insecure_urls: options.allow_insecure_urls,
+            operations_bind: options.operations_bind,
+            log: options.log,
+            log_format: options.log_format,
+        }
+        .check(&mut wrong);
         let bind = wrong.check("LOCKSTEP_BIND", options.bind, Some("127.0.0.1:8080"), |text| {
-            text.parse()
-                .map_err(|_| "must be an address and a port, such as `0.0.0.0:8080`")
+            environment::address(&text, "0.0.0.0:8080")
         });
-        let operations_bind = wrong.check(
-            "LOCKSTEP_OPERATIONS_BIND",
-            options.operations_bind,
-            Some(NOWHERE),
-            |text| match &*text {
-                NOWHERE => Ok(None),
-                text => text
-                    .parse()
-                    .map(Some)
-                    .map_err(|_| "must be an address and a port, such as `0.0.0.0:9464`"),
-            },
-        );
-        let jwt = wrong.jwt(options.jwt);
-        let access = wrong.access(options.access);
-        let sealing_key = wrong.check(
-            "INTEGRATION_ENCRYPTION_KEY",
-            options.encryption_key,
-            None,
-            |text| {
-                SealingKey::parse(&text.into())
-                    .map_err(|_| "must be 32 bytes in base64, such as `openssl rand -base64 32` prints")
-            },
-        );
-        let base_urls = wrong.check(
-            "LOCKSTEP_ALLOW_INSECURE_URLS",
-            options.allow_insecure_urls,
-            Some("false"),
-            |text| match &*text {
-                "false" => Ok(Destinations::Public),
-                "true" => Ok(Destinations::Any),
-                _ => Err("must be `true` or `false`"),
-            },
-        );
-        let public_url = wrong.check("LOCKSTEP_PUBLIC_URL", options.public_url, Some(NOWHERE), |text| {
-            public_url(&text)
-        });
-        let log = wrong.check("LOCKSTEP_LOG", options.log, Some("info"), Ok);
-        let log_format =
-            wrong.check(
-                "LOCKSTEP_LOG_FORMAT",
-                options.log_format,
-                Some("json"),
-                |text| match &*text {
-                    "json" => Ok(LogFormat::Json),
-                    "text" => Ok(LogFormat::Text),
-                    _ => Err("must be `json` or `text`"),
-                },
-            );
-        match (
-            database_url,
-            (bind, operations_bind),
-            jwt,
-            access,
-            sealing_key,
-            base_urls,
-            public_url,
-            log,
-            log_format,
-        ) {
-            (
-                Some(database_url),
-                (Some(bind), Some(operations_bind)),
-                Some(jwt),
-                Some(access),
-                Some(sealing_key),
-                Some(base_urls),
-                Some(public_url),
-                Some(log),
-                Some(log_format),
-            ) => Ok(Self {
-                database_url,
+        let jwt = jwt(&mut wrong, options.jwt);
+        let access = access(&mut wrong, options.access);
+        let public_url = match said(options.public_url) {
+            None => Some(None),
+            given => wrong
+                .check("LOCKSTEP_PUBLIC_URL", given, None, |text| public_url(&text))
+                .map(Some),
+        };
+        match (common, bind, jwt, access, public_url) {
+            (Some(common), Some(bind), Some(jwt), Some(access), Some(public_url)) => Ok(Self {
+                database_url: common.database_url,
                 bind,
-                operations_bind,
+                operations_bind: common.operations_bind,
                 jwt,
                 access,
-                sealing_key,
-                base_urls,
+                sealing_key: common.sealing_key,
+                base_urls: common.destinations,
                 public_url,
-                log,
-                log_format,
+                log: common.log,
+                log_format: common.log_format,
             }),
-            _ => Err(ConfigError(wrong.0)),
+            _ => Err(wrong.into()),
         }
     }
 }
@@ -287,139 +230,86 @@ impl Jwt {
     /// Checks the variables about tokens alone, for who only issues them.
     pub fn new(options: JwtOptions) -> Result<Self, ConfigError> {
         let mut wrong = Wrong::default();
-        wrong.jwt(options).ok_or(ConfigError(wrong.0))
+        jwt(&mut wrong, options).ok_or_else(|| wrong.into())
     }
 }
 
-#[derive(Default)]
-struct Wrong(Vec<String>);
-
-impl Wrong {
-    fn check<T>(
-        &mut self,
-        name: &str,
-        given: Option<String>,
-        default: Option<&str>,
-        parse: impl FnOnce(String) -> Result<T, &'static str>,
-    ) -> Option<T> {
-        let given = given.filter(|text| !text.trim().is_empty());
-        let Some(text) = given.or_else(|| default.map(str::to_owned)) else {
-            self.0.push(format!("`{name}` is not set"));
-            return None;
-        };
-        match parse(text) {
-            Ok(value) => Some(value),
-            Err(reason) => {
-                self.0.push(format!("`{name}` {reason}"));
-                None
+fn jwt(wrong: &mut Wrong, options: JwtOptions) -> Option<Jwt> {
+    let (issuer, audience) = (said(options.jwt_issuer), said(options.jwt_audience));
+    let (given_secret, given_url) = (said(options.jwt_secret), said(options.jwks_url));
+    if given_secret.is_none() && given_url.is_none() {
+        wrong.say("`LOCKSTEP_JWT_SECRET` or `LOCKSTEP_JWKS_URL` must be set".to_owned());
+        return None;
+    }
+    let before = wrong.count();
+    let secret = given_secret.and_then(|secret| {
+        wrong.check("LOCKSTEP_JWT_SECRET", Some(secret), None, |text| {
+            if text.len() < JWT_SECRET_BYTES {
+                Err("must have at least 32 bytes")
+            } else {
+                Ok(SecretString::from(text))
+            }
+        })
+    });
+    let url =
+        given_url.and_then(|url| wrong.check("LOCKSTEP_JWKS_URL", Some(url), None, |text| jwks_url(&text)));
+    if url.is_some() {
+        // An issuer signs for others, too: without both, what it signed for them would hold here.
+        for (name, given) in [
+            ("LOCKSTEP_JWT_ISSUER", &issuer),
+            ("LOCKSTEP_JWT_AUDIENCE", &audience),
+        ] {
+            if given.is_none() {
+                wrong.say(format!("`{name}` must be set where `LOCKSTEP_JWKS_URL` is"));
             }
         }
     }
+    (wrong.count() == before).then_some(Jwt {
+        secret,
+        issuer,
+        audience,
+        jwks: url.map(|url| JwksOptions {
+            url,
+            refresh_every: JWKS_REFRESH,
+        }),
+    })
+}
 
-    fn jwt(&mut self, options: JwtOptions) -> Option<Jwt> {
-        let named = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
-        let (issuer, audience) = (named(options.jwt_issuer), named(options.jwt_audience));
-        let (given_secret, given_url) = (named(options.jwt_secret), named(options.jwks_url));
-        if given_secret.is_none() && given_url.is_none() {
-            self.0
-                .push("`LOCKSTEP_JWT_SECRET` or `LOCKSTEP_JWKS_URL` must be set".to_owned());
-            return None;
-        }
-        let before = self.0.len();
-        let secret = given_secret.and_then(|secret| {
-            self.check("LOCKSTEP_JWT_SECRET", Some(secret), None, |text| {
-                if text.len() < JWT_SECRET_BYTES {
-                    Err("must have at least 32 bytes")
-                } else {
-                    Ok(SecretString::from(text))
-                }
-            })
-        });
-        let url = given_url
-            .and_then(|url| self.check("LOCKSTEP_JWKS_URL", Some(url), None, |text| jwks_url(&text)));
-        if url.is_some() {
-            // An issuer signs for others, too: without both, what it signed for them would hold here.
-            for (name, given) in [
-                ("LOCKSTEP_JWT_ISSUER", &issuer),
-                ("LOCKSTEP_JWT_AUDIENCE", &audience),
-            ] {
-                if given.is_none() {
-                    self.0
-                        .push(format!("`{name}` must be set where `LOCKSTEP_JWKS_URL` is"));
-                }
-            }
-        }
-        (self.0.len() == before).then_some(Jwt {
-            secret,
-            issuer,
-            audience,
-            jwks: url.map(|url| JwksOptions {
-                url,
-                refresh_every: JWKS_REFRESH,
-            }),
-        })
-    }
-
-    fn access(&mut self, options: AccessOptions) -> Option<Access> {
-        let throttle = self.check(
-            "LOCKSTEP_THROTTLE",
-            options.throttle,
-            Some("true"),
-            |text| match &*text {
-                "true" => Ok(true),
-                "false" => Ok(false),
-                _ => Err("must be `true` or `false`"),
-            },
-        );
-        let others = |text: String| {
-            let number = text.parse().ok();
-            number
-                .filter(|number| quota::OTHERS_RANGE.contains(number))
-                .ok_or("must be a number from 1 to 6000")
-        };
-        let commands = self.check(
-            "LOCKSTEP_COMMANDS_PER_MINUTE",
-            options.commands_per_minute,
-            Some("10"),
-            |text| {
-                let number = text.parse().ok();
-                number
-                    .filter(|number| quota::COMMANDS_RANGE.contains(number))
-                    .ok_or("must be a number from 1 to 50")
-            },
-        );
-        let records = self.check(
-            "LOCKSTEP_RECORDS_PER_MINUTE",
-            options.records_per_minute,
-            Some("600"),
-            others,
-        );
-        let reads = self.check(
-            "LOCKSTEP_READS_PER_MINUTE",
-            options.reads_per_minute,
-            Some("600"),
-            others,
-        );
-        let forwarded_hops = self.check(
-            "LOCKSTEP_FORWARDED_HOPS",
-            options.forwarded_hops,
-            Some("0"),
-            |text| {
-                let hops = text.parse().ok();
-                hops.filter(|hops| *hops <= HOP_LIMIT)
-                    .ok_or("must be a number from 0 to 10")
-            },
-        );
-        let quotas = Quotas {
-            commands: commands?,
-            records: records?,
-            reads: reads?,
-        };
-        Some(Access {
-            quotas: throttle?.then_some(quotas),
-            forwarded_hops: forwarded_hops?,
-        })
-    }
+fn access(wrong: &mut Wrong, options: AccessOptions) -> Option<Access> {
+    let throttle = wrong.flag("LOCKSTEP_THROTTLE", options.throttle, "true");
+    let commands = wrong.number(
+        "LOCKSTEP_COMMANDS_PER_MINUTE",
+        options.commands_per_minute,
+        "10",
+        &quota::COMMANDS_RANGE,
+    );
+    let records = wrong.number(
+        "LOCKSTEP_RECORDS_PER_MINUTE",
+        options.records_per_minute,
+        "600",
+        &quota::OTHERS_RANGE,
+    );
+    let reads = wrong.number(
+        "LOCKSTEP_READS_PER_MINUTE",
+        options.reads_per_minute,
+        "600",
+        &quota::OTHERS_RANGE,
+    );
+    let forwarded_hops = wrong.number(
+        "LOCKSTEP_FORWARDED_HOPS",
+        options.forwarded_hops,
+        "0",
+        &(0..=HOP_LIMIT),
+    );
+    let quotas = Quotas {
+        commands: commands?,
+        records: records?,
+        reads: reads?,
+    };
+    Some(Access {
+        quotas: throttle?.then_some(quotas),
+        forwarded_hops: forwarded_hops?,
+    })
 }
 
 fn jwks_url(text: &str) -> Result<Url, &'static str> {
@@ -437,21 +327,7 @@ fn jwks_url(text: &str) -> Result<Url, &'static str> {
     }
 }
 
-fn database_url(text: String) -> Result<SecretString, &'static str> {
-    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-        Ok(text.into())
-    } else {
-        Err("must be the URL of a PostgreSQL database, `postgres://…`")
-    }
-}
-
-/// What stands for no public address.
-const NOWHERE: &str = "none";
-
-fn public_url(text: &str) -> Result<Option<String>, &'static str> {
-    if text == NOWHERE {
-        return Ok(None);
-    }
+fn public_url(text: &str) -> Result<String, &'static str> {
     let wrong = "must be an address without query, such as `https://lockstep.example.com`";
     let url = url::Url::parse(text.trim()).map_err(|_| wrong)?;
     let is_right = matches!(url.scheme(), "http" | "https")
@@ -461,7 +337,7 @@ fn public_url(text: &str) -> Result<Option<String>, &'static str> {
         && url.username().is_empty()
         && url.password().is_none();
     if is_right {
-        Ok(Some(url.as_str().trim_end_matches('/').to_owned()))
+        Ok(url.as_str().trim_end_matches('/').to_owned())
     } else {
         Err(wrong)
     }
@@ -510,6 +386,9 @@ mod tests {
 
         insta::assert_snapshot!(error.0.join("\n"), @r"
         `DATABASE_URL` is not set
+        `INTEGRATION_ENCRYPTION_KEY` must be 32 bytes in base64, such as `openssl rand -base64 32` prints
+        `LOCKSTEP_ALLOW_INSECURE_URLS` must be `true` or `false`
+        `LOCKSTEP_LOG_FORMAT` must be `json` or `text`
         `LOCKSTEP_BIND` must be an address and a port, such as `0.0.0.0:8080`
         `LOCKSTEP_JWT_SECRET` must have at least 32 bytes
         `LOCKSTEP_JWT_ISSUER` must be set where `LOCKSTEP_JWKS_URL` is
@@ -519,10 +398,7 @@ mod tests {
         `LOCKSTEP_RECORDS_PER_MINUTE` must be a number from 1 to 6000
         `LOCKSTEP_READS_PER_MINUTE` must be a number from 1 to 6000
         `LOCKSTEP_FORWARDED_HOPS` must be a number from 0 to 10
-        `INTEGRATION_ENCRYPTION_KEY` must be 32 bytes in base64, such as `openssl rand -base64 32` prints
-        `LOCKSTEP_ALLOW_INSECURE_URLS` must be `true` or `false`
         `LOCKSTEP_PUBLIC_URL` must be an address without query, such as `https://lockstep.example.com`
-        `LOCKSTEP_LOG_FORMAT` must be `json` or `text`
         ");
     }
 
@@ -544,7 +420,7 @@ mod tests {
             ("https://lockstep.example.com/", "https://lockstep.example.com"),
             ("https://example.com/lockstep/", "https://example.com/lockstep"),
         ] {
-            assert_eq!(public_url(given), Ok(Some(kept.to_owned())));
+            assert_eq!(public_url(given), Ok(kept.to_owned()));
         }
         for wrong in [
             "ftp://example.com",

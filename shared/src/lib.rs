@@ -18,6 +18,7 @@ pub mod decide;
 pub mod deletion;
 pub mod effect;
 pub mod entity;
+pub mod environment;
 pub mod history;
 pub mod id;
 pub mod item;

@@ -23,6 +23,11 @@ pub fn init(filter: &str, format: LogFormat) {
     };
 }
 
+/// Says whether a filter has the syntax of `RUST_LOG`.
+pub fn is_filter(filter: &str) -> bool {
+    EnvFilter::try_new(filter).is_ok()
+}
+
 /// Shows an error with all its causes, on one line: for the place where it is consumed.
 #[derive(Debug)]
 pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'static));

@@ -141,7 +141,7 @@ fn the_requests_that_the_guide_tells_of_are_those_of_the_document() {
 /// The variables that programs take from the environment.
 fn variables() -> BTreeSet<String> {
     let mut variables = BTreeSet::new();
-    for program in ["api/src/main.rs", "api/src/config.rs", "worker/src/main.rs"] {
+    for program in ["api/src/main.rs", "api/src/config.rs", "worker/src/options.rs"] {
         let source = read(&root().join(program));
         for rest in source.split("env = \"").skip(1) {
             variables.insert(rest.split('"').next().unwrap().to_owned());

@@ -15,6 +15,7 @@ pub mod metric;
 mod named;
 mod news;
 mod notify;
+pub mod options;
 mod outage;
 mod plan;
 pub mod point;
