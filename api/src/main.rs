@@ -79,8 +79,9 @@ struct CreateOrganisation {
     requests_per_minute: i32,
 }
 
+/// Whose limits the owner of the database sets.
 #[derive(Args)]
-struct SetRequestLimit {
+struct Tenant {
     /// Database to work in, as the role `lockstep_owner`.
     #[arg(
         long,
@@ -92,6 +93,12 @@ struct SetRequestLimit {
     /// Organisation that is meant.
     #[arg(long, value_name = "ID")]
     organisation: OrgId,
+}
+
+#[derive(Args)]
+struct SetRequestLimit {
+    #[command(flatten)]
+    tenant: Tenant,
     /// Requests a minute, over all of its systems and the whole fleet.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=10_000_000))]
     requests_per_minute_limit: i32,
@@ -99,17 +106,8 @@ struct SetRequestLimit {
 
 #[derive(Args)]
 struct SetQuotas {
-    /// Database to work in, as the role `lockstep_owner`.
-    #[arg(
-        long,
-        env = "LOCKSTEP_OWNER_DATABASE_URL",
-        hide_env_values = true,
-        value_name = "URL"
-    )]
-    owner_database_url: String,
-    /// Organisation that is meant.
-    #[arg(long, value_name = "ID")]
-    organisation: OrgId,
+    #[command(flatten)]
+    tenant: Tenant,
     /// Commands a minute; left out: what the API is configured with.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=50))]
     commands_per_minute: Option<i32>,
@@ -168,14 +166,10 @@ async fn main() -> anyhow::Result<()> {
             Ok(())
         }
         Command::SetQuotas(arguments) => set_quotas(arguments).await,
-        Command::SetRequestLimit(arguments) => {
-            let SetRequestLimit {
-                owner_database_url,
-                organisation,
-                requests_per_minute_limit,
-            } = arguments;
-            operator::set_request_limit(&owner_database_url, organisation, requests_per_minute_limit).await
-        }
+        Command::SetRequestLimit(SetRequestLimit {
+            tenant,
+            requests_per_minute_limit: limit,
+        }) => operator::set_request_limit(&tenant.owner_database_url, tenant.organisation, limit).await,
         Command::Migrate(arguments) => db::migrate(&arguments.owner_database_url)
             .await
             .context("could not migrate the database"),
@@ -255,7 +249,11 @@ async fn set_quotas(arguments: SetQuotas) -> anyhow::Result<()> {
         records: arguments.records_per_minute,
         reads: arguments.reads_per_minute,
     };
-    operator::set_quotas(&arguments.owner_database_url, arguments.organisation, quotas).await
+    let Tenant {
+        owner_database_url,
+        organisation,
+    } = arguments.tenant;
+    operator::set_quotas(&owner_database_url, organisation, quotas).await
 }
 
 async fn rotate_keys(arguments: RotateKeys) -> anyhow::Result<()> {

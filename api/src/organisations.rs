@@ -21,6 +21,7 @@ use crate::auth::{Authenticated, Session, commit};
 use crate::body::{self, Body, FromBody, present};
 use crate::document::Tag;
 use crate::problem::{Refused, WrongField, failed};
+use crate::settings::wrong_rate;
 
 const NAME_LIMIT: usize = 200;
 /// Requests to remote systems a minute, where nothing else is said.
@@ -68,10 +69,9 @@ impl ChangeOrganisationRequest {
         }
         let name = self.name.map(|name| checked_name("name", &name, &mut wrong));
         let rate = self.requests_per_minute;
-        if rate.is_some_and(|rate| !(1..=requests_per_minute_limit).contains(&rate)) {
-            let message = format!("must be from 1 to {requests_per_minute_limit}");
-            wrong.push(WrongField::new("requestsPerMinute", message));
-        }
+        // What is below zero is as wrong as zero.
+        let positive = rate.map(|rate| u32::try_from(rate).unwrap_or_default());
+        wrong.extend(wrong_rate("", positive, requests_per_minute_limit.unsigned_abs()));
         if wrong.is_empty() {
             Ok(Change {
                 name,

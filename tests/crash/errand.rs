@@ -3,14 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lockstep_shared::db;
-use lockstep_shared::id::ScheduleId;
-use lockstep_shared::schedule::{self, Definition, Pattern, Target};
-use lockstep_shared::sync::Config;
-use lockstep_shared::system::EntityType;
 use lockstep_tests::api::Api;
 use lockstep_tests::process::Worker;
-use lockstep_tests::stack::{Stack, within};
+use lockstep_tests::schedule::{come_due, hourly};
+use lockstep_tests::stack::within;
 use lockstep_worker::point::Aside;
 use serde_json::json;
 
@@ -21,31 +17,6 @@ const PATIENCE: Duration = Duration::from_mins(3);
 
 /// What a store is asked to tell of.
 const TOPICS: usize = 8;
-
-/// Makes a schedule of customers, every hour, and has its time come.
-async fn due(stack: &Stack) -> ScheduleId {
-    let id = ScheduleId::random();
-    let mut tx = stack.begin_as_api().await;
-    let now = db::now(&mut tx).await.unwrap();
-    let definition = Definition {
-        name: "Hourly".to_owned(),
-        cron: "0 * * * *".to_owned(),
-        time_zone: "UTC".to_owned(),
-        target: Target {
-            entity_types: vec![EntityType::Customers],
-            ..Target::default()
-        },
-        config: Config::new(None, Some(0), None).unwrap(),
-        next_run_at: Pattern::parse("0 * * * *", "UTC", now).unwrap().next_after(now),
-    };
-    schedule::create(&mut tx, stack.org, id, &definition, "ada")
-        .await
-        .unwrap();
-    tx.commit().await.unwrap();
-    let wait = (definition.next_run_at.unwrap() - now).num_seconds() + 1;
-    stack.shift_clock(&format!("{wait} seconds")).await;
-    id
-}
 
 /// Waits until a worker has died at its point.
 async fn has_died(worker: &mut Worker, point: Aside) {
@@ -60,7 +31,7 @@ async fn has_died(worker: &mut Worker, point: Aside) {
 async fn a_schedule_whose_worker_dies_as_it_fires_starts_one_sync() {
     for point in Aside::SCHEDULE {
         let stack = stack_with(1).await;
-        due(&stack).await;
+        come_due(&stack, hourly(&stack, true).await, "").await;
         let mut doomed = program().start(&quick(&stack), &format!("{}=return", point.name()));
         has_died(&mut doomed, point).await;
 

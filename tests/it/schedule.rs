@@ -5,56 +5,15 @@ use std::time::Duration;
 use lockstep_shared::connection;
 use lockstep_shared::db;
 use lockstep_shared::id::{ScheduleId, SyncId};
-use lockstep_shared::schedule::{self, Definition, Outcome, Pattern, Schedule, Target};
-use lockstep_shared::sync::{self, Config};
+use lockstep_shared::schedule::{self, Outcome, Schedule};
+use lockstep_shared::sync;
 use lockstep_shared::system::EntityType;
+use lockstep_tests::schedule::{come_due, found, hourly};
 use lockstep_tests::stack::{Stack, within};
 use serde_json::Value;
 
 /// Longest a test waits: several sweeps and a sync, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_mins(2);
-
-/// Makes a schedule of customers only, every hour.
-async fn hourly(stack: &Stack) -> ScheduleId {
-    made(stack, true).await
-}
-
-async fn made(stack: &Stack, is_enabled: bool) -> ScheduleId {
-    let id = ScheduleId::random();
-    let mut tx = stack.begin_as_api().await;
-    let now = db::now(&mut tx).await.unwrap();
-    let pattern = Pattern::parse("0 * * * *", "UTC", now).unwrap();
-    let definition = Definition {
-        name: "Hourly".to_owned(),
-        cron: "0 * * * *".to_owned(),
-        time_zone: "UTC".to_owned(),
-        target: Target {
-            entity_types: vec![EntityType::Customers],
-            ..Target::default()
-        },
-        config: Config::new(None, Some(0), None).unwrap(),
-        next_run_at: pattern.next_after(now).filter(|_| is_enabled),
-    };
-    schedule::create(&mut tx, stack.org, id, &definition, "ada")
-        .await
-        .unwrap();
-    tx.commit().await.unwrap();
-    id
-}
-
-async fn found(stack: &Stack, id: ScheduleId) -> Schedule {
-    let mut tx = stack.begin_as_api().await;
-    schedule::find(&mut tx, stack.org, id).await.unwrap().unwrap()
-}
-
-/// Has the time come at which a schedule is due, and so much more.
-async fn come_due(stack: &Stack, id: ScheduleId, more: &str) {
-    let due = found(stack, id).await.next_run_at.unwrap();
-    let mut tx = stack.begin_as_api().await;
-    let now = db::now(&mut tx).await.unwrap();
-    let wait = (due - now).num_seconds().max(0) + 1;
-    stack.shift_clock(&format!("{wait} seconds {more}")).await;
-}
 
 /// Waits until a schedule's last due time came to this.
 async fn came_to(stack: &Stack, id: ScheduleId, outcome: Outcome) -> Schedule {
@@ -112,7 +71,7 @@ async fn cancel(stack: &Stack, sync: SyncId) {
 async fn what_is_due_starts_one_sync_however_many_workers_sweep() {
     let mut stack = Stack::new().await;
     stack.forget_partners();
-    let id = hourly(&stack).await;
+    let id = hourly(&stack, true).await;
     for _ in 0..4 {
         let mut config = stack.worker_config();
         config.sweep_every = Duration::from_millis(50);
@@ -140,7 +99,7 @@ async fn what_is_due_starts_one_sync_however_many_workers_sweep() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sweep_that_dies_loses_nothing_and_another_does_not_wait_for_it() {
     let stack = Stack::new().await;
-    let id = hourly(&stack).await;
+    let id = hourly(&stack, true).await;
     come_due(&stack, id, "").await;
     let mut dies = stack.begin_as_worker().await;
     let mut other = stack.begin_as_worker().await;
@@ -158,7 +117,7 @@ async fn a_sweep_that_dies_loses_nothing_and_another_does_not_wait_for_it() {
 async fn runs_that_were_missed_are_made_up_for_by_one() {
     let mut stack = Stack::new().await;
     stack.forget_partners();
-    let id = hourly(&stack).await;
+    let id = hourly(&stack, true).await;
     come_due(&stack, id, "6 hours").await;
 
     stack.work();
@@ -176,7 +135,7 @@ async fn runs_that_were_missed_are_made_up_for_by_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_whose_last_one_is_under_way_is_skipped_and_says_so() {
     let mut stack = Stack::new().await;
-    let id = hourly(&stack).await;
+    let id = hourly(&stack, true).await;
     let under_way = paused(&stack, 1).await[0];
     sqlx::query("update schedule set last_sync_id = $1")
         .bind(under_way.0)
@@ -202,7 +161,7 @@ async fn a_run_whose_last_one_is_under_way_is_skipped_and_says_so() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_beyond_the_limit_of_active_syncs_is_put_off_until_there_is_room() {
     let mut stack = Stack::new().await;
-    let id = hourly(&stack).await;
+    let id = hourly(&stack, true).await;
     let active = paused(&stack, sync::ACTIVE_LIMIT).await;
     stack.work();
     come_due(&stack, id, "").await;
@@ -237,7 +196,7 @@ async fn a_run_beyond_the_limit_of_active_syncs_is_put_off_until_there_is_room()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_disabled_starts_nothing_and_what_has_nothing_to_sync_with_says_so() {
     let mut stack = Stack::new().await;
-    let disabled = made(&stack, false).await;
+    let disabled = hourly(&stack, false).await;
     let mut tx = stack.begin_as_worker().await;
     for connection in [stack.store, stack.erp] {
         let seen = connection::find(&mut tx, stack.org, connection)
@@ -258,7 +217,7 @@ async fn what_is_disabled_starts_nothing_and_what_has_nothing_to_sync_with_says_
         .execute(&stack.database.superuser)
         .await
         .unwrap();
-    let refused = hourly(&stack).await;
+    let refused = hourly(&stack, true).await;
     stack.work();
 
     come_due(&stack, refused, "").await;

@@ -8,4 +8,5 @@ pub mod load;
 pub mod make;
 pub mod process;
 pub mod proxy;
+pub mod schedule;
 pub mod stack;
