@@ -266,7 +266,8 @@ pub async fn settle(
     let done = sqlx::query!(
         "update item i
             set state = case when s.state = 'synced' and i.due_sequence <> s.due_sequence then 'pending' else s.state end,
-                external_id = s.external_id, parts = s.parts, base = coalesce(s.base, i.base),
+                external_id = coalesce(s.external_id, i.external_id),
+                parts = case when s.external_id is null then i.parts else s.parts end, base = coalesce(s.base, i.base),
                 held = case when s.base is null then i.held else s.held end,
                 generation = i.generation + (s.base is not null)::int,
                 retries = s.retries, last_error = s.error, batch_id = s.follow_up,
@@ -491,7 +492,8 @@ pub struct Sighted {
 }
 
 /// Stores what a pull saw: items are made where there are none, and become due again where we have something to say.
-/// Items in a batch keep what they have and are marked for another look. What was seen is not deleted.
+/// Items in a batch keep what they have and are marked for another look; of one whose thing we did not know, what it is
+/// called is noted, for what names it. What was seen is not deleted.
 pub async fn sight(
     db: &mut PgConnection,
     org: OrgId,
@@ -520,8 +522,10 @@ pub async fn sight(
           order by s.record_id
          on conflict (org_id, connection_id, record_id) do update
             set state = case when item.batch_id is null then excluded.state else item.state end,
-                external_id = case when item.batch_id is null then excluded.external_id else item.external_id end,
-                parts = case when item.batch_id is null then excluded.parts else item.parts end,
+                external_id = case when item.batch_id is null then excluded.external_id
+                                   else coalesce(item.external_id, excluded.external_id) end,
+                parts = case when item.batch_id is null or item.external_id is null then excluded.parts
+                             else item.parts end,
                 base = case when item.batch_id is null then coalesce(excluded.base, item.base) else item.base end,
                 held = case when item.batch_id is null and excluded.base is not null then excluded.held else item.held end,
                 generation = item.generation + (item.batch_id is null and excluded.base is not null)::int,
@@ -562,6 +566,8 @@ pub struct Referred {
     pub state: Option<State>,
     /// Whether it was deleted there.
     pub is_gone: bool,
+    /// Whether it is being made there and may not be all there yet.
+    pub is_being_made: bool,
     pub last_error: Option<String>,
 }
 
@@ -581,7 +587,14 @@ pub async fn referred(
         r#"
         select r.record_id as "record_id: RecordId", r.entity_type as "entity_type: EntityType", r.content,
                i.external_id as "external_id?", i.parts as "parts?", i.state as "state?: State",
-               (i.gone_at is not null) as "is_gone!", i.last_error as "last_error?"
+               (i.gone_at is not null) as "is_gone!", i.last_error as "last_error?",
+               coalesce((select e.operation in ('create', 'complete')
+                                and (e.state in ('intended', 'in_doubt') or e.next_step is not null)
+                           from sync_idempotency_log e
+                          where e.org_id = i.org_id and e.item_id = i.item_id
+                            and (e.state in ('intended', 'in_doubt') or (e.state = 'applied' and e.generation = i.generation))
+                          order by e.resolved_at desc nulls first
+                          limit 1), false) as "is_being_made!"
           from record r
           left join item i on i.org_id = r.org_id and i.record_id = r.record_id and i.connection_id = $2
          where r.org_id = $1 and r.record_id = any($3)

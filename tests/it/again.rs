@@ -357,7 +357,7 @@ async fn a_change_that_a_write_without_an_answer_took_over_is_taken_by_the_next(
 }
 
 /// A wallet in two colours, the blue one dearer.
-fn wallet(stack: &Stack) -> u64 {
+pub fn wallet(stack: &Stack) -> u64 {
     let variation = |color: &str, sku: &str, price: &str| {
         json!({
             "sku": sku, "regular_price": price,

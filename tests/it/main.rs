@@ -22,6 +22,7 @@ mod isolation;
 mod limit;
 mod metric;
 mod newest;
+mod ordered;
 mod parked;
 mod protocol;
 mod schedule;

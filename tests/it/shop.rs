@@ -1,6 +1,7 @@
 //! Shops as they are: orders with their payments and stock, in both systems' own data.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lockstep_sandbox::fault::{Fault, Rule};
@@ -332,4 +333,55 @@ async fn an_order_whose_customer_is_refused_says_so_and_follows_later() {
     assert_eq!(sync.status(), Status::Done, "{:#?}", stack.troubles().await);
     assert_eq!(stack.troubles().await, Vec::<String>::new());
     assert_eq!(stack.sandbox.erp.records("sale.order").len(), 1);
+}
+
+/// A sale while the store's stock becomes the ERP's to begin with is taken off once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sale_while_the_opening_stock_is_on_its_way_is_taken_off_once() {
+    for moment in [
+        "/product.template/load",
+        "/stock.quant/create",
+        "/stock.quant/action_apply_inventory",
+    ] {
+        let mut stack = Stack::new().await;
+        stack.forget_partners();
+        let lamp = stack.sandbox.store.insert_product(json!({
+            "name": "Lamp", "sku": "LAMP", "regular_price": "20.00", "status": "publish", "manage_stock": true,
+            "stock_quantity": 50,
+        }));
+        let shopper = stack.sandbox.store.shopper();
+        let has_bought = Arc::new(AtomicBool::new(false));
+        let bought = has_bought.clone();
+        stack.sandbox.erp.faults().add(Rule {
+            matches: Box::new(move |request| {
+                if request.path.contains(moment) && !bought.swap(true, Ordering::SeqCst) {
+                    shopper.buy(lamp, 3);
+                }
+                false
+            }),
+            fault: Fault::CutConnection,
+            times: None,
+        });
+        stack.work();
+        for _ in 0..3 {
+            stack.sync().await;
+        }
+        assert!(has_bought.load(Ordering::SeqCst), "{moment}");
+
+        let variants = stack.sandbox.erp.records("product.product").into_iter();
+        let variant = variants
+            .filter(|row| row["default_code"] == "LAMP")
+            .collect::<Vec<_>>()
+            .remove(0);
+        assert_eq!(
+            (&variant["qty_available"], &variant["outgoing_qty"]),
+            (&json!(50.0), &json!(3.0)),
+            "{moment}"
+        );
+        assert_eq!(
+            stack.sandbox.store.product(lamp).unwrap()["stock_quantity"],
+            47,
+            "{moment}"
+        );
+    }
 }

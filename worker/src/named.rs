@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep_shared::db::{Isolation, OrgTx};
-use lockstep_shared::entity::{Content, PartKey, RecordPart, Reference, RemoteThing};
+use lockstep_shared::decide::Agreed;
+use lockstep_shared::entity::{Content, Order, PartKey, RecordPart, Reference, RemoteThing};
 use lockstep_shared::id::RecordId;
 use lockstep_shared::item;
 use lockstep_shared::system::EntityType;
@@ -31,6 +32,30 @@ impl Records {
             record: *record,
             part,
         })
+    }
+
+    /// Finds the record of a product of which the part that is meant is not known.
+    fn of_lost_part(&self, thing: &RemoteThing) -> Option<RecordId> {
+        let entity = EntityType::Products;
+        let (record, _) = self.0.get(&(entity, thing.external_id.clone()))?;
+        self.find(entity, thing).is_none().then_some(*record)
+    }
+
+    /// Leaves on the lines of an order what was agreed to be sold there, where the system says only of which product it was a
+    /// part: a variant that it does not have any more is still what was sold.
+    fn keep_sold(&self, order: &mut Order, agreed: &Order) {
+        for line in &mut order.lines {
+            let Some(Reference::Remote(thing)) = &line.product else {
+                continue;
+            };
+            let sold = agreed.lines.iter().find(|before| before.key == line.key);
+            let sold = sold.and_then(|before| before.product.as_ref()?.target());
+            if let Some(record) = self.of_lost_part(thing)
+                && let Some(part) = sold.filter(|part| part.record == record)
+            {
+                line.product = Some(Reference::Record(part.clone()));
+            }
+        }
     }
 }
 
@@ -115,8 +140,14 @@ async fn records(
 /// Puts our records in the place of what things name.
 pub async fn resolve(hand: &Hand<'_>, tx: &mut OrgTx, seen: &[Theirs]) -> Result<Vec<Theirs>, sqlx::Error> {
     let records = records(hand, tx, things_named(seen.iter())).await?;
+    let agreed = agreed(hand, tx, &records, seen).await?;
     let resolve = |theirs: &Theirs| {
         let mut theirs = theirs.clone();
+        if let (Ok(Content::Order(order)), Some(agreed)) =
+            (&mut theirs.content, agreed.get(&theirs.external_id))
+        {
+            records.keep_sold(order, agreed);
+        }
         theirs.content = theirs
             .content
             .and_then(|content| content.resolved(|entity, thing| records.find(entity, thing)))
@@ -125,6 +156,39 @@ pub async fn resolve(hand: &Hand<'_>, tx: &mut OrgTx, seen: &[Theirs]) -> Result
         theirs
     };
     Ok(seen.iter().map(resolve).collect())
+}
+
+/// Reads what was agreed on about orders with a line whose product we know and whose part of it we don't.
+async fn agreed(
+    hand: &Hand<'_>,
+    tx: &mut OrgTx,
+    records: &Records,
+    seen: &[Theirs],
+) -> Result<BTreeMap<String, Order>, sqlx::Error> {
+    let is_lost = |(entity, thing): (EntityType, &RemoteThing)| {
+        entity == EntityType::Products && records.of_lost_part(thing).is_some()
+    };
+    let orders: Vec<String> = seen
+        .iter()
+        .filter(|theirs| matches!(theirs.content, Ok(Content::Order(_))))
+        .filter(|theirs| things_named(std::iter::once(*theirs)).any(is_lost))
+        .map(|theirs| theirs.external_id.clone())
+        .collect();
+    if orders.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let key = (hand.batch.connection_id, EntityType::Orders);
+    let bases = item::bases(tx, hand.org, key, &orders).await?;
+    Ok(bases
+        .into_iter()
+        .filter_map(|base| {
+            let agreed = Agreed::stored(EntityType::Orders, base.base?, base.held).ok()?;
+            match agreed.theirs {
+                Content::Order(order) => Some((base.external_id, order)),
+                _ => None,
+            }
+        })
+        .collect())
 }
 
 /// Says whether any of the things names another.

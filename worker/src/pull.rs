@@ -553,11 +553,13 @@ fn is_for_push(met: &Met) -> bool {
     met.is_under_way && is_due && !met.is_gone
 }
 
-/// Takes nothing of a thing that a write of ours is not through with: the push that ends the write looks at it anew.
+/// Takes nothing of a thing that a write of ours is not through with but which one it is, for what names it: the push that
+/// ends the write looks at it anew.
 fn leave_to_push(met: &Met, theirs: &Theirs, outcome: &mut Outcome) {
     outcome.counts.unchanged += 1;
+    let is_known = met.external_id.is_some() && met.parts == parts(theirs);
     // Due as it is, unless a batch has looked at it already: then that has to look once more.
-    if met.is_in_hand {
+    if met.is_in_hand || !is_known {
         let marked = sighted(met, theirs, State::Pending, None, None);
         outcome.sighted.push(marked);
     }

@@ -355,12 +355,13 @@ impl Work {
         self.fate = Fate::Synced { base, done };
     }
 
-    /// Says which of the records that it refers to the remote does not have, and puts it off, or fails it where they
-    /// will not come by themselves.
+    /// Says which of the records that it refers to the remote does not have, or not all of yet, and puts it off, or fails
+    /// it where they will not come by themselves. What is there already waits only for what is coming.
     pub fn await_references(&mut self, referred: &BTreeMap<RecordId, Referred>) {
-        if !self.is_open() || self.external_id.is_some() {
+        if !self.is_open() {
             return;
         }
+        let is_there = self.external_id.is_some();
         let missing = self
             .whole
             .references()
@@ -368,8 +369,8 @@ impl Work {
             .find_map(|(entity, reference)| {
                 let target = reference.target()?;
                 let known = referred.get(&target.record);
-                let has_it = known.is_some_and(|known| known.external_id.is_some() && !known.is_gone);
-                (!has_it).then_some((entity, target.record, known))
+                let is_missing = !known.is_some_and(is_whole) && (!is_there || known.is_some_and(is_coming));
+                is_missing.then_some((entity, target.record, known))
             });
         let Some((entity, record, known)) = missing else {
             return;
@@ -388,10 +389,7 @@ impl Work {
                 one_of(entity)
             ));
         }
-        let is_coming = known
-            .and_then(|known| known.state)
-            .is_some_and(|state| matches!(state, State::Pending | State::InDoubt));
-        if is_coming {
+        if known.is_some_and(is_coming) {
             let reason = format!("waits for {} `{record}`, which is not there yet", one_of(entity));
             self.fate = Fate::Waiting { reason };
             return;
@@ -902,6 +900,16 @@ impl Work {
         }
         Some(settled)
     }
+}
+
+/// Says whether a record is there with all of its parts.
+fn is_whole(known: &Referred) -> bool {
+    known.external_id.is_some() && !known.is_gone && !known.is_being_made
+}
+
+/// Says whether a record that is not there, or not all of it, is still to be carried there by itself.
+fn is_coming(known: &Referred) -> bool {
+    matches!(known.state, Some(State::Pending | State::InDoubt))
 }
 
 /// Says whether a record is not there because it is out of use and nothing needed it.
