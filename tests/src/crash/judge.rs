@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use lockstep_local::compare;
 use lockstep_sandbox::ledger::{Effect, Operation};
+use lockstep_sandbox::odoo::Erp;
 use lockstep_shared::system::{EntityType, System};
+use serde_json::Value;
 
 use super::Verdict;
 use crate::stack::Stack;
@@ -20,6 +22,8 @@ pub struct State {
     /// What people in both systems noticed.
     noticed: BTreeMap<&'static str, usize>,
     effects: usize,
+    /// What lies in the ERP and what is promised of it, by SKU.
+    stock: BTreeMap<String, [Value; 2]>,
     wrong: Vec<String>,
     twice: Vec<String>,
 }
@@ -86,6 +90,7 @@ impl State {
             done,
             noticed,
             effects,
+            stock: stock(erp),
             wrong,
             twice,
         }
@@ -123,6 +128,12 @@ impl State {
                 std::cmp::Ordering::Equal => {}
             }
         }
+        for (sku, calmly) in &calm.stock {
+            let ours = self.stock.get(sku);
+            if ours != Some(calmly) {
+                lost.push(told(&format!("stock of {sku} is {ours:?} instead of {calmly:?}")));
+            }
+        }
         for (what, times) in &self.noticed {
             let calmly = calm.noticed[what];
             if *times > calmly {
@@ -145,6 +156,20 @@ const fn operation(effect: &Effect) -> &'static str {
         Operation::Updated => "updated",
         Operation::Deleted => "deleted",
     }
+}
+
+fn stock(erp: &Erp) -> BTreeMap<String, [Value; 2]> {
+    let variants = erp.records("product.product").into_iter();
+    variants
+        .filter(|variant| variant["active"] == true)
+        .filter_map(|variant| {
+            let sku = variant["default_code"].as_str()?.to_owned();
+            Some((
+                sku,
+                ["qty_available", "outgoing_qty"].map(|name| variant[name].clone()),
+            ))
+        })
+        .collect()
 }
 
 /// The identifiers in the store and in the ERP of what is one record.

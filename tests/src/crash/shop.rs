@@ -1,13 +1,22 @@
 //! The shop that is carried over while workers die: something of every type in either system, and records of the
 //! application's own, so that every stage has something to do.
 
+use std::time::Duration;
+
 use lockstep_sandbox::seed::{SeedPlan, seed};
+use lockstep_sandbox::woocommerce::{Shopper, Store};
 use lockstep_shared::entity::Content;
 use lockstep_shared::id::RecordId;
 use serde_json::json;
 
 use crate::make;
 use crate::stack::Stack;
+
+/// What guests buy, in pieces.
+const SALES: usize = 3;
+
+/// The SKU of the application's own product.
+const OWN_SKU: &str = "OWN-1";
 
 /// The application's own records.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +38,7 @@ pub async fn open(stack: &Stack, seed_number: u64) -> Own {
     };
     seed(&stack.sandbox.store, &stack.sandbox.erp, &plan);
     let customer = stack.put(make::customer("own@example.com")).await;
-    let product = stack.put(counted("OWN-1", 1000)).await;
+    let product = stack.put(counted(OWN_SKU, 1000)).await;
     let order = stack.put(make::order("OWN-1", customer, product)).await;
     stack.put(make::payment(order, "txn-1")).await;
     let level = stack.put(make::level(product, 40)).await;
@@ -56,7 +65,7 @@ pub async fn change(stack: &Stack, own: Own) {
     };
     customer.phone = Some("+1 555 0100".to_owned());
     stack.put_as(own.customer, Content::Customer(customer)).await;
-    stack.put_as(own.product, counted("OWN-1", 1250)).await;
+    stack.put_as(own.product, counted(OWN_SKU, 1250)).await;
     stack.put_as(own.level, make::level(own.product, 55)).await;
 
     for customer in store.customers().iter().take(3) {
@@ -87,6 +96,35 @@ pub async fn change(stack: &Stack, own: Own) {
     // More of what is new, besides.
     let order = stack.put(make::order("OWN-2", own.customer, own.product)).await;
     stack.put(make::payment(order, "txn-2")).await;
+}
+
+/// Returns what guests buy, a piece of each: the same goods in every shop of a kind.
+pub fn goods(store: &Store) -> Vec<u64> {
+    let mut counted: Vec<_> = store
+        .products()
+        .into_iter()
+        .filter(|product| {
+            product["manage_stock"] == true
+                && product["status"] == "publish"
+                && product["stock_quantity"].as_i64() > Some(10)
+                // The application says how many pieces of its own there are, whatever was sold since it last did.
+                && product["sku"] != OWN_SKU
+        })
+        .collect();
+    counted.sort_by_key(|product| product["sku"].as_str().map(str::to_owned));
+    counted
+        .iter()
+        .take(SALES)
+        .map(|product| number(product, "id"))
+        .collect()
+}
+
+/// Has guests buy, one after another, each after a while.
+pub async fn trade(shopper: Shopper, sales: Vec<(u64, Duration)>) {
+    for (product, pause) in sales {
+        tokio::time::sleep(pause).await;
+        shopper.buy(product, 1);
+    }
 }
 
 fn number(row: &serde_json::Value, name: &str) -> u64 {

@@ -1,5 +1,5 @@
 //! Storms: while a shop is carried over by three workers, whatever can happen to them, to their database and to the
-//! remote systems happens at random. The same seed makes the same storm, as far as the machine keeps time.
+//! remote systems happens at random, and people pause, cancel and start syncs. The same seed makes the same storm, as far as the machine keeps time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,6 +35,9 @@ const CALM_SYNCS: usize = 3;
 /// Things that happen while one sync runs, unless it ends before; then the storm has blown itself out.
 const EVENTS: usize = 24;
 
+/// Syncs that run at once, at most: fewer than an organisation may have.
+const AT_ONCE: usize = 4;
+
 /// The share of requests that go wrong.
 const FAULT_RATE: f64 = 0.06;
 
@@ -52,14 +55,18 @@ enum Event {
     Cut,
     Stall(Duration),
     Refuse(Duration),
-    /// Somebody pauses the sync, and has it go on after a while, whether it stands still by then or not.
+    /// Somebody pauses the newest sync, and has it go on after a while, whether it stands still by then or not.
     Pause(Duration),
+    /// Somebody cancels the newest sync, wherever it stands, and starts another in its place.
+    Cancel,
+    /// Somebody starts another sync of everything beside those that run.
+    Start,
 }
 
 impl Event {
     fn draw(random: &mut StdRng) -> Self {
         let worker = random.random_range(0..WORKERS);
-        match random.random_range(0..22) {
+        match random.random_range(0..25) {
             0..=11 => Self::Kill(worker),
             // Longer than a lease, shorter than the deadline and the grace of a request: the bound that the promise has
             // for remotes without a unique key.
@@ -73,7 +80,9 @@ impl Event {
             17 => Self::Cut,
             18 => Self::Stall(Duration::from_millis(random.random_range(200..2000))),
             19 => Self::Refuse(Duration::from_millis(random.random_range(200..2000))),
-            _ => Self::Pause(Duration::from_millis(random.random_range(0..1500))),
+            20..=21 => Self::Pause(Duration::from_millis(random.random_range(0..1500))),
+            22 => Self::Cancel,
+            _ => Self::Start,
         }
     }
 }
@@ -144,6 +153,11 @@ async fn calm(program: &Program) -> BTreeMap<u64, State> {
         let _worker = program.start(&config(&stack), "");
         stack.finish_within(stack.start().await, PATIENCE).await;
         shop::change(&stack, own).await;
+        let store = &stack.sandbox.store;
+        let sales = shop::goods(store)
+            .into_iter()
+            .map(|product| (product, Duration::ZERO));
+        shop::trade(store.shopper(), sales.collect()).await;
         come_to_rest(&stack).await;
         states.insert(kind, State::read(&stack).await.right());
     }
@@ -170,14 +184,21 @@ async fn storm(program: &Program, server: &Server, seed: u64, calm: &State) -> V
         deaths: 0,
     };
     for is_changed in [false, true] {
+        let mut sales = None;
         if is_changed {
             shop::change(&stack, own).await;
+            let store = &stack.sandbox.store;
+            let pause = || Duration::from_millis(random.random_range(0..3000));
+            let planned = shop::goods(store).into_iter().zip(std::iter::repeat_with(pause));
+            sales = Some(tokio::spawn(shop::trade(store.shopper(), planned.collect())));
         }
         for stand_in in [stack.sandbox.store.faults(), stack.sandbox.erp.faults()] {
             stand_in.random(random.random(), FAULT_RATE, faults());
         }
-        let id = stack.start().await;
-        blow(&stack, server, &proxy, &mut fleet, id, &mut random).await;
+        blow(&stack, server, &proxy, &mut fleet, &mut random).await;
+        if let Some(sales) = sales {
+            sales.await.expect("whoever pays may buy");
+        }
         // What is left over arrives before people change more: an order says where its customer lived when it arrived.
         stack.sandbox.store.faults().clear();
         stack.sandbox.erp.faults().clear();
@@ -212,19 +233,12 @@ impl Fleet<'_> {
     }
 }
 
-/// Has things happen while the sync runs, and waits for its end.
-async fn blow(
-    stack: &Stack,
-    server: &Server,
-    proxy: &Proxy,
-    fleet: &mut Fleet<'_>,
-    id: SyncId,
-    random: &mut StdRng,
-) {
+/// Has things happen while a sync runs and those that are started beside it, and waits for their ends.
+async fn blow(stack: &Stack, server: &Server, proxy: &Proxy, fleet: &mut Fleet<'_>, random: &mut StdRng) {
+    let mut syncs = vec![stack.start().await];
     for _ in 0..EVENTS {
-        if stack.view(id).await.status.is_final() {
-            break;
-        }
+        let running = running(stack, &syncs).await;
+        let Some(&newest) = running.last() else { break };
         tokio::time::sleep(Duration::from_millis(random.random_range(100..1200))).await;
         fleet.look_after();
         match Event::draw(random) {
@@ -260,12 +274,31 @@ async fn blow(
             Event::Refuse(length) => proxy.refuse(length).await,
             Event::Pause(length) => {
                 // Where it has ended meanwhile, whoever applies these refuses them.
-                stack.ask(id, Kind::Pause).await;
+                stack.ask(newest, Kind::Pause).await;
                 tokio::time::sleep(length).await;
-                stack.ask(id, Kind::Resume).await;
+                stack.ask(newest, Kind::Resume).await;
             }
+            Event::Cancel | Event::Start if running.len() >= AT_ONCE => {}
+            Event::Cancel => {
+                stack.ask(newest, Kind::Cancel).await;
+                syncs.push(stack.start().await);
+            }
+            Event::Start => syncs.push(stack.start().await),
         }
     }
     fleet.look_after();
-    stack.finish_within(id, PATIENCE).await;
+    for sync in syncs {
+        stack.finish_within(sync, PATIENCE).await;
+    }
+}
+
+/// Returns those of the syncs that have not ended, in the order in which they were started.
+async fn running(stack: &Stack, syncs: &[SyncId]) -> Vec<SyncId> {
+    let mut running = Vec::new();
+    for sync in syncs {
+        if !stack.view(*sync).await.status.is_final() {
+            running.push(*sync);
+        }
+    }
+    running
 }
