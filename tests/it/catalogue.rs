@@ -8,7 +8,7 @@ use lockstep_shared::sync::Status;
 use lockstep_tests::stack::Stack;
 use serde_json::{Value, json};
 
-use lockstep_tests::make::product;
+use lockstep_tests::make::{customer, order, product};
 
 const ELSEWHERE: &str = "https://cdn.example.com";
 
@@ -188,7 +188,9 @@ async fn a_picture_that_is_gone_is_told_and_follows_later() {
         unreachable!("a product")
     };
     lamp.images = vec![file.clone()];
-    stack.put(Content::Product(lamp)).await;
+    let lamp = stack.put(Content::Product(lamp)).await;
+    let buyer = stack.put(customer("buyer@example.com")).await;
+    stack.put(order("LAMPS", buyer, lamp)).await;
     stack.work();
 
     let sync = stack.sync().await;
@@ -199,6 +201,7 @@ async fn a_picture_that_is_gone_is_told_and_follows_later() {
         "R8: {:#?}",
         stack.troubles().await
     );
+    assert_eq!(stack.sandbox.store.orders().len(), 1, "what was ordered of it");
     let troubles = stack.troubles().await;
     assert!(
         troubles

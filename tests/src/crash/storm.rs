@@ -1,5 +1,6 @@
 //! Storms: while a shop is carried over by three workers, whatever can happen to them, to their database and to the
-//! remote systems happens at random, and people pause, cancel and start syncs. The same seed makes the same storm, as far as the machine keeps time.
+//! remote systems happens at random, people pause, cancel and start syncs, and guests buy. The same seed makes the same
+//! storm, as far as the machine keeps time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use lockstep_shared::batch::Counts;
 use lockstep_shared::conflict::{ConflictType, Course};
 use lockstep_shared::decide::{Agreed, Merge};
 use lockstep_shared::effect::{Effect, State as EffectState};
-use lockstep_shared::entity::{Content, Customer, fields_of};
+use lockstep_shared::entity::{Content, Customer, PartKey, fields_of};
 use lockstep_shared::id::{BatchId, RecordId};
 use lockstep_shared::item::{Loaded, Referred, Settled, State};
 use lockstep_shared::preview::{self, Preview};
@@ -355,8 +355,8 @@ impl Work {
         self.fate = Fate::Synced { base, done };
     }
 
-    /// Says which of the records that it refers to the remote does not have, or not all of yet, and puts it off, or fails
-    /// it where they will not come by themselves. What is there already waits only for what is coming.
+    /// Says which of the records that it refers to the remote does not have, or not the part that is meant yet, and puts it
+    /// off, or fails it where they will not come by themselves. What is there already waits only for what is coming.
     pub fn await_references(&mut self, referred: &BTreeMap<RecordId, Referred>) {
         if !self.is_open() {
             return;
@@ -369,7 +369,8 @@ impl Work {
             .find_map(|(entity, reference)| {
                 let target = reference.target()?;
                 let known = referred.get(&target.record);
-                let is_missing = !known.is_some_and(is_whole) && (!is_there || known.is_some_and(is_coming));
+                let has_it = known.is_some_and(|known| has(known, &target.part));
+                let is_missing = !has_it && (!is_there || known.is_some_and(is_coming));
                 is_missing.then_some((entity, target.record, known))
             });
         let Some((entity, record, known)) = missing else {
@@ -902,9 +903,18 @@ impl Work {
     }
 }
 
-/// Says whether a record is there with all of its parts.
-fn is_whole(known: &Referred) -> bool {
-    known.external_id.is_some() && !known.is_gone && !known.is_being_made
+/// Says whether a record is there with the part that is meant. Of one that is being made the part may be still to come; else
+/// what it does not have there it never had, or has no more.
+fn has(known: &Referred, part: &PartKey) -> bool {
+    let has_part = || {
+        let parts: Parts = known
+            .parts
+            .clone()
+            .and_then(|parts| serde_json::from_value(parts).ok())
+            .unwrap_or_default();
+        part.is_empty() || parts.contains_key(part)
+    };
+    known.external_id.is_some() && !known.is_gone && (!known.is_being_made || has_part())
 }
 
 /// Says whether a record that is not there, or not all of it, is still to be carried there by itself.
