@@ -568,6 +568,8 @@ pub struct Referred {
     pub is_gone: bool,
     /// Whether it is being made there and may not be all there yet.
     pub is_being_made: bool,
+    /// Whether a batch has it in hand, or it is due and a sync that is active is still to carry what is.
+    pub is_on_the_way: bool,
     pub last_error: Option<String>,
 }
 
@@ -585,9 +587,19 @@ pub async fn referred(
     sqlx::query_as!(
         Referred,
         r#"
+        with to_come as materialized (
+            select t.entity_type
+              from sync_orchestration s
+              join sync_stage t on t.org_id = s.org_id and t.sync_id = s.sync_id
+             where s.org_id = $1 and s.status in ('processing', 'pausing', 'paused') and t.connection_id = $2
+               and t.direction = 'push' and t.scope = 'all' and t.status in ('waiting', 'open')
+        )
         select r.record_id as "record_id: RecordId", r.entity_type as "entity_type: EntityType", r.content,
                i.external_id as "external_id?", i.parts as "parts?", i.state as "state?: State",
                (i.gone_at is not null) as "is_gone!", i.last_error as "last_error?",
+               coalesce(i.batch_id is not null
+                        or i.state in ('pending', 'failed') and i.entity_type in (select entity_type from to_come), false)
+                   as "is_on_the_way!",
                coalesce((select e.operation in ('create', 'complete')
                                 and (e.state in ('intended', 'in_doubt') or e.next_step is not null)
                            from sync_idempotency_log e

@@ -356,6 +356,37 @@ async fn a_change_that_a_write_without_an_answer_took_over_is_taken_by_the_next(
     assert_eq!(erp.records(LINE)[0]["name"], "Lamp, blue");
 }
 
+/// R3: an order waits for its customer's new address while another sync has that in hand: it is the customer's own then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_waits_for_the_change_of_its_customer_that_another_sync_has_in_hand() {
+    let mut shop = Shop::open().await;
+    shop.work_patiently();
+    shop.stack.in_step().await;
+    let (store, erp) = (&shop.stack.sandbox.store, &shop.stack.sandbox.erp);
+    let home = address("2 New Way");
+    store.update_customer(shop.ann, json!({"billing": home}));
+    store.insert_order(json!({
+        "status": "processing", "customer_id": shop.ann, "billing": home, "shipping": address("9 Dock Rd"),
+        "payment_method": "stripe", "line_items": [{"product_id": shop.lamp, "quantity": 1}],
+    }));
+    let customers = "/res.partner/load";
+    erp.faults().on_path(customers, Fault::CutConnection, Some(1));
+    let first = shop.stack.start().await;
+    shop.until_in_doubt().await;
+
+    let second = shop.stack.start().await;
+    shop.stack.finish(second).await;
+    assert_eq!(erp.records(ORDER), Vec::<Value>::new(), "R3");
+    shop.stack.shift_clock("5 minutes").await;
+    shop.stack.finish(first).await;
+    shop.stack.in_step().await;
+
+    let (order, ann) = (shop.order(), shop.partner());
+    assert_eq!(ann["street"], "2 New Way");
+    assert_eq!(order["partner_invoice_id"][0], ann["id"], "R17");
+    assert_eq!(shop.addresses().len(), 1, "R17: {:#?}", shop.addresses());
+}
+
 /// A wallet in two colours, the blue one dearer.
 pub fn wallet(stack: &Stack) -> u64 {
     let variation = |color: &str, sku: &str, price: &str| {

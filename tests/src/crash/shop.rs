@@ -84,12 +84,12 @@ pub async fn change(stack: &Stack, own: Own) {
     if let Some(order) = orders.iter().find(|order| order["status"] == "processing") {
         store.update_order(number(order, "id"), json!({"status": "completed"}));
     }
-    let variants = erp.records("product.product");
-    for variant in variants
-        .iter()
-        .filter(|row| row["is_storable"] == true && row["active"] == true)
-        .take(2)
-    {
+    // By their SKUs: which of them was made first is chance.
+    let mut variants = erp.records("product.product");
+    variants
+        .retain(|row| row["is_storable"] == true && row["active"] == true && row["default_code"] != OWN_SKU);
+    variants.sort_by_key(|row| row["default_code"].as_str().map(str::to_owned));
+    for variant in variants.iter().rev().take(2) {
         let id = i64::try_from(number(variant, "id")).expect("a small number");
         erp.set_stock(id, 5, 77.0);
     }

@@ -6,7 +6,7 @@ use lockstep_shared::batch::Counts;
 use lockstep_shared::conflict::{ConflictType, Course};
 use lockstep_shared::decide::{Agreed, Merge};
 use lockstep_shared::effect::{Effect, State as EffectState};
-use lockstep_shared::entity::{Content, Customer, PartKey, fields_of};
+use lockstep_shared::entity::{Content, Customer, PartKey, Reference, fields_of};
 use lockstep_shared::id::{BatchId, RecordId};
 use lockstep_shared::item::{Loaded, Referred, Settled, State};
 use lockstep_shared::preview::{self, Preview};
@@ -362,6 +362,14 @@ impl Work {
             return;
         }
         let is_there = self.external_id.is_some();
+        // An order points to its customer's own address where it is the same: to be told once that has arrived.
+        let is_moving = |(entity, reference): &(EntityType, &Reference)| {
+            let known = reference.target().and_then(|target| referred.get(&target.record));
+            *entity == EntityType::Customers && known.is_some_and(|known| known.is_on_the_way)
+        };
+        if !is_there && self.whole.references().iter().any(is_moving) {
+            return self.wait("waits for its customer, whose change is on its way there in another sync");
+        }
         let missing = self
             .whole
             .references()
