@@ -140,11 +140,13 @@ async fn records(
 /// Puts our records in the place of what things name.
 pub async fn resolve(hand: &Hand<'_>, tx: &mut OrgTx, seen: &[Theirs]) -> Result<Vec<Theirs>, sqlx::Error> {
     let records = records(hand, tx, things_named(seen.iter())).await?;
-    let agreed = agreed(hand, tx, &records, seen).await?;
+    let lost = orders_with_lost_parts(&records, seen);
+    let agreed = agreed_orders(hand, tx, &lost).await?;
     let resolve = |theirs: &Theirs| {
         let mut theirs = theirs.clone();
         if let (Ok(Content::Order(order)), Some(agreed)) =
             (&mut theirs.content, agreed.get(&theirs.external_id))
+            && let Content::Order(agreed) = &agreed.theirs
         {
             records.keep_sold(order, agreed);
         }
@@ -158,35 +160,34 @@ pub async fn resolve(hand: &Hand<'_>, tx: &mut OrgTx, seen: &[Theirs]) -> Result
     Ok(seen.iter().map(resolve).collect())
 }
 
-/// Reads what was agreed on about orders with a line whose product we know and whose part of it we don't.
-async fn agreed(
-    hand: &Hand<'_>,
-    tx: &mut OrgTx,
-    records: &Records,
-    seen: &[Theirs],
-) -> Result<BTreeMap<String, Order>, sqlx::Error> {
+/// Returns the ids of the orders with a line whose product we know and whose part of it we don't.
+fn orders_with_lost_parts(records: &Records, seen: &[Theirs]) -> Vec<String> {
     let is_lost = |(entity, thing): (EntityType, &RemoteThing)| {
         entity == EntityType::Products && records.of_lost_part(thing).is_some()
     };
-    let orders: Vec<String> = seen
+    let orders = seen
         .iter()
         .filter(|theirs| matches!(theirs.content, Ok(Content::Order(_))))
-        .filter(|theirs| things_named(std::iter::once(*theirs)).any(is_lost))
-        .map(|theirs| theirs.external_id.clone())
-        .collect();
-    if orders.is_empty() {
+        .filter(|theirs| things_named(std::iter::once(*theirs)).any(is_lost));
+    orders.map(|theirs| theirs.external_id.clone()).collect()
+}
+
+/// Reads what was agreed on about orders of the batch's connection, by their ids there.
+pub async fn agreed_orders(
+    hand: &Hand<'_>,
+    tx: &mut OrgTx,
+    external_ids: &[String],
+) -> Result<BTreeMap<String, Agreed>, sqlx::Error> {
+    if external_ids.is_empty() {
         return Ok(BTreeMap::new());
     }
     let key = (hand.batch.connection_id, EntityType::Orders);
-    let bases = item::bases(tx, hand.org, key, &orders).await?;
+    let bases = item::bases(tx, hand.org, key, external_ids).await?;
     Ok(bases
         .into_iter()
         .filter_map(|base| {
             let agreed = Agreed::stored(EntityType::Orders, base.base?, base.held).ok()?;
-            match agreed.theirs {
-                Content::Order(order) => Some((base.external_id, order)),
-                _ => None,
-            }
+            Some((base.external_id, agreed))
         })
         .collect())
 }

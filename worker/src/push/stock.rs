@@ -249,16 +249,8 @@ async fn news(
     seen: &[Theirs],
 ) -> Result<BTreeMap<String, (Order, ContentHash)>, BatchError> {
     let mut tx = hand.begin(Isolation::ReadCommitted).await?;
-    let key = (hand.batch.connection_id, EntityType::Orders);
     let ids: Vec<String> = seen.iter().map(|theirs| theirs.external_id.clone()).collect();
-    let agreed: BTreeMap<String, Agreed> = item::bases(&mut tx, hand.org, key, &ids)
-        .await?
-        .into_iter()
-        .filter_map(|base| {
-            let agreed = Agreed::stored(EntityType::Orders, base.base?, base.held).ok()?;
-            Some((base.external_id, agreed))
-        })
-        .collect();
+    let agreed = named::agreed_orders(hand, &mut tx, &ids).await?;
     let resolved = named::resolve(hand, &mut tx, seen).await?;
     Ok(resolved
         .into_iter()
