@@ -106,24 +106,12 @@ impl Shop {
     async fn sync_while_ann_moves(&self) {
         let config = Config::new(None, Some(0), None).expect("in range");
         let id = self.stack.start_with(config).await;
-        self.until_in_doubt().await;
+        until_in_doubt(&self.stack).await;
         self.move_in_store();
         self.move_in_erp();
         self.stack.shift_clock("5 minutes").await;
         self.stack.finish(id).await;
         assert_eq!(self.stack.troubles().await, Vec::<String>::new());
-    }
-
-    async fn until_in_doubt(&self) {
-        eventually("a request without an answer", || async {
-            let in_doubt: i64 =
-                sqlx::query_scalar("select count(*) from sync_idempotency_log where state = 'in_doubt'")
-                    .fetch_one(&self.stack.database.superuser)
-                    .await
-                    .expect("the database answers");
-            (in_doubt > 0).then_some(())
-        })
-        .await;
     }
 
     /// Loses the answer to the next write of an order that has such a column.
@@ -160,6 +148,19 @@ impl Shop {
         self.stack.sync().await;
         self.stack.assert_nothing_felt();
     }
+}
+
+/// Waits until a request has had no answer.
+pub async fn until_in_doubt(stack: &Stack) {
+    eventually("a request without an answer", || async {
+        let in_doubt: i64 =
+            sqlx::query_scalar("select count(*) from sync_idempotency_log where state = 'in_doubt'")
+                .fetch_one(&stack.database.superuser)
+                .await
+                .expect("the database answers");
+        (in_doubt > 0).then_some(())
+    })
+    .await;
 }
 
 fn address(street: &str) -> Value {
@@ -308,7 +309,7 @@ async fn a_change_that_goes_on_is_about_what_it_was_begun_for() {
     erp.faults().on_path(lines, Fault::CutConnection, Some(1));
     let config = Config::new(None, Some(0), None).expect("in range");
     let id = shop.stack.start_with(config).await;
-    shop.until_in_doubt().await;
+    until_in_doubt(&shop.stack).await;
 
     erp.press(
         ORDER,
@@ -372,7 +373,7 @@ async fn an_order_waits_for_the_change_of_its_customer_that_another_sync_has_in_
     let customers = "/res.partner/load";
     erp.faults().on_path(customers, Fault::CutConnection, Some(1));
     let first = shop.stack.start().await;
-    shop.until_in_doubt().await;
+    until_in_doubt(&shop.stack).await;
 
     let second = shop.stack.start().await;
     shop.stack.finish(second).await;

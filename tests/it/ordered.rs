@@ -4,11 +4,10 @@
 use std::time::Duration;
 
 use lockstep_sandbox::fault::{Fault, Rule};
-use lockstep_shared::sync::Config;
-use lockstep_tests::stack::{Stack, eventually};
+use lockstep_tests::stack::Stack;
 use serde_json::{Value, json};
 
-use crate::again::wallet;
+use crate::again::{until_in_doubt, wallet};
 
 const ORDER: &str = "sale.order";
 const LINE: &str = "sale.order.line";
@@ -83,23 +82,14 @@ async fn what_was_ordered_of_a_product_in_doubt_is_known() {
     let mut config = stack.worker_config();
     config.grace = Some(Duration::from_mins(2));
     stack.work_as(config);
-    let now = || Config::new(None, Some(0), None).expect("in range");
-    let first = stack.start_with(now()).await;
-    let store = &stack.sandbox.store;
-    let chair = eventually("the chair to be in the store, and in doubt", || async {
-        let in_doubt: i64 =
-            sqlx::query_scalar("select count(*) from sync_idempotency_log where state = 'in_doubt'")
-                .fetch_one(&stack.database.superuser)
-                .await
-                .expect("the database answers");
-        let mut products = store.products().into_iter();
-        let chair = products.find(|product| product["sku"] == "CHAIR")?;
-        (in_doubt > 0).then(|| chair["id"].as_u64().expect("a number"))
-    })
-    .await;
+    let first = stack.start().await;
+    until_in_doubt(&stack).await;
+    let made = stack.sandbox.store.products().remove(0);
+    assert_eq!(made["sku"], "CHAIR");
+    let chair = made["id"].as_u64().unwrap();
     buy(&stack, chair);
 
-    let second = stack.start_with(now()).await;
+    let second = stack.start().await;
     stack.finish(second).await;
     stack.shift_clock("5 minutes").await;
     stack.finish(first).await;
