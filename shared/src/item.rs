@@ -428,19 +428,45 @@ pub struct Met {
     /// Whether a write that carries it is not through, because a request had no answer or further steps are to follow: only a
     /// push ends that, and it is not in step until then.
     pub is_under_way: bool,
+    /// Whether a write of ours ended after the reading of what was seen began: that may be how the thing was before.
+    pub is_overtaken: bool,
     pub state: State,
 }
 
-/// Finds a connection's items by the remote's ids or by their records, with the records locked: an older page must not
-/// be written over a newer one.
+/// Finds a connection's items by the remote's ids or by their records, and what is known of them beside what was seen from
+/// `read_at` on. Records and items are locked before anything is read of them: an older page must not be written over a
+/// newer one, nor over what a push settles meanwhile.
 pub async fn meet(
     db: &mut PgConnection,
     org: OrgId,
     (connection, entity): (ConnectionId, EntityType),
-    external_ids: &[String],
-    records: &[RecordId],
+    (external_ids, records): (&[String], &[RecordId]),
+    read_at: DateTime<Utc>,
 ) -> Result<Vec<Met>, sqlx::Error> {
     let records: Vec<Uuid> = records.iter().map(|id| id.0).collect();
+    let items = sqlx::query_scalar!(
+        r#"
+        select i.item_id
+          from (
+              select item_id from item
+               where org_id = $1 and connection_id = $2 and entity_type = $3 and external_id = any($4)
+              union
+              select item_id from item
+               where org_id = $1 and connection_id = $2 and entity_type = $3 and record_id = any($5)
+          ) found
+          join item i on i.org_id = $1 and i.item_id = found.item_id
+          join record r on r.org_id = i.org_id and r.record_id = i.record_id
+         order by r.record_id
+           for update of r, i
+        "#,
+        org as _,
+        connection as _,
+        entity as _,
+        external_ids,
+        &records,
+    )
+    .fetch_all(&mut *db)
+    .await?;
     sqlx::query_as!(
         Met,
         r#"
@@ -454,24 +480,17 @@ pub async fn meet(
                              and (e.state in ('intended', 'in_doubt') or (e.state = 'applied' and e.generation = i.generation))
                            order by e.resolved_at desc nulls first
                            limit 1), false)
-                    as "is_under_way!"
-          from (
-              select item_id from item
-               where org_id = $1 and connection_id = $2 and entity_type = $3 and external_id = any($4)
-              union
-              select item_id from item
-               where org_id = $1 and connection_id = $2 and entity_type = $3 and record_id = any($5)
-          ) found
-          join item i on i.org_id = $1 and i.item_id = found.item_id
+                    as "is_under_way!",
+                exists (select from sync_idempotency_log e
+                         where e.org_id = i.org_id and e.item_id = i.item_id and e.resolved_at >= $3)
+                    as "is_overtaken!"
+          from item i
           join record r on r.org_id = i.org_id and r.record_id = i.record_id
-         order by r.record_id
-           for update of r
+         where i.org_id = $1 and i.item_id = any($2)
         "#,
         org as _,
-        connection as _,
-        entity as _,
-        external_ids,
-        &records,
+        &items,
+        read_at,
     )
     .fetch_all(db)
     .await

@@ -11,6 +11,7 @@ mod control;
 mod database;
 mod drain;
 mod errand;
+mod overtaken;
 mod owner;
 mod poison;
 mod suite;
@@ -20,8 +21,8 @@ use std::time::Duration;
 
 use lockstep_shared::sync::Status;
 use lockstep_tests::make::{customer, product};
-use lockstep_tests::process::Program;
-use lockstep_tests::stack::{Finished, Server, Stack};
+use lockstep_tests::process::{Program, Worker};
+use lockstep_tests::stack::{Finished, Server, Stack, eventually};
 use lockstep_worker::config::Config;
 
 /// The program whose workers these tests kill.
@@ -53,6 +54,15 @@ fn quick(stack: &Stack) -> Config {
     config.http.timeout = Duration::from_secs(3);
     config.grace = Some(Duration::from_millis(500));
     config
+}
+
+/// Waits until a worker has come to the point at which it stands still.
+async fn until_stopped(worker: &Worker) {
+    eventually("the worker to stand still", || {
+        let is_stopped = worker.is_stopped();
+        async move { is_stopped.then_some(()) }
+    })
+    .await;
 }
 
 fn assert_each_once(stack: &Stack, sync: &Finished, things: usize) {

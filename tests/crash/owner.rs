@@ -12,17 +12,9 @@ use lockstep_worker::config::Config;
 use rust_decimal::Decimal;
 use rustix::process::Signal;
 
-use super::{assert_each_once, count, program, quick, stack_with};
+use super::{assert_each_once, count, program, quick, stack_with, until_stopped};
 
 const THINGS: usize = 5;
-
-async fn until_stopped(worker: &Worker) {
-    eventually("the worker to stand still", || {
-        let is_stopped = worker.is_stopped();
-        async move { is_stopped.then_some(()) }
-    })
-    .await;
-}
 
 /// Has a worker stand still right before its request for products, for long enough that another takes its batch over.
 async fn stand_still(call: Duration, for_how_long: Duration) -> (Stack, Worker, Finished) {

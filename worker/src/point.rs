@@ -181,13 +181,14 @@ pub const fn touch(_item: ItemId) {}
 
 #[cfg(feature = "failpoints")]
 fn strike(name: &str) {
-    use rustix::process::{Signal, getpid, kill_process};
+    use nix::sys::signal::{Signal, raise};
 
     fail::fail_point!(name, |how| {
         let is_stop = how.as_deref() == Some("stop");
-        let signal = if is_stop { Signal::STOP } else { Signal::KILL };
+        let signal = if is_stop { Signal::SIGSTOP } else { Signal::SIGKILL };
         // Its last words, for the test that set the point.
         eprintln!("{name}");
-        kill_process(getpid(), signal).expect("a process may signal itself");
+        // Sent to this very thread, which does not get past it: one sent to the process may find another thread first.
+        raise(signal).expect("a thread may signal itself");
     });
 }

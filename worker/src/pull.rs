@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use lockstep_shared::batch::Counts;
 use lockstep_shared::conflict::{self, ConflictType, Course, NewConflict};
 use lockstep_shared::cursor;
-use lockstep_shared::db::{Isolation, OrgTx};
+use lockstep_shared::db::{self, Isolation, OrgTx};
 use lockstep_shared::decide::{Agreed, Decision, Disagreement, Ownership, Side, Times, decide};
 use lockstep_shared::entity::{Content, KeyKind, NaturalKey};
 use lockstep_shared::id::{ItemId, RecordId};
@@ -67,12 +67,14 @@ async fn read_and_store(hand: &Hand<'_>, connector: &dyn Connector, feed: &Feed)
     let entity = hand.batch.entity_type;
     let limit = connector.request_limit(entity).max(PAGE_LIMIT);
     hand.reach(Point::PageBefore);
+    let read_at = hand.persist(|| now(hand)).await?;
     let page = connector.pull(&hand.gate, entity, &feed.cursor(), limit).await?;
     hand.reach(Point::PageAfter);
     hand.lease.progress();
     let named = named::fetch(hand, connector, &page.seen).await?;
     let mut read = Read {
         feed,
+        read_at,
         page,
         named,
         gone: None,
@@ -89,6 +91,8 @@ async fn read_and_store(hand: &Hand<'_>, connector: &dyn Connector, feed: &Feed)
 /// What was read for a page.
 struct Read<'a> {
     feed: &'a Feed,
+    /// When its reading began.
+    read_at: DateTime<Utc>,
     page: Page,
     /// What its things name and we did not know.
     named: Vec<(EntityType, Vec<Theirs>)>,
@@ -108,6 +112,11 @@ enum Stored {
 pub async fn give_up(hand: &Hand<'_>, error: &CallError) -> Result<End, BatchError> {
     hand.after(error, |words| End::StageOver { failure: Some(words) })
         .await
+}
+
+async fn now(hand: &Hand<'_>) -> Result<DateTime<Utc>, BatchError> {
+    let mut tx = hand.begin(Isolation::ReadCommitted).await?;
+    Ok(db::now(&mut tx).await?)
 }
 
 async fn read_position(hand: &Hand<'_>) -> Result<cursor::Position, BatchError> {
@@ -131,6 +140,7 @@ pub async fn leave(hand: &Hand<'_>, end: &End) -> Result<(), BatchError> {
 async fn store(hand: &Hand<'_>, connector: &dyn Connector, read: &Read<'_>) -> Result<Stored, BatchError> {
     let Read {
         feed,
+        read_at,
         page,
         named,
         gone,
@@ -149,11 +159,12 @@ async fn store(hand: &Hand<'_>, connector: &dyn Connector, read: &Read<'_>) -> R
         for (entity, seen) in named {
             let seen = named::resolve(hand, &mut tx, seen).await?;
             let asked = BTreeSet::new();
-            let outcome = judge(hand, &mut tx, connector, (*entity, &seen), Some(&asked)).await?;
+            let things = (*entity, seen.as_slice(), *read_at);
+            let outcome = judge(hand, &mut tx, connector, things, Some(&asked)).await?;
             outcome.write(hand, &mut tx).await?;
         }
         let seen = named::resolve(hand, &mut tx, &page.seen).await?;
-        let things = (hand.batch.entity_type, seen.as_slice());
+        let things = (hand.batch.entity_type, seen.as_slice(), *read_at);
         outcome = judge(hand, &mut tx, connector, things, gone.as_ref()).await?;
         if !outcome.doubtful.is_empty() {
             return Ok(Stored::Ask(outcome.doubtful));
@@ -279,10 +290,10 @@ async fn judge(
     hand: &Hand<'_>,
     tx: &mut OrgTx,
     connector: &dyn Connector,
-    (entity, seen): (EntityType, &[Theirs]),
+    (entity, seen, read_at): (EntityType, &[Theirs], DateTime<Utc>),
     gone: Option<&BTreeSet<String>>,
 ) -> Result<Outcome, BatchError> {
-    let mut known = know(hand, tx, entity, seen).await?;
+    let mut known = know(hand, tx, (entity, seen, read_at)).await?;
     for met in known.by_record.values_mut() {
         met.is_gone |= gone
             .zip(met.external_id.as_ref())
@@ -312,8 +323,7 @@ fn count(length: usize) -> i64 {
 async fn know(
     hand: &Hand<'_>,
     tx: &mut OrgTx,
-    entity: EntityType,
-    seen: &[Theirs],
+    (entity, seen, read_at): (EntityType, &[Theirs], DateTime<Utc>),
 ) -> Result<Known, BatchError> {
     let org = hand.org;
     let external_ids: Vec<String> = seen.iter().map(|theirs| theirs.external_id.clone()).collect();
@@ -335,8 +345,8 @@ async fn know(
         tx,
         org,
         (hand.batch.connection_id, entity),
-        &external_ids,
-        &candidates,
+        (&external_ids, &candidates),
+        read_at,
     )
     .await?;
     let mut contents = BTreeMap::new();
@@ -368,7 +378,7 @@ fn judge_one(
 ) {
     let met = known.by_external_id.get(&theirs.external_id).cloned();
     if let Some(met) = met.as_ref().or_else(|| being_made(known, theirs))
-        && is_for_push(met)
+        && is_for_push(met, theirs)
     {
         return leave_to_push(met, theirs, outcome);
     }
@@ -421,6 +431,7 @@ fn judge_one(
                         is_in_hand: false,
                         is_gone: false,
                         is_under_way: false,
+                        is_overtaken: false,
                         state: State::Pending,
                     }
                 });
@@ -546,21 +557,43 @@ fn being_made<'a>(known: &'a Known, theirs: &Theirs) -> Option<&'a Met> {
     met.external_id.is_none().then_some(met)
 }
 
-/// Says whether what is seen of a thing is a stage of our own write of it, and not what anybody wants. What a person has been
-/// asked about is judged as ever.
-fn is_for_push(met: &Met) -> bool {
-    let is_due = matches!(met.state, State::Pending | State::Failed | State::InDoubt);
-    met.is_under_way && is_due && !met.is_gone
+/// Says whether what is seen of a thing is what our own writes leave or left there, and not what anybody wants: a stage of
+/// one that is not through, or how it was before one that ended since. What a person has been asked about is judged as ever.
+fn is_for_push(met: &Met, theirs: &Theirs) -> bool {
+    match met.state {
+        State::Pending | State::Failed | State::InDoubt => {
+            is_overtaken(met, theirs) || met.is_under_way && !met.is_gone
+        }
+        State::Synced => is_overtaken(met, theirs),
+        State::Skipped | State::Conflict => false,
+    }
 }
 
-/// Takes nothing of a thing that a write of ours is not through with but which one it is, for what names it: the push that
-/// ends the write looks at it anew.
+/// Says whether a write of ours may have changed a thing since it was read.
+fn is_overtaken(met: &Met, theirs: &Theirs) -> bool {
+    let is_same = met
+        .external_id
+        .as_ref()
+        .is_none_or(|id| *id == theirs.external_id);
+    met.is_overtaken && is_same
+}
+
+/// Takes nothing of a thing that is for the push to look at anew, the one that ends the write or the next, but which one it
+/// is, for what names it.
 fn leave_to_push(met: &Met, theirs: &Theirs, outcome: &mut Outcome) {
     outcome.counts.unchanged += 1;
-    let is_known = met.external_id.is_some() && met.parts == parts(theirs);
+    let (is_overtaken, is_known) = (is_overtaken(met, theirs), met.external_id.is_some());
+    // Our write deleted it, or found it deleted, after it was seen.
+    if is_overtaken && met.is_gone {
+        return;
+    }
+    let is_news = !is_known || !is_overtaken && met.parts != parts(theirs);
     // Due as it is, unless a batch has looked at it already: then that has to look once more.
-    if met.is_in_hand || !is_known {
-        let marked = sighted(met, theirs, State::Pending, None, None);
+    if met.is_in_hand || met.state == State::Synced || is_news {
+        let mut marked = sighted(met, theirs, State::Pending, None, None);
+        if !is_news {
+            marked.parts = met.parts.clone();
+        }
         outcome.sighted.push(marked);
     }
 }
@@ -573,7 +606,7 @@ fn judge_known(
     content: &Content,
     outcome: &mut Outcome,
 ) {
-    if is_for_push(met) {
+    if is_for_push(met, theirs) {
         return leave_to_push(met, theirs, outcome);
     }
     let entity = outcome.entity;

@@ -513,8 +513,9 @@ async fn settle(hand: &Hand<'_>, works: &[Work], end: &End) -> Result<(), BatchE
         .filter_map(|work| work.settled(follow_up, now, is_over))
         .collect();
     let key = (hand.batch.batch_id, stage.stage_id);
-    item::settle(&mut tx, org, key, &settled).await?;
+    // Records before their items, as whoever pulls locks them.
     take_over(hand, &mut tx, works).await?;
+    item::settle(&mut tx, org, key, &settled).await?;
     let asked = meet_vanished(hand, &mut tx, works).await?;
     for work in works {
         if let Some((conflict_type, course, data)) = work.to_report() {
