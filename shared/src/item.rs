@@ -428,8 +428,8 @@ pub struct Met {
     /// Whether a write that carries it is not through, because a request had no answer or further steps are to follow: only a
     /// push ends that, and it is not in step until then.
     pub is_under_way: bool,
-    /// Whether a write of ours ended after the reading of what was seen began: that may be how the thing was before.
-    pub is_overtaken: bool,
+    /// When a write of ours ended after the reading of what was seen began: that may be how the thing was before.
+    pub overtaken_at: Option<DateTime<Utc>>,
     pub state: State,
 }
 
@@ -481,9 +481,8 @@ pub async fn meet(
                            order by e.resolved_at desc nulls first
                            limit 1), false)
                     as "is_under_way!",
-                exists (select from sync_idempotency_log e
-                         where e.org_id = i.org_id and e.item_id = i.item_id and e.resolved_at >= $3)
-                    as "is_overtaken!"
+                (select max(e.resolved_at) from sync_idempotency_log e
+                  where e.org_id = i.org_id and e.item_id = i.item_id and e.resolved_at >= $3) as overtaken_at
           from item i
           join record r on r.org_id = i.org_id and r.record_id = i.record_id
          where i.org_id = $1 and i.item_id = any($2)

@@ -67,14 +67,18 @@ async fn read_and_store(hand: &Hand<'_>, connector: &dyn Connector, feed: &Feed)
     let entity = hand.batch.entity_type;
     let limit = connector.request_limit(entity).max(PAGE_LIMIT);
     hand.reach(Point::PageBefore);
-    let read_at = hand.persist(|| now(hand)).await?;
-    let page = connector.pull(&hand.gate, entity, &feed.cursor(), limit).await?;
+    let began_at = hand.persist(|| now(hand)).await?;
+    let mut page = connector.pull(&hand.gate, entity, &feed.cursor(), limit).await?;
     hand.reach(Point::PageAfter);
     hand.lease.progress();
-    let named = named::fetch(hand, connector, &page.seen).await?;
+    mark(hand, connector, entity, &mut page.seen).await?;
+    let mut named = named::fetch(hand, connector, &page.seen).await?;
+    for (entity, things) in &mut named {
+        mark(hand, connector, *entity, things).await?;
+    }
     let mut read = Read {
         feed,
-        read_at,
+        began_at,
         page,
         named,
         gone: None,
@@ -88,11 +92,44 @@ async fn read_and_store(hand: &Hand<'_>, connector: &dyn Connector, feed: &Feed)
     Ok(())
 }
 
+/// Has things that we don't know say whether they are ours: one that is being made for a record has an item only when its
+/// write is settled, and may have no key yet, or never.
+async fn mark(
+    hand: &Hand<'_>,
+    connector: &dyn Connector,
+    entity: EntityType,
+    seen: &mut [Theirs],
+) -> Result<(), Stopped> {
+    let unknown = hand.persist(|| unknown(hand, entity, seen)).await?;
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let marks = connector.marks(&hand.gate, entity, &unknown).await?;
+    hand.lease.progress();
+    for theirs in seen.iter_mut().filter(|theirs| theirs.marker.is_none()) {
+        theirs.marker = marks.get(&theirs.external_id).copied();
+    }
+    Ok(())
+}
+
+/// Returns the ids of the things without a mark that no item is known for.
+async fn unknown(hand: &Hand<'_>, entity: EntityType, seen: &[Theirs]) -> Result<Vec<String>, BatchError> {
+    let unmarked = seen.iter().filter(|theirs| theirs.marker.is_none());
+    let asked: Vec<_> = unmarked
+        .map(|theirs| (entity, theirs.external_id.clone()))
+        .collect();
+    let mut tx = hand.begin(Isolation::ReadCommitted).await?;
+    let known = item::known(&mut tx, hand.org, hand.batch.connection_id, &asked).await?;
+    let known: BTreeSet<String> = known.into_iter().map(|known| known.external_id).collect();
+    let ids = asked.into_iter().map(|(_, id)| id);
+    Ok(ids.filter(|id| !known.contains(id)).collect())
+}
+
 /// What was read for a page.
 struct Read<'a> {
     feed: &'a Feed,
     /// When its reading began.
-    read_at: DateTime<Utc>,
+    began_at: DateTime<Utc>,
     page: Page,
     /// What its things name and we did not know.
     named: Vec<(EntityType, Vec<Theirs>)>,
@@ -140,7 +177,7 @@ pub async fn leave(hand: &Hand<'_>, end: &End) -> Result<(), BatchError> {
 async fn store(hand: &Hand<'_>, connector: &dyn Connector, read: &Read<'_>) -> Result<Stored, BatchError> {
     let Read {
         feed,
-        read_at,
+        began_at,
         page,
         named,
         gone,
@@ -159,12 +196,12 @@ async fn store(hand: &Hand<'_>, connector: &dyn Connector, read: &Read<'_>) -> R
         for (entity, seen) in named {
             let seen = named::resolve(hand, &mut tx, seen).await?;
             let asked = BTreeSet::new();
-            let things = (*entity, seen.as_slice(), *read_at);
+            let things = (*entity, seen.as_slice(), *began_at);
             let outcome = judge(hand, &mut tx, connector, things, Some(&asked)).await?;
             outcome.write(hand, &mut tx).await?;
         }
         let seen = named::resolve(hand, &mut tx, &page.seen).await?;
-        let things = (hand.batch.entity_type, seen.as_slice(), *read_at);
+        let things = (hand.batch.entity_type, seen.as_slice(), *began_at);
         outcome = judge(hand, &mut tx, connector, things, gone.as_ref()).await?;
         if !outcome.doubtful.is_empty() {
             return Ok(Stored::Ask(outcome.doubtful));
@@ -290,10 +327,10 @@ async fn judge(
     hand: &Hand<'_>,
     tx: &mut OrgTx,
     connector: &dyn Connector,
-    (entity, seen, read_at): (EntityType, &[Theirs], DateTime<Utc>),
+    (entity, seen, began_at): (EntityType, &[Theirs], DateTime<Utc>),
     gone: Option<&BTreeSet<String>>,
 ) -> Result<Outcome, BatchError> {
-    let mut known = know(hand, tx, (entity, seen, read_at)).await?;
+    let mut known = know(hand, tx, (entity, seen, began_at)).await?;
     for met in known.by_record.values_mut() {
         met.is_gone |= gone
             .zip(met.external_id.as_ref())
@@ -323,7 +360,7 @@ fn count(length: usize) -> i64 {
 async fn know(
     hand: &Hand<'_>,
     tx: &mut OrgTx,
-    (entity, seen, read_at): (EntityType, &[Theirs], DateTime<Utc>),
+    (entity, seen, began_at): (EntityType, &[Theirs], DateTime<Utc>),
 ) -> Result<Known, BatchError> {
     let org = hand.org;
     let external_ids: Vec<String> = seen.iter().map(|theirs| theirs.external_id.clone()).collect();
@@ -346,7 +383,7 @@ async fn know(
         org,
         (hand.batch.connection_id, entity),
         (&external_ids, &candidates),
-        read_at,
+        began_at,
     )
     .await?;
     let mut contents = BTreeMap::new();
@@ -377,7 +414,8 @@ fn judge_one(
     outcome: &mut Outcome,
 ) {
     let met = known.by_external_id.get(&theirs.external_id).cloned();
-    if let Some(met) = met.as_ref().or_else(|| being_made(known, theirs))
+    let marked = met.clone().or_else(|| being_made(known, theirs).cloned());
+    if let Some(met) = &marked
         && is_for_push(met, theirs)
     {
         return leave_to_push(met, theirs, outcome);
@@ -388,11 +426,11 @@ fn judge_one(
             let reason = json!({ "reason": invalid.to_string(), "externalId": theirs.external_id });
             outcome.conflict(
                 hand,
-                met.as_ref().map(|met| met.item_id),
+                marked.as_ref().map(|met| met.item_id),
                 ConflictType::ValidationError,
                 reason,
             );
-            if let Some(met) = met {
+            if let Some(met) = marked {
                 outcome.sighted.push(sighted(
                     &met,
                     theirs,
@@ -431,7 +469,7 @@ fn judge_one(
                         is_in_hand: false,
                         is_gone: false,
                         is_under_way: false,
-                        is_overtaken: false,
+                        overtaken_at: None,
                         state: State::Pending,
                     }
                 });
@@ -575,7 +613,7 @@ fn is_overtaken(met: &Met, theirs: &Theirs) -> bool {
         .external_id
         .as_ref()
         .is_none_or(|id| *id == theirs.external_id);
-    met.is_overtaken && is_same
+    met.overtaken_at.is_some() && is_same
 }
 
 /// Takes nothing of a thing that is for the push to look at anew, the one that ends the write or the next, but which one it

@@ -2,10 +2,11 @@
 //! remote systems happens at random, people pause, cancel and start syncs, and guests buy. The same seed makes the same
 //! storm, as far as the machine keeps time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use lockstep_local::postgres::StopMode;
 use lockstep_sandbox::fault::Fault;
 use lockstep_shared::command::Kind;
@@ -116,8 +117,17 @@ fn faults() -> Vec<Fault> {
 
 /// Runs storms one after another on each of several databases.
 pub async fn run(program: &Program, rounds: usize, seed: u64, at_once: usize) -> Verdict {
-    let calm = Arc::new(calm(program).await);
     let seeds: Vec<u64> = (0..rounds as u64).map(|round| seed.wrapping_add(round)).collect();
+    let kinds: BTreeSet<u64> = seeds.iter().map(|seed| seed % SHOPS).collect();
+    let calm: BTreeMap<u64, State> = join_all(
+        kinds
+            .into_iter()
+            .map(async |kind| (kind, calm(program, kind).await)),
+    )
+    .await
+    .into_iter()
+    .collect();
+    let calm = Arc::new(calm);
     let left = Arc::new(Mutex::new(seeds.into_iter()));
     let lanes: Vec<_> = (0..at_once.min(rounds))
         .map(|_| {
@@ -145,24 +155,20 @@ pub async fn run(program: &Program, rounds: usize, seed: u64, at_once: usize) ->
     verdict
 }
 
-/// Carries every kind of shop over without a storm: what is right.
-async fn calm(program: &Program) -> BTreeMap<u64, State> {
-    let mut states = BTreeMap::new();
-    for kind in 0..SHOPS {
-        let stack = Stack::new().await;
-        let own = shop::open(&stack, kind).await;
-        let _worker = program.start(&config(&stack), "");
-        stack.finish_within(stack.start().await, PATIENCE).await;
-        shop::change(&stack, own).await;
-        let store = &stack.sandbox.store;
-        let sales = shop::goods(store)
-            .into_iter()
-            .map(|product| (product, Duration::ZERO));
-        shop::trade(store.shopper(), sales.collect()).await;
-        come_to_rest(&stack).await;
-        states.insert(kind, State::read(&stack).await.right());
-    }
-    states
+/// Carries a kind of shop over without a storm: what is right.
+async fn calm(program: &Program, kind: u64) -> State {
+    let stack = Stack::new().await;
+    let own = shop::open(&stack, kind).await;
+    let _worker = program.start(&config(&stack), "");
+    stack.finish_within(stack.start().await, PATIENCE).await;
+    shop::change(&stack, own).await;
+    let store = &stack.sandbox.store;
+    let sales = shop::goods(store)
+        .into_iter()
+        .map(|product| (product, Duration::ZERO));
+    shop::trade(store.shopper(), sales.collect()).await;
+    come_to_rest(&stack).await;
+    State::read(&stack).await.right()
 }
 
 async fn come_to_rest(stack: &Stack) {

@@ -59,7 +59,8 @@ pub struct Theirs {
     /// The remote ids of the thing's parts that have their own, such as a product's variants, and of what its fields show
     /// of another thing ([`shown`]).
     pub parts: Parts,
-    /// The record that our marker on the thing names, where it carries one.
+    /// The record that our marker on the thing names, where it carries one and the system tells with the thing;
+    /// [`Connector::marks`] asks for the others.
     pub marker: Option<RecordId>,
     /// When it was changed last, by the remote's clock and to its second: the thing as a whole, whatever of it, by
     /// whomever. `None` where the remote doesn't tell.
@@ -314,6 +315,17 @@ pub trait Connector: Debug + Send + Sync {
         entity: EntityType,
         external_ids: &[String],
     ) -> Result<Vec<Theirs>, CallError>;
+
+    /// Names the records whose marks things carry, by their remote ids, in as few calls as the system allows: those that
+    /// [`Self::pull`] and [`Self::read`] gave none for.
+    async fn marks(
+        &self,
+        _gate: &dyn Gate,
+        _entity: EntityType,
+        _external_ids: &[String],
+    ) -> Result<BTreeMap<String, RecordId>, CallError> {
+        Ok(BTreeMap::new())
+    }
 
     /// Says which things are there, by their remote ids, in as few calls as the system allows. What lies in a trash is
     /// deleted; what is archived is there.

@@ -291,6 +291,23 @@ impl Odoo {
         self.external_ids_of(gate, model(entity), ids).await
     }
 
+    /// Names the records whose external ids things carry. Those of orders come with the orders, and a level has none.
+    pub(super) async fn records_of(
+        &self,
+        gate: &dyn Gate,
+        entity: EntityType,
+        ids: &[String],
+    ) -> Result<BTreeMap<String, RecordId>, Failure> {
+        if matches!(entity, EntityType::Orders | EntityType::Inventory) {
+            return Ok(BTreeMap::new());
+        }
+        let asked: BTreeSet<i64> = ids.iter().filter_map(|id| id.parse().ok()).collect();
+        let named = self.external_ids(gate, entity, &asked).await?.into_iter();
+        Ok(named
+            .filter_map(|(id, text)| Some((id.to_string(), name::record_in(entity, &text)?)))
+            .collect())
+    }
+
     /// Says which ids there are, archived ones too; asking for one that is not there is no error (facts/systems.md B2).
     pub(super) async fn existing_ids(
         &self,

@@ -38,6 +38,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use lockstep_shared::connection::Settings;
 use lockstep_shared::entity::{Content, Product};
+use lockstep_shared::id::RecordId;
 use lockstep_shared::system::{EntityType, System};
 use partner::PartnerRow;
 use secrecy::SecretString;
@@ -437,6 +438,15 @@ impl Connector for Odoo {
         external_ids: &[String],
     ) -> Result<Vec<Theirs>, CallError> {
         Ok(self.by_ids(gate, entity, external_ids).await?)
+    }
+
+    async fn marks(
+        &self,
+        gate: &dyn Gate,
+        entity: EntityType,
+        external_ids: &[String],
+    ) -> Result<BTreeMap<String, RecordId>, CallError> {
+        Ok(self.records_of(gate, entity, external_ids).await?)
     }
 
     async fn existing(
