@@ -1,5 +1,5 @@
-//! Two syncs at once: what one read of a system before the other wrote there, and stores after that, is how things were. Nobody
-//! wants that back.
+//! Two syncs at once: what one read of a system before the other wrote there, and stores after that, is how things were, which
+//! nobody wants back; and what one meets that the other is making is nobody else's.
 
 use std::time::Duration;
 
