@@ -15,8 +15,11 @@ use crate::stack::Stack;
 /// What guests buy, in pieces.
 const SALES: usize = 3;
 
-/// The SKU of the application's own product.
+/// The SKU of the application's own product, which its orders are about.
 const OWN_SKU: &str = "OWN-1";
+
+/// The SKU of one that nobody buys: what the ERP has of it changes by nobody but the application, and is written there.
+const SHELF_SKU: &str = "OWN-2";
 
 /// The application's own records.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +27,8 @@ pub struct Own {
     customer: RecordId,
     product: RecordId,
     level: RecordId,
+    shelf_product: RecordId,
+    shelf_level: RecordId,
 }
 
 /// Fills both systems and puts the application's records.
@@ -42,10 +47,14 @@ pub async fn open(stack: &Stack, seed_number: u64) -> Own {
     let order = stack.put(make::order("OWN-1", customer, product)).await;
     stack.put(make::payment(order, "txn-1")).await;
     let level = stack.put(make::level(product, 40)).await;
+    let shelf_product = stack.put(counted(SHELF_SKU, 1500)).await;
+    let shelf_level = stack.put(make::level(shelf_product, 20)).await;
     Own {
         customer,
         product,
         level,
+        shelf_product,
+        shelf_level,
     }
 }
 
@@ -67,6 +76,9 @@ pub async fn change(stack: &Stack, own: Own) {
     stack.put_as(own.customer, Content::Customer(customer)).await;
     stack.put_as(own.product, counted(OWN_SKU, 1250)).await;
     stack.put_as(own.level, make::level(own.product, 55)).await;
+    stack
+        .put_as(own.shelf_level, make::level(own.shelf_product, 25))
+        .await;
 
     for customer in store.customers().iter().take(3) {
         store.update_customer(number(customer, "id"), json!({"first_name": "Renamed"}));
@@ -87,7 +99,7 @@ pub async fn change(stack: &Stack, own: Own) {
     // By their SKUs: which of them was made first is chance.
     let mut variants = erp.records("product.product");
     variants
-        .retain(|row| row["is_storable"] == true && row["active"] == true && row["default_code"] != OWN_SKU);
+        .retain(|row| row["is_storable"] == true && row["active"] == true && !is_own(&row["default_code"]));
     variants.sort_by_key(|row| row["default_code"].as_str().map(str::to_owned));
     for variant in variants.iter().rev().take(2) {
         let id = i64::try_from(number(variant, "id")).expect("a small number");
@@ -108,7 +120,7 @@ pub fn goods(store: &Store) -> Vec<u64> {
                 && product["status"] == "publish"
                 && product["stock_quantity"].as_i64() > Some(10)
                 // The application says how many pieces of its own there are, whatever was sold since it last did.
-                && product["sku"] != OWN_SKU
+                && !is_own(&product["sku"])
         })
         .collect();
     counted.sort_by_key(|product| product["sku"].as_str().map(str::to_owned));
@@ -125,6 +137,10 @@ pub async fn trade(shopper: Shopper, sales: Vec<(u64, Duration)>) {
         tokio::time::sleep(pause).await;
         shopper.buy(product, 1);
     }
+}
+
+fn is_own(sku: &serde_json::Value) -> bool {
+    sku == OWN_SKU || sku == SHELF_SKU
 }
 
 fn number(row: &serde_json::Value, name: &str) -> u64 {
