@@ -2,12 +2,13 @@
 
 pub mod disputed;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::deletion;
@@ -430,7 +431,19 @@ pub struct Met {
     pub is_under_way: bool,
     /// When a write of ours ended after the reading of what was seen began: that may be how the thing was before.
     pub overtaken_at: Option<DateTime<Utc>>,
+    /// What the last write carried, where that arrived whole and no batch has settled it: it is agreed on all the same.
+    pub arrived: Option<Json<Arrived>>,
     pub state: State,
+}
+
+/// What a write carried that arrived, as the log has it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Arrived {
+    pub content: Value,
+    /// What the remote made of it, where that is not just what was sent.
+    pub held: Option<Value>,
+    /// Fields of the content that are the remote's own change, which our record may not have yet.
+    pub taken: BTreeSet<String>,
 }
 
 /// Finds a connection's items by the remote's ids or by their records, and what is known of them beside what was seen from
@@ -474,17 +487,21 @@ pub async fn meet(
                 r.content,
                 coalesce(r.changed_at, r.updated_at) as "changed_at!", (i.batch_id is not null) as "is_in_hand!",
                 (i.gone_at is not null) as "is_gone!", i.state as "state: State",
-                coalesce((select e.state in ('intended', 'in_doubt') or e.next_step is not null
-                            from sync_idempotency_log e
-                           where e.org_id = i.org_id and e.item_id = i.item_id
-                             and (e.state in ('intended', 'in_doubt') or (e.state = 'applied' and e.generation = i.generation))
-                           order by e.resolved_at desc nulls first
-                           limit 1), false)
-                    as "is_under_way!",
+                coalesce(e.state in ('intended', 'in_doubt') or e.next_step is not null, false) as "is_under_way!",
+                case when e.state = 'applied' and e.next_step is null and e.operation <> 'delete'
+                     then jsonb_build_object('content', e.content, 'held', e.held, 'taken', e.taken)
+                     end as "arrived: Json<Arrived>",
                 (select max(e.resolved_at) from sync_idempotency_log e
                   where e.org_id = i.org_id and e.item_id = i.item_id and e.resolved_at >= $3) as overtaken_at
           from item i
           join record r on r.org_id = i.org_id and r.record_id = i.record_id
+          left join lateral (
+              select e.* from sync_idempotency_log e
+               where e.org_id = i.org_id and e.item_id = i.item_id
+                 and (e.state in ('intended', 'in_doubt') or (e.state = 'applied' and e.generation = i.generation))
+               order by e.resolved_at desc nulls first
+               limit 1
+          ) e on true
          where i.org_id = $1 and i.item_id = any($2)
         "#,
         org as _,

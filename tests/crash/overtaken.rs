@@ -8,7 +8,7 @@ use lockstep_shared::decide::{Owner, Ownership};
 use lockstep_shared::id::SyncId;
 use lockstep_shared::sync;
 use lockstep_shared::system::EntityType;
-use lockstep_tests::make::product;
+use lockstep_tests::make::{self, product};
 use lockstep_tests::process::Worker;
 use lockstep_tests::stack::Stack;
 use lockstep_worker::config::Config;
@@ -203,4 +203,37 @@ async fn a_product_without_a_key_that_another_sync_has_just_made_is_no_new_one()
     )
     .await;
     assert_eq!(records, 1, "R13");
+}
+
+/// R13, R17: an order without an e-mail address has its account's in the store. That is what the store makes of it, and
+/// nothing that anybody wants, also while nobody has settled yet that the order was made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_store_fills_in_of_an_order_that_another_sync_has_just_made_is_no_news() {
+    let stack = Stack::new().await;
+    stack.forget_partners();
+    let ann = stack.put(make::customer("ann@example.com")).await;
+    let lamp = stack.put(product("LAMP", 1000)).await;
+    let sold = stack.put(make::order("A-1", ann, lamp)).await;
+    let point = "push.woocommerce.orders.settle.before=";
+    let worker = program().start(&patient(&stack), &format!("{point}1*return(stop)"));
+    let writer = stack.start().await;
+    until_stopped(&worker).await;
+    let billed = || stack.sandbox.store.orders().remove(0)["billing"]["email"].clone();
+    assert_eq!(billed(), "ann@example.com");
+    let mut other = program().start(&patient(&stack), "");
+    stack.finish(stack.start().await).await;
+    other.kill();
+
+    go_on(&stack, [(writer, worker)]).await;
+
+    let _worker = program().start(&patient(&stack), "");
+    stack.in_step().await;
+    let content: Value = sqlx::query_scalar("select content from record where record_id = $1")
+        .bind(sold.0)
+        .fetch_one(&stack.database.superuser)
+        .await
+        .expect("the database answers");
+    assert_eq!(content.get("billing"), None, "R17: {content}");
+    let placed = stack.sandbox.erp.records("sale.order").remove(0);
+    assert_eq!(placed["partner_invoice_id"], placed["partner_id"], "R13");
 }

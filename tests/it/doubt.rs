@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lockstep_sandbox::fault::{Fault, Rule};
+use lockstep_sandbox::fault::{Fault, RequestInfo, Rule};
 use lockstep_shared::sync::Status;
 use lockstep_tests::stack::{Finished, Stack};
 
@@ -343,39 +343,47 @@ async fn a_stray_draft_of_an_order_is_no_order_and_goes_away() {
     assert!(stack.sandbox.store.order(stray).is_none());
 }
 
-/// R13: a pull may see what a request without an answer made before anybody has looked it up. The effect is resolved all
-/// the same, and nothing is in step while one of its effects is in doubt.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_pull_sees_of_a_request_in_doubt_resolves_it() {
-    let mut stack = stack_with_things().await;
-    // The answer to the first write is lost, and the store is out of order whenever somebody looks for what became of it.
+/// Has the answer to the first of some writes get lost, and the store be out of order whenever somebody looks for what
+/// became of it; workers give up after a while.
+fn lose_sight_of(stack: &mut Stack, path: &'static str, is_meant: fn(&RequestInfo) -> bool) {
     let is_lost = Arc::new(AtomicBool::new(false));
     let faults = stack.sandbox.store.faults();
     let lost = is_lost.clone();
     faults.add(Rule {
         matches: Box::new(move |request| {
-            request.path.contains("/products/batch") && !lost.swap(true, Ordering::SeqCst)
+            request.path.ends_with("/batch") && is_meant(request) && !lost.swap(true, Ordering::SeqCst)
         }),
         fault: Fault::LostReply,
         times: Some(1),
     });
     faults.add(Rule {
-        matches: Box::new(move |request| {
-            request.path.contains("/products") && is_lost.load(Ordering::SeqCst)
-        }),
-        fault: Fault::Status {
-            code: 502,
-            retry_after: None,
-            body: None,
-        },
+        matches: Box::new(move |request| request.path.contains(path) && is_lost.load(Ordering::SeqCst)),
+        fault: out_of_order(),
         times: None,
     });
-    // Given up after a while.
     let mut config = stack.worker_config();
     config.circuit.first_wait = Duration::from_millis(200);
     config.circuit.longest_wait = Duration::from_millis(200);
     config.circuit.outage = Duration::from_secs(2);
     stack.work_as(config);
+}
+
+fn out_of_order() -> Fault {
+    Fault::Status {
+        code: 502,
+        retry_after: None,
+        body: None,
+    }
+}
+
+/// R13: a pull may see what a request without an answer made before anybody has looked it up. The effect is resolved all
+/// the same, and nothing is in step while one of its effects is in doubt.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_pull_sees_of_a_request_in_doubt_resolves_it() {
+    let mut stack = stack_with_things().await;
+    lose_sight_of(&mut stack, "/products", |request| {
+        request.path.contains("/products/batch")
+    });
     stack.sync().await;
     assert!(unresolved(&stack).await > 0, "the fault was felt");
     stack.sandbox.store.faults().clear();
@@ -387,6 +395,46 @@ async fn what_a_pull_sees_of_a_request_in_doubt_resolves_it() {
     let mut troubles = stack.troubles().await;
     troubles.retain(|trouble| !trouble.starts_with("stage "));
     assert_eq!(troubles, Vec::<String>::new());
+}
+
+/// R13, R17: the store gives an order that has no e-mail address its account's. Where the answer to that is lost, what is
+/// found there is what the store made of the order, and not what anybody wants.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_store_fills_in_of_an_order_in_doubt_is_no_news() {
+    let mut stack = Stack::new().await;
+    stack.forget_partners();
+    let (ann, lamp) = (
+        stack.put(customer("ann@example.com")).await,
+        stack.put(product("LAMP", 1000)).await,
+    );
+    let sold = stack.put(order("A-1", ann, lamp)).await;
+    stack
+        .sandbox
+        .erp
+        .faults()
+        .on_path("/json/2/sale.order/load", out_of_order(), None);
+    // In the last step of making it a draft becomes an order.
+    lose_sight_of(&mut stack, "/orders", |request| {
+        request.path.contains("/orders/batch") && request.body.get("update").is_some()
+    });
+    stack.sync().await;
+    assert!(unresolved(&stack).await > 0, "the fault was felt");
+    assert_eq!(stack.sandbox.erp.records("sale.order").len(), 0);
+
+    stack.sandbox.store.faults().clear();
+    stack.sandbox.erp.faults().clear();
+    stack.sync().await;
+
+    let content: serde_json::Value = sqlx::query_scalar("select content from record where record_id = $1")
+        .bind(sold.0)
+        .fetch_one(&stack.database.superuser)
+        .await
+        .unwrap();
+    assert_eq!(content.get("billing"), None, "R13: {content}");
+    let placed = stack.sandbox.erp.records("sale.order");
+    assert_eq!(placed.len(), 1, "{:#?}", stack.troubles().await);
+    assert_eq!(placed[0]["partner_invoice_id"], placed[0]["partner_id"], "R17");
+    assert_eq!(stack.sandbox.store.ledger().created("order"), 1, "R13");
 }
 
 async fn unresolved(stack: &Stack) -> i64 {

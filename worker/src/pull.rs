@@ -17,6 +17,7 @@ use lockstep_shared::record::{self, Put, Take};
 use lockstep_shared::strategy::{self, Decider, Strategy};
 use lockstep_shared::system::EntityType;
 use serde_json::{Value, json};
+use sqlx::types::Json;
 
 use crate::batch::{BatchError, End, Hand};
 use crate::connector::{CallError, Connector, Cursor, Page, Parts, Theirs, shown};
@@ -450,6 +451,7 @@ fn judge_one(
                 let known_item = known.by_record.get(&record_id).cloned().map(|met| Met {
                     base: met.base.filter(|_| !met.is_gone),
                     held: met.held.filter(|_| !met.is_gone),
+                    arrived: met.arrived.filter(|_| !met.is_gone),
                     ..met
                 });
                 let met = known_item.unwrap_or_else(|| {
@@ -470,6 +472,7 @@ fn judge_one(
                         is_gone: false,
                         is_under_way: false,
                         overtaken_at: None,
+                        arrived: None,
                         state: State::Pending,
                     }
                 });
@@ -648,11 +651,13 @@ fn judge_known(
         return leave_to_push(met, theirs, outcome);
     }
     let entity = outcome.entity;
-    let (Ok(mut ours), Ok(base)) = (
+    let agreed = |base: &Value, held: &Option<Value>| Agreed::stored(entity, base.clone(), held.clone());
+    let last_write = met.arrived.as_ref();
+    let (Ok(mut ours), Ok(settled), Ok(arrived)) = (
         stored(entity, met.content.clone()),
-        met.base
-            .clone()
-            .map(|base| Agreed::stored(entity, base, met.held.clone()))
+        met.base.as_ref().map(|base| agreed(base, &met.held)).transpose(),
+        last_write
+            .map(|Json(it)| agreed(&it.content, &it.held))
             .transpose(),
     ) else {
         // Stored by us in canonical form: only an older form of it can fail here, and a person has to see that.
@@ -665,6 +670,13 @@ fn judge_known(
         ours.clone_from(restored);
     }
     let projected = connector.project(&ours);
+    // What our last write left there is no news, although whoever sent it died before it was settled.
+    let arrived = arrived
+        .zip(last_write)
+        .map(|(Agreed { ours, theirs }, Json(it))| {
+            shown::on_arrival((&ours, Some(theirs)), settled.as_ref(), &projected, &it.taken)
+        });
+    let base = arrived.as_ref().or(settled.as_ref());
     let ownership = hand.ownership(&ours);
     let side = Side {
         system: connector.system(),
@@ -676,7 +688,7 @@ fn judge_known(
     };
     let known: Parts = serde_json::from_value(met.parts.clone()).unwrap_or_default();
     let steady = shown::not_owned(shown::steady(&known, &theirs.parts), &ownership, side.system);
-    let content = &match &base {
+    let content = &match base {
         Some(base) => shown::as_agreed(content, &base.theirs, &steady),
         None => content.clone(),
     };
@@ -686,16 +698,11 @@ fn judge_known(
     } else {
         State::Synced
     };
-    match decide(
-        base.as_ref().map(Agreed::as_base),
-        Some(&projected),
-        Some(content),
-        side,
-    ) {
+    match decide(base.map(Agreed::as_base), Some(&projected), Some(content), side) {
         Decision::Unchanged | Decision::Adopt(_) => {
             // Where the sides differ as they agreed to, what they agreed on stays.
             let plain = (projected == *content).then(|| Agreed::same(content.clone()));
-            let new_base = plain.filter(|plain| base.as_ref() != Some(plain));
+            let new_base = plain.or(arrived).filter(|new| settled.as_ref() != Some(new));
             if met.state != in_step || met.external_id.is_none() || new_base.is_some() {
                 outcome
                     .sighted

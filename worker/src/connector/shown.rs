@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use lockstep_shared::decide::Ownership;
+use lockstep_shared::decide::{Agreed, Ownership};
 use lockstep_shared::entity::{Content, PartKey, fields_of};
 use lockstep_shared::system::System;
 
@@ -55,6 +55,22 @@ pub fn as_agreed(seen: &Content, agreed: &Content, fields: &BTreeSet<String>) ->
     }
     // Where that makes no record, it is taken as it reads.
     read.into_content(seen.entity()).unwrap_or_else(|_| seen.clone())
+}
+
+/// Returns what is agreed on once a write has arrived: what it carried and what the remote holds of it, but for the fields
+/// that it took over from the remote. These are the remote's change still: our record may not have them.
+pub fn on_arrival(
+    (carried, held): (&Content, Option<Content>),
+    before: Option<&Agreed>,
+    ours: &Content,
+    taken: &BTreeSet<String>,
+) -> Agreed {
+    let before = |side: fn(&Agreed) -> &Content| before.map_or(ours, side);
+    let theirs = held.unwrap_or_else(|| carried.clone());
+    Agreed {
+        theirs: as_agreed(&theirs, before(|base| &base.theirs), taken),
+        ours: as_agreed(carried, before(|base| &base.ours), taken),
+    }
 }
 
 /// Returns the fields of `among` in which two records are the same.

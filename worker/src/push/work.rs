@@ -329,12 +329,7 @@ impl Work {
     /// on, whatever we hold by now. What it took over is the remote's change still: our record does not have it.
     pub fn arrived(&mut self, carried: &Content, held: Option<Content>, done: Done) {
         let is_current = *carried == self.ours;
-        let before = |side: fn(&Agreed) -> &Content| self.base.as_ref().map_or(&self.ours, side);
-        let theirs = held.unwrap_or_else(|| carried.clone());
-        let base = Agreed {
-            theirs: shown::as_agreed(&theirs, before(|base| &base.theirs), &self.takes),
-            ours: shown::as_agreed(carried, before(|base| &base.ours), &self.takes),
-        };
+        let base = shown::on_arrival((carried, held), self.base.as_ref(), &self.ours, &self.takes);
         self.fate = if is_current {
             Fate::Synced { base, done }
         } else {
