@@ -1,5 +1,7 @@
 //! Mails, stock and dates by change of status.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::woocommerce::Noise;
@@ -326,6 +328,7 @@ async fn refunded_as_a_status_refunds_the_rest_by_itself() {
             json!({"amount": "10.00", "api_refund": false}),
         )
         .await;
+    scene.shop.store.age(Duration::from_hours(1));
 
     let refunded = scene.shop.put(&path, json!({"status": "refunded"})).await.body;
 
@@ -335,7 +338,7 @@ async fn refunded_as_a_status_refunds_the_rest_by_itself() {
         .iter()
         .map(|refund| &refund["total"])
         .collect();
-    assert_eq!(totals, ["-10.00", "-20.00"]);
+    assert_eq!(totals, ["-20.00", "-10.00"], "the newest first");
     assert_eq!(refunded["total"], "30.00");
     assert_eq!(scene.stock(), 97, "no goods come back");
 }
