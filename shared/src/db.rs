@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgAdvisoryLock, PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, Postgres, Transaction};
 
 use crate::id::OrgId;
@@ -91,6 +91,8 @@ pub fn constraint(error: &sqlx::Error) -> Option<&str> {
 pub enum MigrateError {
     #[error("could not connect to the database as its owner")]
     Connect(#[source] sqlx::Error),
+    #[error("could not wait for another process's migration")]
+    Turn(#[source] sqlx::Error),
     #[error("could not make the queue's tables")]
     Queue(#[source] crate::queue::QueueError),
     #[error("could not make the tables")]
@@ -99,14 +101,20 @@ pub enum MigrateError {
     Finish(#[source] sqlx::Error),
 }
 
-/// Brings the database up to date: the queue's tables, then ours, then what has to be said again after either. Run by
-/// one process at a time (both migrators hold an advisory lock); a second run changes nothing.
+/// Brings the database up to date: the queue's tables, then ours, then what has to be said again after either. One
+/// process at a time does it, held apart by an advisory lock (each migrator has its own, but what is said after them
+/// needs one, too); a second run changes nothing.
 pub async fn migrate(owner_url: &str) -> Result<(), MigrateError> {
     let pool = PgPoolOptions::new()
         .max_connections(2)
         .connect(owner_url)
         .await
         .map_err(MigrateError::Connect)?;
+    let connection = pool.acquire().await.map_err(MigrateError::Connect)?;
+    let turn = PgAdvisoryLock::new("lockstep.migrate")
+        .acquire(connection)
+        .await
+        .map_err(MigrateError::Turn)?;
     crate::queue::migrate(&pool).await.map_err(MigrateError::Queue)?;
     sqlx::migrate!("../migrations")
         .run(&pool)
@@ -115,6 +123,7 @@ pub async fn migrate(owner_url: &str) -> Result<(), MigrateError> {
     crate::queue::open_to_roles(&pool)
         .await
         .map_err(MigrateError::Finish)?;
+    turn.release_now().await.map_err(MigrateError::Turn)?;
     pool.close().await;
     Ok(())
 }
