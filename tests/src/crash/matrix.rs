@@ -1,9 +1,9 @@
 //! Deaths at every named point of a batch: in a pull and a push, of every type, in either system, for what is new and
 //! for what changed.
 //!
-//! One round carries a shop over twice, what is new and then what changed. In each of both syncs a process dies once in
-//! every place, at the point that the round has for it, and the next process goes on; so that as many rounds as there
-//! are points have had a death at every point of every place.
+//! One round carries a shop over twice, what is new and then what changed. In each of both syncs a process dies in every
+//! place, at the point that the round has for it, and the next process goes on; so that as many rounds as there are points
+//! have had a death at every point of every place.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -63,7 +63,17 @@ fn places() -> Vec<Place> {
     places
 }
 
-/// The point at which a place has its death in a round. Places that differ in one thing alone have different points, so
+/// The type whose places have two deaths in a round, so that half as many rounds as there are points see all of them, in
+/// either system, of what is new and of what changed.
+pub const THOROUGH: EntityType = EntityType::Products;
+
+/// The points at which a place has its deaths in a round.
+fn points(round: usize, place: Place) -> BTreeSet<Point> {
+    let second = (place.entity == THOROUGH).then(|| point(round + ALL.div_ceil(2), place));
+    second.into_iter().chain([point(round, place)]).collect()
+}
+
+/// The point at which a place has a death in a round. Places that differ in one thing alone have different points, so
 /// that a few rounds see every point in either system and of every type.
 fn point(round: usize, place: Place) -> Point {
     let points = Point::of(place.direction);
@@ -128,7 +138,11 @@ async fn round(program: &Program, number: usize, calm: &[State; 2]) -> Outcome {
         }
         let mut spots: BTreeSet<Spot> = places()
             .into_iter()
-            .map(|place| (operation, place, point(number, place)))
+            .flat_map(|place| {
+                points(number, place)
+                    .into_iter()
+                    .map(move |point| (operation, place, point))
+            })
             .collect();
         let died = sync_with_deaths(program, &stack, &mut spots).await;
         let story = format!("round {number}, {operation:?}");
