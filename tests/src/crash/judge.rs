@@ -8,7 +8,7 @@ use lockstep_sandbox::odoo::Erp;
 use lockstep_shared::system::{EntityType, System};
 use serde_json::Value;
 
-use super::Verdict;
+use super::{Verdict, shop};
 use crate::stack::Stack;
 
 /// What was done to what: by system, type of thing, and operation.
@@ -24,6 +24,8 @@ pub struct State {
     effects: usize,
     /// What lies in the ERP and what is promised of it, by SKU.
     stock: BTreeMap<String, [Value; 2]>,
+    /// What is told to have been deleted by people, and so kept out of step.
+    gone: Vec<String>,
     wrong: Vec<String>,
     twice: Vec<String>,
 }
@@ -40,13 +42,17 @@ impl State {
         let is_told_of = |trouble: &String| {
             trouble.starts_with("stage ") || trouble.ends_with("its product's stock is not kept")
         };
-        wrong.extend(
-            stack
-                .troubles()
-                .await
-                .into_iter()
-                .filter(|trouble| !is_told_of(trouble)),
-        );
+        let troubles = stack.troubles().await;
+        let (mut gone, troubles): (Vec<_>, Vec<_>) = troubles
+            .into_iter()
+            .partition(|trouble| trouble.contains("was deleted"));
+        wrong.extend(troubles.into_iter().filter(|trouble| !is_told_of(trouble)));
+        if gone.iter().any(|trouble| trouble.starts_with("odoo products")) {
+            // It stays in the store, out of use, with nothing to be beside.
+            let (put_away, is_it) = shop::put_away(store);
+            wrong.retain(|sentence| !is_it(sentence));
+            gone.push(put_away);
+        }
         wrong.extend(unresolved(stack).await);
         let ledgers = [
             (System::Woocommerce, store.ledger()),
@@ -91,6 +97,7 @@ impl State {
             noticed,
             effects,
             stock: stock(erp),
+            gone,
             wrong,
             twice,
         }
@@ -133,6 +140,9 @@ impl State {
             if ours != Some(calmly) {
                 lost.push(told(&format!("stock of {sku} is {ours:?} instead of {calmly:?}")));
             }
+        }
+        if self.gone != calm.gone {
+            lost.push(told(&format!("{:?} instead of {:?}", self.gone, calm.gone)));
         }
         for (what, times) in &self.noticed {
             let calmly = calm.noticed[what];

@@ -21,6 +21,16 @@ const OWN_SKU: &str = "OWN-1";
 /// The SKU of one that nobody buys: what the ERP has of it changes by nobody but the application, and is written there.
 const SHELF_SKU: &str = "OWN-2";
 
+/// The SKUs of those that people throw away, in the store and in the ERP.
+const THROWN_AWAY: [&str; 2] = ["OWN-3", "OWN-4"];
+
+/// The number of the order that people throw away, in the store.
+const THROWN_AWAY_ORDER: &str = "OWN-3";
+
+/// The SKU of what it is about, whose pieces nobody counts: what becomes free when it is cancelled would be the ERP's word on
+/// a level beside the application's, and which of them comes first is chance.
+const UNCOUNTED_SKU: &str = "OWN-5";
+
 /// The application's own records.
 #[derive(Clone, Copy, Debug)]
 pub struct Own {
@@ -49,6 +59,13 @@ pub async fn open(stack: &Stack, seed_number: u64) -> Own {
     let level = stack.put(make::level(product, 40)).await;
     let shelf_product = stack.put(counted(SHELF_SKU, 1500)).await;
     let shelf_level = stack.put(make::level(shelf_product, 20)).await;
+    for sku in THROWN_AWAY {
+        stack.put(make::product(sku, 700)).await;
+    }
+    let uncounted = stack.put(make::product(UNCOUNTED_SKU, 700)).await;
+    stack
+        .put(make::order(THROWN_AWAY_ORDER, customer, uncounted))
+        .await;
     Own {
         customer,
         product,
@@ -110,6 +127,51 @@ pub async fn change(stack: &Stack, own: Own) {
     stack.put(make::payment(order, "txn-2")).await;
 }
 
+/// Has people throw away a product in either system, and an order in the store: what a full scan is to find.
+pub async fn clear_out(stack: &Stack) {
+    let (store, erp) = (&stack.sandbox.store, &stack.sandbox.erp);
+    let [in_store, in_erp] = THROWN_AWAY;
+    for product in store.products().iter().filter(|row| row["sku"] == in_store) {
+        store.trash_product(number(product, "id"));
+    }
+    for template in erp
+        .records("product.template")
+        .iter()
+        .filter(|row| row["default_code"] == in_erp)
+    {
+        let id = i64::try_from(number(template, "id")).expect("a small number");
+        erp.unlink("product.template", id);
+    }
+    let order: String = sqlx::query_scalar(
+        "select i.external_id from item i join record r on r.org_id = i.org_id and r.record_id = i.record_id
+          where i.connection_id = $1 and r.entity_type = 'orders' and r.content ->> 'number' = $2",
+    )
+    .bind(stack.store.0)
+    .bind(THROWN_AWAY_ORDER)
+    .fetch_one(&stack.database.superuser)
+    .await
+    .expect("it was carried over before");
+    store.trash_order(order.parse().expect("a number"));
+}
+
+/// Tells how the product stands in the store that people threw away in the ERP, and whether a sentence says no more than that
+/// it has nothing beside it there.
+pub fn put_away(store: &Store) -> (String, impl Fn(&String) -> bool) {
+    let products = store.products();
+    let row = products.iter().find(|row| row["sku"] == THROWN_AWAY[1]);
+    let told = row.map_or("nothing is left in the store".to_owned(), |row| {
+        format!("the store's is {}", row["status"])
+    });
+    let name = row
+        .and_then(|row| row["name"].as_str())
+        .unwrap_or_default()
+        .to_owned();
+    let is_it = move |sentence: &String| {
+        sentence.starts_with(&format!("`{name}`")) && sentence.ends_with("is not in Odoo")
+    };
+    (told, is_it)
+}
+
 /// Returns what guests buy, a piece of each: the same goods in every shop of a kind.
 pub fn goods(store: &Store) -> Vec<u64> {
     let mut counted: Vec<_> = store
@@ -140,7 +202,7 @@ pub async fn trade(shopper: Shopper, sales: Vec<(u64, Duration)>) {
 }
 
 fn is_own(sku: &serde_json::Value) -> bool {
-    sku == OWN_SKU || sku == SHELF_SKU
+    sku.as_str().is_some_and(|sku| sku.starts_with("OWN-"))
 }
 
 fn number(row: &serde_json::Value, name: &str) -> u64 {

@@ -11,7 +11,8 @@ use lockstep_local::postgres::StopMode;
 use lockstep_sandbox::fault::Fault;
 use lockstep_shared::command::Kind;
 use lockstep_shared::id::SyncId;
-use lockstep_worker::config::Config;
+use lockstep_shared::sync::Config;
+use lockstep_worker::config::Config as WorkerConfig;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
@@ -60,9 +61,26 @@ enum Event {
     /// Somebody pauses the newest sync, and has it go on after a while, whether it stands still by then or not.
     Pause(Duration),
     /// Somebody cancels the newest sync, wherever it stands, and starts another in its place.
-    Cancel,
+    Cancel(Config),
     /// Somebody starts another sync of everything beside those that run.
-    Start,
+    Start(Config),
+}
+
+/// Draws how a sync goes about it: in batches of any size, with a look at everything or only at what changed, or without
+/// writing anything.
+fn draw_config(random: &mut StdRng) -> Config {
+    let batch_size = [1, 2, 4, 50][random.random_range(0..4)];
+    let config = Config::new(Some(batch_size), Some(0), None).expect("in range");
+    let (full_scan, dry_run) = match random.random_range(0..10) {
+        0..=3 => (true, false),
+        4 => (false, true),
+        _ => (false, false),
+    };
+    Config {
+        full_scan,
+        dry_run,
+        ..config
+    }
 }
 
 impl Event {
@@ -83,8 +101,8 @@ impl Event {
             18 => Self::Stall(Duration::from_millis(random.random_range(200..2000))),
             19 => Self::Refuse(Duration::from_millis(random.random_range(200..2000))),
             20..=21 => Self::Pause(Duration::from_millis(random.random_range(0..1500))),
-            22 => Self::Cancel,
-            _ => Self::Start,
+            22 => Self::Cancel(draw_config(random)),
+            _ => Self::Start(draw_config(random)),
         }
     }
 }
@@ -162,6 +180,7 @@ async fn calm(program: &Program, kind: u64) -> State {
     let _worker = program.start(&config(&stack), "");
     stack.finish_within(stack.start().await, PATIENCE).await;
     shop::change(&stack, own).await;
+    shop::clear_out(&stack).await;
     let store = &stack.sandbox.store;
     let sales = shop::goods(store)
         .into_iter()
@@ -171,7 +190,13 @@ async fn calm(program: &Program, kind: u64) -> State {
     State::read(&stack).await.right()
 }
 
+/// Carries over whatever is left, what was thrown away included.
 async fn come_to_rest(stack: &Stack) {
+    let scan = Config {
+        full_scan: true,
+        ..Config::new(None, Some(0), None).expect("in range")
+    };
+    stack.finish_within(stack.start_with(scan).await, PATIENCE).await;
     for _ in 0..CALM_SYNCS {
         stack.finish_within(stack.start().await, PATIENCE).await;
     }
@@ -194,6 +219,7 @@ async fn storm(program: &Program, server: &Server, seed: u64, calm: &State) -> V
         let mut sales = None;
         if is_changed {
             shop::change(&stack, own).await;
+            shop::clear_out(&stack).await;
             let store = &stack.sandbox.store;
             let pause = || Duration::from_millis(random.random_range(0..3000));
             let planned = shop::goods(store).into_iter().zip(std::iter::repeat_with(pause));
@@ -220,7 +246,7 @@ async fn storm(program: &Program, server: &Server, seed: u64, calm: &State) -> V
 
 struct Fleet<'a> {
     program: &'a Program,
-    config: Config,
+    config: WorkerConfig,
     workers: Vec<Worker>,
     deaths: usize,
 }
@@ -242,7 +268,12 @@ impl Fleet<'_> {
 
 /// Has things happen while a sync runs and those that are started beside it, and waits for their ends.
 async fn blow(stack: &Stack, server: &Server, proxy: &Proxy, fleet: &mut Fleet<'_>, random: &mut StdRng) {
-    let mut syncs = vec![stack.start().await];
+    // The first is not a dry run: what there is to do is done while it blows.
+    let first = Config {
+        dry_run: false,
+        ..draw_config(random)
+    };
+    let mut syncs = vec![stack.start_with(first).await];
     for _ in 0..EVENTS {
         let running = running(stack, &syncs).await;
         let Some(&newest) = running.last() else { break };
@@ -285,12 +316,12 @@ async fn blow(stack: &Stack, server: &Server, proxy: &Proxy, fleet: &mut Fleet<'
                 tokio::time::sleep(length).await;
                 stack.ask(newest, Kind::Resume).await;
             }
-            Event::Cancel | Event::Start if running.len() >= AT_ONCE => {}
-            Event::Cancel => {
+            Event::Cancel(_) | Event::Start(_) if running.len() >= AT_ONCE => {}
+            Event::Cancel(config) => {
                 stack.ask(newest, Kind::Cancel).await;
-                syncs.push(stack.start().await);
+                syncs.push(stack.start_with(config).await);
             }
-            Event::Start => syncs.push(stack.start().await),
+            Event::Start(config) => syncs.push(stack.start_with(config).await),
         }
     }
     fleet.look_after();
