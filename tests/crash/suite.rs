@@ -1,7 +1,5 @@
 //! The suites, as long as a build may take; the program `crash` runs them for longer.
 
-use std::collections::BTreeSet;
-
 use lockstep_shared::system::{Direction, EntityType, System};
 use lockstep_tests::crash::matrix::Operation;
 use lockstep_tests::crash::{matrix, storm};

@@ -58,6 +58,8 @@ pub struct Fleet {
     pub leases: Arc<Leases>,
     pub remotes: Remotes,
     pub drain: CancellationToken,
+    /// Cancelled when the time is up that batches have to stop by themselves.
+    pub late: CancellationToken,
     pub news: Arc<News>,
     /// Room for those who wait for tokens.
     pub room: Arc<Semaphore>,
@@ -195,7 +197,14 @@ pub async fn answer(fleet: &Fleet, org: OrgId, id: BatchId, slot: Slot) -> Resul
         gate,
         settled: Mutex::default(),
     };
-    let result = run(&hand, connector).instrument(span).await;
+    let result = async {
+        tokio::select! {
+            result = run(&hand, connector) => result,
+            () = fleet.late.cancelled() => give_back(&hand).await,
+        }
+    }
+    .instrument(span)
+    .await;
     if result.is_ok()
         && !hand.sync.dry_run
         && let Some(connection) = &hand.connection
@@ -239,6 +248,19 @@ async fn run(hand: &Hand<'_>, connector: Result<Arc<dyn Connector>, RemoteError>
         Direction::Push => push::run(hand, &*connector).await,
     }?;
     outage::after_success(hand).await
+}
+
+/// Gives a batch back whose worker has to end before its call does: as if it had died right there, but that nobody has to
+/// wait until its lease has run out, and that nobody counts it as a death. What was intended stays in the log, and is asked
+/// about by the next owner.
+async fn give_back(hand: &Hand<'_>) -> Result<(), BatchError> {
+    tracing::warn!("the worker ends before a call does; its batch is given back");
+    let end = End::Later {
+        at: hand.now().await?,
+        attempts: hand.batch.attempts,
+        error: None,
+    };
+    push::abandon(hand, end).await
 }
 
 /// Splits a batch that outlived too many owners, so that the item that kills them comes to stand alone.
@@ -305,6 +327,15 @@ impl Hand<'_> {
         db::begin(&self.fleet.pool, self.org, isolation).await
     }
 
+    /// Reads the time that statements are told.
+    pub async fn now(&self) -> Result<DateTime<Utc>, BatchError> {
+        self.persist(|| async {
+            let mut tx = self.begin(Isolation::ReadCommitted).await?;
+            Ok(db::now(&mut tx).await?)
+        })
+        .await
+    }
+
     /// Does something with the database again and again while it fails only because of others or is out of reach, as
     /// long as the lease is ours. External calls are never part of it.
     pub async fn persist<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, BatchError>
@@ -336,12 +367,7 @@ impl Hand<'_> {
         error: &CallError,
         exhausted: impl FnOnce(String) -> End,
     ) -> Result<End, BatchError> {
-        let now = self
-            .persist(|| async {
-                let mut tx = self.begin(Isolation::ReadCommitted).await?;
-                Ok(db::now(&mut tx).await?)
-            })
-            .await?;
+        let now = self.now().await?;
         let attempts = self.batch.attempts;
         let failures = u32::try_from(attempts).unwrap_or_default() + 1;
         let wait = backoff::wait(failures, LONGEST_BACKOFF, rand::random());

@@ -22,7 +22,7 @@ pub struct Config {
     pub lease: LeaseConfig,
     /// How often the sweep looks for lost bells and expired leases.
     pub sweep_every: Duration,
-    /// How long a batch may take to stop after the signal to end.
+    /// How long the worker may take to end after the signal.
     pub drain: Duration,
     pub http: http::Options,
     /// How long a remote may go on with a request after we have gone; `None` takes each system's own.
@@ -66,5 +66,10 @@ impl Config {
             parked: 64,
             circuit: circuit::Limits::default(),
         }
+    }
+
+    /// Returns how long before the end of its drain a worker gives back what has not stopped by itself.
+    pub fn closing(&self) -> Duration {
+        (self.drain / 4).min(Duration::from_secs(2))
     }
 }

@@ -32,12 +32,13 @@ mod trigger;
 mod vanish;
 mod webhook;
 
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use lockstep_shared::queue::{Bell, Listener};
 use lockstep_shared::telemetry::Chain;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -63,8 +64,29 @@ pub enum RunError {
 }
 
 /// Runs a worker until `stop` is cancelled: then it takes no new work, batches under way stop at the next item boundary
-/// and are given back.
+/// and are given back. It is over within [`Config::drain`], whatever does not answer: what is left then is gone on with when
+/// its lease has run out.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError> {
+    let late = after(&stop, config.drain.saturating_sub(config.closing() / 4));
+    tokio::select! {
+        ended = work(config, stop.clone()) => ended,
+        () = late => {
+            tracing::warn!("not everything stopped in time; what is left is gone on with when its lease has run out");
+            Ok(())
+        }
+    }
+}
+
+/// Resolves so long after the worker was asked to end.
+fn after(stop: &CancellationToken, length: Duration) -> impl Future<Output = ()> + use<> {
+    let stop = stop.clone();
+    async move {
+        stop.cancelled().await;
+        tokio::time::sleep(length).await;
+    }
+}
+
+async fn work(config: Config, stop: CancellationToken) -> Result<(), RunError> {
     use secrecy::ExposeSecret;
 
     let name = format!("worker-{}", Uuid::new_v4().simple());
@@ -87,63 +109,65 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         owner: name.clone(),
         leases: leases.clone(),
         drain: stop.clone(),
+        late: CancellationToken::new(),
         news: Arc::default(),
         room: Arc::new(Semaphore::new(config.parked)),
         under_way: TaskTracker::new(),
         config,
     });
-    // Leases are renewed until the last batch is down, longer than bells are answered.
-    let over = CancellationToken::new();
-    let lease_keeper = tokio::spawn({
-        let (pool, over) = (pool.clone(), over.clone());
-        async move { leases.keep(&pool, over).await }
-    });
-    let sweeper = tokio::spawn({
+    // Aborted where this is dropped: nothing goes on once the worker is over.
+    let mut beside = JoinSet::new();
+    {
         let (pool, every, stop) = (pool.clone(), fleet.config.sweep_every, stop.clone());
-        async move { sweep::keep(&pool, every, stop).await }
-    });
-    let courier = tokio::spawn(notify::keep(
+        beside.spawn(async move { sweep::keep(&pool, every, stop).await });
+    }
+    beside.spawn(notify::keep(
         courier,
         fleet.config.sweep_every.min(NOTIFY_EVERY),
         stop.clone(),
     ));
-    let news_keeper = tokio::spawn({
+    {
+        let (late, fleet) = (
+            after(&stop, fleet.config.drain.saturating_sub(fleet.config.closing())),
+            fleet.clone(),
+        );
+        beside.spawn(async move {
+            late.await;
+            fleet.late.cancel();
+        });
+    }
+    // Leases are renewed until the last batch is down, longer than bells are answered.
+    let over = CancellationToken::new();
+    let mut keepers = JoinSet::new();
+    {
+        let (pool, over) = (pool.clone(), over.clone());
+        keepers.spawn(async move { leases.keep(&pool, over).await });
+    }
+    {
         let (pool, news, over): (_, Arc<News>, _) = (pool.clone(), fleet.news.clone(), over.clone());
-        async move { news.keep(&pool, over).await }
-    });
+        keepers.spawn(async move { news.keep(&pool, over).await });
+    }
     let answering = fleet.clone();
     let listener = Listener {
         pool: pool.clone(),
         name,
         command_slots: fleet.config.command_slots,
         batch_slots: fleet.config.batch_slots,
-        drain: fleet.config.drain + Duration::from_secs(1),
+        drain: fleet.config.drain,
         handler: Arc::new(move |bell| {
             let fleet = answering.clone();
             Box::pin(async move { answer(fleet, bell).await })
         }),
     };
     tracing::info!(worker = listener.name, "listening");
-    let asked_at = Arc::new(OnceLock::new());
-    let asking = asked_at.clone();
-    let stopped = async move {
-        stop.cancelled().await;
-        asking.get_or_init(Instant::now);
-    };
-    let ended = listener.run(stopped).await;
+    let ended = listener.run(async move { stop.cancelled().await }).await;
     // Those that are parked have been told by the same signal, and have as long.
     fleet.drain.cancel();
     fleet.under_way.close();
-    let since = asked_at.get_or_init(Instant::now).elapsed();
-    let left = (fleet.config.drain + Duration::from_secs(1)).saturating_sub(since);
-    if tokio::time::timeout(left, fleet.under_way.wait()).await.is_err() {
-        tracing::warn!("batches that were parked did not stop in time; their leases run out");
-    }
+    fleet.under_way.wait().await;
     over.cancel();
-    sweeper.abort();
-    courier.abort();
-    let _ = lease_keeper.await;
-    let _ = news_keeper.await;
+    beside.shutdown().await;
+    while keepers.join_next().await.is_some() {}
     pool.close().await;
     ended.map_err(RunError::Listen)
 }

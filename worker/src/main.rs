@@ -20,8 +20,15 @@ struct Cli {
     options: Options,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    let runtime = tokio::runtime::Runtime::new().expect("the system gives a process its threads");
+    let code = runtime.block_on(work());
+    // A look-up of a name that does not answer would keep the process beyond its deadline.
+    runtime.shutdown_background();
+    code
+}
+
+async fn work() -> ExitCode {
     let (operations, config) = match set_up(Cli::parse().options) {
         Ok(set_up) => set_up,
         Err(message) => {

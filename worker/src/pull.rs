@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use lockstep_shared::batch::Counts;
 use lockstep_shared::conflict::{self, ConflictType, Course, NewConflict};
 use lockstep_shared::cursor;
-use lockstep_shared::db::{self, Isolation, OrgTx};
+use lockstep_shared::db::{Isolation, OrgTx};
 use lockstep_shared::decide::{Agreed, Decision, Disagreement, Ownership, Side, Times, decide};
 use lockstep_shared::entity::{Content, KeyKind, NaturalKey};
 use lockstep_shared::id::{ItemId, RecordId};
@@ -68,7 +68,7 @@ async fn read_and_store(hand: &Hand<'_>, connector: &dyn Connector, feed: &Feed)
     let entity = hand.batch.entity_type;
     let limit = connector.request_limit(entity).max(PAGE_LIMIT);
     hand.reach(Point::PageBefore);
-    let began_at = hand.persist(|| now(hand)).await?;
+    let began_at = hand.now().await?;
     let mut page = connector.pull(&hand.gate, entity, &feed.cursor(), limit).await?;
     hand.reach(Point::PageAfter);
     hand.lease.progress();
@@ -150,11 +150,6 @@ enum Stored {
 pub async fn give_up(hand: &Hand<'_>, error: &CallError) -> Result<End, BatchError> {
     hand.after(error, |words| End::StageOver { failure: Some(words) })
         .await
-}
-
-async fn now(hand: &Hand<'_>) -> Result<DateTime<Utc>, BatchError> {
-    let mut tx = hand.begin(Isolation::ReadCommitted).await?;
-    Ok(db::now(&mut tx).await?)
 }
 
 async fn read_position(hand: &Hand<'_>) -> Result<cursor::Position, BatchError> {
