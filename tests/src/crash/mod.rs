@@ -70,5 +70,7 @@ fn config(stack: &Stack) -> Config {
     // beyond the bound nothing is promised.
     config.grace = Some(Duration::from_secs(2));
     config.database_connections = 8;
+    // Shorter than a call may take: some are given up at its end.
+    config.drain = Duration::from_secs(1);
     config
 }

@@ -292,7 +292,7 @@ async fn blow(stack: &Stack, server: &Server, proxy: &Proxy, fleet: &mut Fleet<'
             }
             Event::Drain(number) => {
                 fleet.workers[number].signal(Signal::TERM);
-                tokio::time::sleep(Duration::from_millis(random.random_range(0..500))).await;
+                tokio::time::sleep(Duration::from_millis(random.random_range(0..1500))).await;
                 if fleet.workers[number].status().is_none() {
                     fleet.workers[number].kill();
                     fleet.deaths += 1;
