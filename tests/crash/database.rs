@@ -77,6 +77,28 @@ async fn a_failover_is_survived() {
     assert!(worker.status().is_none(), "R16: the process survives");
 }
 
+/// R13: the machine of the database is lost, and nobody says so to those who are connected: a worker that would wait without
+/// end ends by itself, and whoever is started in its place goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_lost_without_a_word_is_noticed() {
+    let server = Server::shared().await;
+    let stack = slow_stack(server).await;
+    let proxy = Proxy::to(server.cluster.port()).await.unwrap();
+    let mut config = wired(&stack, &proxy);
+    config.silence = Duration::from_secs(2);
+    let mut worker = program().start(&config, "");
+    let id = stack.start_with(small_batches()).await;
+    under_way(&stack).await;
+
+    proxy.lose();
+    let (status, _) = worker.end().await;
+
+    assert_eq!(status.code(), Some(1), "its platform is to start it again");
+    let _next = program().start(&config, "");
+    let sync = stack.finish_within(id, Duration::from_mins(1)).await;
+    assert_each_once(&stack, &sync, THINGS);
+}
+
 /// R16: the server is started anew, in good order and not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restarts_of_the_server_are_survived() {

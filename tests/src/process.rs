@@ -32,6 +32,7 @@ struct Setup {
     lease: u64,
     progress_limit: u64,
     sweep_every: u64,
+    silence: u64,
     drain: u64,
     call: u64,
     grace: Option<u64>,
@@ -50,6 +51,7 @@ impl Setup {
             lease: millis(config.lease.length),
             progress_limit: millis(config.lease.progress_limit),
             sweep_every: millis(config.sweep_every),
+            silence: millis(config.silence),
             drain: millis(config.drain),
             call: millis(config.http.timeout),
             grace: config.grace.map(millis),
@@ -63,6 +65,7 @@ impl Setup {
         config.lease.length = Duration::from_millis(self.lease);
         config.lease.progress_limit = Duration::from_millis(self.progress_limit);
         config.sweep_every = Duration::from_millis(self.sweep_every);
+        config.silence = Duration::from_millis(self.silence);
         config.drain = Duration::from_millis(self.drain);
         config.http = lockstep_worker::connector::http::Options::local();
         config.http.timeout = Duration::from_millis(self.call);

@@ -25,6 +25,8 @@ enum Mood {
 pub struct Proxy {
     address: SocketAddr,
     mood: Arc<watch::Sender<Mood>>,
+    /// How often the far end was lost.
+    losses: Arc<watch::Sender<u32>>,
     listener: tokio::task::JoinHandle<()>,
 }
 
@@ -40,15 +42,17 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let mood = Arc::new(watch::Sender::new(Mood::Carries));
-        let moods = mood.clone();
+        let losses = Arc::new(watch::Sender::new(0));
+        let (moods, lost) = (mood.clone(), losses.clone());
         let listener = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                tokio::spawn(carry(near, port, moods.subscribe()));
+                tokio::spawn(carry(near, port, moods.subscribe(), lost.subscribe()));
             }
         });
         Ok(Self {
             address,
             mood,
+            losses,
             listener,
         })
     }
@@ -75,6 +79,12 @@ impl Proxy {
         self.mood.send_replace(Mood::Carries);
     }
 
+    /// Loses the far end of every connection, as where a machine dies: nobody says so to the near end, which waits. New ones
+    /// are carried.
+    pub fn lose(&self) {
+        self.losses.send_modify(|losses| *losses += 1);
+    }
+
     /// Cuts every connection and takes no new one for a while, as a server does that is replaced by another.
     pub async fn refuse(&self, length: Duration) {
         self.mood.send_replace(Mood::Refuses);
@@ -83,21 +93,27 @@ impl Proxy {
     }
 }
 
-async fn carry(near: TcpStream, port: u16, mut mood: watch::Receiver<Mood>) {
+async fn carry(near: TcpStream, port: u16, mut mood: watch::Receiver<Mood>, mut lost: watch::Receiver<u32>) {
     if *mood.borrow_and_update() == Mood::Refuses {
         return;
     }
     let Ok(far) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else {
         return;
     };
-    let (near_read, near_write) = near.into_split();
-    let (far_read, far_write) = far.into_split();
+    let (mut near_read, mut near_write) = near.into_split();
+    let (mut far_read, mut far_write) = far.into_split();
     // Whichever direction ends first takes the other with it: both halves are dropped.
-    tokio::select! {
-        _ = pour(near_read, far_write, mood.clone()) => {}
-        _ = pour(far_read, near_write, mood.clone()) => {}
+    let is_lost = tokio::select! {
+        _ = pour(&mut near_read, &mut far_write, mood.clone()) => false,
+        _ = pour(&mut far_read, &mut near_write, mood.clone()) => false,
         // A mood that was there for a moment only is seen as a change all the same.
-        () = was_cut(mood) => {}
+        () = was_cut(mood) => false,
+        changed = lost.changed() => changed.is_ok(),
+    };
+    drop((far_read, far_write));
+    if is_lost {
+        // Open, and of no use, until the near end gives it up.
+        let _ = tokio::io::copy(&mut near_read, &mut tokio::io::sink()).await;
     }
 }
 
@@ -117,8 +133,8 @@ async fn was_cut(mut mood: watch::Receiver<Mood>) {
 }
 
 async fn pour(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
+    from: &mut OwnedReadHalf,
+    to: &mut OwnedWriteHalf,
     mut mood: watch::Receiver<Mood>,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];

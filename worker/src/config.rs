@@ -22,6 +22,8 @@ pub struct Config {
     pub lease: LeaseConfig,
     /// How often the sweep looks for lost bells and expired leases.
     pub sweep_every: Duration,
+    /// How long the database may leave who is connected without an answer while it answers who connects anew.
+    pub silence: Duration,
     /// How long the worker may take to end after the signal.
     pub drain: Duration,
     pub http: http::Options,
@@ -59,6 +61,7 @@ impl Config {
                 progress_limit: http.timeout + Duration::from_secs(30),
             },
             sweep_every: Duration::from_secs(5),
+            silence: Duration::from_mins(1),
             drain: Duration::from_secs(25),
             http,
             grace: None,

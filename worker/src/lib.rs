@@ -26,6 +26,7 @@ mod remote;
 mod resolution;
 mod scan;
 mod schedule;
+mod silence;
 mod slot;
 mod sweep;
 mod trigger;
@@ -61,6 +62,10 @@ pub enum RunError {
     Database(#[source] sqlx::Error),
     #[error("the worker stopped listening to its queue")]
     Listen(#[source] lockstep_shared::queue::ListenError),
+    #[error(
+        "the database has not answered who is connected for {0:?}, and answers who connects anew; the worker has to be started again"
+    )]
+    Silent(Duration),
 }
 
 /// Runs a worker until `stop` is cancelled: then it takes no new work, batches under way stop at the next item boundary
@@ -160,7 +165,12 @@ async fn work(config: Config, stop: CancellationToken) -> Result<(), RunError> {
         }),
     };
     tracing::info!(worker = listener.name, "listening");
-    let ended = listener.run(async move { stop.cancelled().await }).await;
+    let (database, silence) = (pool.connect_options(), fleet.config.silence);
+    let ended = tokio::select! {
+        ended = listener.run(async move { stop.cancelled().await }) => ended.map_err(RunError::Listen),
+        // Nothing can be given back by connections like these.
+        () = silence::noticed(&database, silence) => return Err(RunError::Silent(silence)),
+    };
     // Those that are parked have been told by the same signal, and have as long.
     fleet.drain.cancel();
     fleet.under_way.close();
@@ -169,7 +179,7 @@ async fn work(config: Config, stop: CancellationToken) -> Result<(), RunError> {
     beside.shutdown().await;
     while keepers.join_next().await.is_some() {}
     pool.close().await;
-    ended.map_err(RunError::Listen)
+    ended
 }
 
 /// Answers a bell. What fails is told here, once; the rows say what is still to be done, and the sweep rings again.
