@@ -63,13 +63,15 @@ fn places() -> Vec<Place> {
     places
 }
 
-/// The type whose places have two deaths in a round, so that half as many rounds as there are points see all of them, in
-/// either system, of what is new and of what changed.
+/// The type whose pushes have two deaths in a round, so that half as many rounds as there are points see all of them, in
+/// either system, of what is new and of what changed. As many rounds see all points of a pull anyhow, whose page is not read
+/// any more after three deaths in a row.
 pub const THOROUGH: EntityType = EntityType::Products;
 
 /// The points at which a place has its deaths in a round.
 fn points(round: usize, place: Place) -> BTreeSet<Point> {
-    let second = (place.entity == THOROUGH).then(|| point(round + ALL.div_ceil(2), place));
+    let has_two = (place.direction, place.entity) == (Direction::Push, THOROUGH);
+    let second = has_two.then(|| point(round + ALL.div_ceil(2), place));
     second.into_iter().chain([point(round, place)]).collect()
 }
 
