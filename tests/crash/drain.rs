@@ -3,13 +3,23 @@
 use std::time::Duration;
 
 use lockstep_sandbox::fault::Fault;
+use lockstep_tests::process::Worker;
 use lockstep_tests::proxy::Proxy;
 use lockstep_tests::stack::{Server, eventually};
+use lockstep_worker::config::Config;
 use rustix::process::Signal;
 
 use super::{assert_each_once, count, program, quick, stack_with};
 
 const THINGS: usize = 6;
+
+/// Asks a worker to end, which it does within its deadline.
+async fn ends_in_time(worker: &mut Worker, config: &Config) {
+    worker.signal(Signal::TERM);
+    let (status, took) = worker.end().await;
+    assert_eq!(status.code(), Some(0), "R81");
+    assert!(took < config.drain, "R81: it took {took:?}");
+}
 
 /// R81: SIGTERM in the middle of a batch: the call under way ends and is settled, the rest is given back with a bell, and
 /// the process ends well within its deadline. Another goes on at once, without waiting for a lease to run out.
@@ -33,11 +43,8 @@ async fn a_worker_that_is_asked_to_end_gives_back_what_it_has() {
     })
     .await;
 
-    worker.signal(Signal::TERM);
-    let (status, took) = worker.end().await;
+    ends_in_time(&mut worker, &config).await;
 
-    assert_eq!(status.code(), Some(0), "R81");
-    assert!(took < config.drain, "R81: it took {took:?}");
     assert_eq!(
         count(&stack, "select count(*) from sync_batch where status = 'running'").await,
         0,
@@ -81,11 +88,8 @@ async fn a_worker_that_is_asked_to_end_leaves_a_call_that_outlasts_it_in_doubt()
     })
     .await;
 
-    worker.signal(Signal::TERM);
-    let (status, took) = worker.end().await;
+    ends_in_time(&mut worker, &config).await;
 
-    assert_eq!(status.code(), Some(0), "R81");
-    assert!(took < config.drain, "R81: it took {took:?}");
     assert_eq!(
         count(&stack, "select count(*) from sync_batch where status = 'running'").await,
         0,
@@ -127,11 +131,8 @@ async fn a_worker_that_is_asked_to_end_does_not_wait_for_a_database_that_is_sile
 
     let silence = tokio::spawn(async move { proxy.stall(Duration::from_secs(10)).await });
     tokio::time::sleep(Duration::from_millis(200)).await;
-    worker.signal(Signal::TERM);
-    let (status, took) = worker.end().await;
+    ends_in_time(&mut worker, &config).await;
 
-    assert_eq!(status.code(), Some(0), "R81");
-    assert!(took < config.drain, "R81: it took {took:?}");
     silence.abort();
     let _other = program().start(&config, "");
     let sync = stack.finish(id).await;

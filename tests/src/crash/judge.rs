@@ -47,12 +47,10 @@ impl State {
             .into_iter()
             .partition(|trouble| trouble.contains("was deleted"));
         wrong.extend(troubles.into_iter().filter(|trouble| !is_told_of(trouble)));
-        if gone.iter().any(|trouble| trouble.starts_with("odoo products")) {
-            // It stays in the store, out of use, with nothing to be beside.
-            let (put_away, is_it) = shop::put_away(store);
-            wrong.retain(|sentence| !is_it(sentence));
-            gone.push(put_away);
-        }
+        // What was thrown away in the ERP stays in the store, out of use, with nothing to be beside.
+        let (put_away, is_it) = shop::put_away(store);
+        wrong.retain(|sentence| !is_it(sentence));
+        gone.push(put_away);
         wrong.extend(unresolved(stack).await);
         let ledgers = [
             (System::Woocommerce, store.ledger()),
@@ -110,10 +108,18 @@ impl State {
         self
     }
 
+    /// Says what is missing or differs, whatever it took.
+    pub fn amiss(&self, story: &str) -> Vec<String> {
+        self.wrong
+            .iter()
+            .map(|sentence| format!("{story}: {sentence}"))
+            .collect()
+    }
+
     /// Says what this run, in which so many died, lost or did twice beside one in which nobody did.
     pub fn beside(&self, calm: &Self, deaths: usize, story: &str) -> Verdict {
         let told = |sentence: &String| format!("{story}: {sentence}");
-        let mut lost: Vec<String> = self.wrong.iter().map(told).collect();
+        let mut lost = self.amiss(story);
         let mut doubled: Vec<String> = self.twice.iter().map(told).collect();
         let places: std::collections::BTreeSet<_> = self.done.keys().chain(calm.done.keys()).collect();
         for place in places

@@ -187,19 +187,26 @@ async fn calm(program: &Program, kind: u64) -> State {
         .map(|product| (product, Duration::ZERO));
     shop::trade(store.shopper(), sales.collect()).await;
     come_to_rest(&stack).await;
+    scan(&stack).await;
     State::read(&stack).await.right()
 }
 
-/// Carries over whatever is left, what was thrown away included.
 async fn come_to_rest(stack: &Stack) {
-    let scan = Config {
-        full_scan: true,
-        ..Config::new(None, Some(0), None).expect("in range")
-    };
-    stack.finish_within(stack.start_with(scan).await, PATIENCE).await;
     for _ in 0..CALM_SYNCS {
         stack.finish_within(stack.start().await, PATIENCE).await;
     }
+}
+
+/// Has what was thrown away be found.
+async fn scan(stack: &Stack) {
+    let config = Config {
+        full_scan: true,
+        ..Config::new(None, Some(0), None).expect("in range")
+    };
+    stack
+        .finish_within(stack.start_with(config).await, PATIENCE)
+        .await;
+    come_to_rest(stack).await;
 }
 
 async fn storm(program: &Program, server: &Server, seed: u64, calm: &State) -> Verdict {
@@ -237,9 +244,12 @@ async fn storm(program: &Program, server: &Server, seed: u64, calm: &State) -> V
         stack.sandbox.erp.faults().clear();
         come_to_rest(&stack).await;
     }
-    let verdict = State::read(&stack)
-        .await
-        .beside(calm, fleet.deaths, &format!("seed {seed}"));
+    let story = format!("seed {seed}");
+    // Before a look at everything, which would find what a look at changes has missed.
+    let amiss = State::read(&stack).await.amiss(&story);
+    scan(&stack).await;
+    let mut verdict = State::read(&stack).await.beside(calm, fleet.deaths, &story);
+    verdict.lost.extend(amiss);
     drop(fleet);
     verdict
 }
