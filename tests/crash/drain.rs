@@ -80,7 +80,7 @@ async fn a_worker_that_is_asked_to_end_leaves_a_call_that_outlasts_it_in_doubt()
     config.lease.length = Duration::from_mins(5);
     config.http.timeout = Duration::from_secs(6);
     config.lease.progress_limit = Duration::from_secs(8);
-    config.drain = Duration::from_secs(2);
+    config.drain = Duration::from_secs(4);
     let mut worker = program().start(&config, "");
     let id = stack.start().await;
     eventually("a request to be under way", || async {
@@ -117,7 +117,7 @@ async fn a_worker_that_is_asked_to_end_does_not_wait_for_a_database_that_is_sile
         .faults()
         .set_latency(Duration::from_millis(150));
     let mut config = quick(&stack);
-    config.drain = Duration::from_secs(2);
+    config.drain = Duration::from_secs(4);
     let mut wired = config.clone();
     wired.database_url = proxy.rewired(&stack.database.urls.worker).into();
     let mut worker = program().start(&wired, "");

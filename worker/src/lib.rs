@@ -72,7 +72,7 @@ pub enum RunError {
 /// and are given back. It is over within [`Config::drain`], whatever does not answer: what is left then is gone on with when
 /// its lease has run out.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError> {
-    let late = after(&stop, config.drain.saturating_sub(config.closing() / 4));
+    let late = after(&stop, config.drain.saturating_sub(config.closing() / 2));
     tokio::select! {
         ended = work(config, stop.clone()) => ended,
         () = late => {
