@@ -5,11 +5,10 @@ use std::time::Duration;
 use lockstep_local::postgres::StopMode;
 use lockstep_tests::proxy::Proxy;
 use lockstep_tests::stack::{Server, Stack, eventually};
-use lockstep_worker::config::Config;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use super::{assert_each_once, program, quick, stack_in, stack_with};
+use super::{assert_each_once, program, quick, stack_in, stack_with, wired};
 
 const THINGS: usize = 6;
 
@@ -20,13 +19,6 @@ async fn slow_stack(server: &Server) -> Stack {
         faults.set_latency(Duration::from_millis(100));
     }
     stack
-}
-
-/// Workers that reach their database over a wire.
-fn wired(stack: &Stack, proxy: &Proxy) -> Config {
-    let mut config = quick(stack);
-    config.database_url = proxy.rewired(&stack.database.urls.worker).into();
-    config
 }
 
 /// Waits for the first write, so that what happens next happens in the middle.

@@ -9,7 +9,7 @@ use lockstep_tests::stack::{Server, eventually};
 use lockstep_worker::config::Config;
 use rustix::process::Signal;
 
-use super::{assert_each_once, count, program, quick, stack_with};
+use super::{assert_each_once, count, program, quick, stack_with, wired};
 
 const THINGS: usize = 6;
 
@@ -116,11 +116,9 @@ async fn a_worker_that_is_asked_to_end_does_not_wait_for_a_database_that_is_sile
         .store
         .faults()
         .set_latency(Duration::from_millis(150));
-    let mut config = quick(&stack);
+    let mut config = wired(&stack, &proxy);
     config.drain = Duration::from_secs(4);
-    let mut wired = config.clone();
-    wired.database_url = proxy.rewired(&stack.database.urls.worker).into();
-    let mut worker = program().start(&wired, "");
+    let mut worker = program().start(&config, "");
     let id = stack
         .start_with(lockstep_shared::sync::Config::new(Some(1), Some(0), None).unwrap())
         .await;
@@ -134,7 +132,7 @@ async fn a_worker_that_is_asked_to_end_does_not_wait_for_a_database_that_is_sile
     ends_in_time(&mut worker, &config).await;
 
     silence.abort();
-    let _other = program().start(&config, "");
+    let _other = program().start(&quick(&stack), "");
     let sync = stack.finish(id).await;
     assert_each_once(&stack, &sync, THINGS);
 }

@@ -22,6 +22,7 @@ use std::time::Duration;
 use lockstep_shared::sync::Status;
 use lockstep_tests::make::{customer, product};
 use lockstep_tests::process::{Program, Worker};
+use lockstep_tests::proxy::Proxy;
 use lockstep_tests::stack::{Finished, Server, Stack, eventually};
 use lockstep_worker::config::Config;
 
@@ -53,6 +54,13 @@ fn quick(stack: &Stack) -> Config {
     config.lease.progress_limit = Duration::from_secs(5);
     config.http.timeout = Duration::from_secs(3);
     config.grace = Some(Duration::from_millis(500));
+    config
+}
+
+/// Workers that reach their database over a wire.
+fn wired(stack: &Stack, proxy: &Proxy) -> Config {
+    let mut config = quick(stack);
+    config.database_url = proxy.rewired(&stack.database.urls.worker).into();
     config
 }
 

@@ -11,8 +11,8 @@ use super::program;
 const ROUNDS: usize = 8;
 
 /// R13: killed at every named point, of every type, pull and push: both systems end as if nobody had died. Of one type there
-/// is a death at each point in either system, of what is new and of what changed; of the others each point meets every
-/// type, either system and either operation.
+/// is a death at each point in either system, of what is new and of what changed; of the others there is one
+/// at each point of every type, in one system or the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_dies_at_any_point_loses_nothing_and_doubles_nothing() {
     let outcome = matrix::run(&program(), 0..ROUNDS, 4).await;
